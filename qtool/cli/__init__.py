@@ -1,0 +1,158 @@
+"""The command line: one Typer file a command, loaded when that command is asked for.
+
+A command is a module of this package with an ``app: typer.Typer``; its name and short help stand
+in ``COMMANDS``, so that ``qtool --help`` imports none of them. A command function returns its exit
+code (``None`` is 0), raises ``QtoolError``, and does nothing but parse, call and render.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+import typer.core
+
+from qtool import __version__
+from qtool.errors import ExitCode, QtoolError, UsageError
+from qtool.output import Mode, Output
+
+COMMANDS: dict[str, str] = {
+    "download": "Fetch a repository from a hub or mirror, verified to the last byte.",
+    "doctor": "Say whether this machine runs the model, why not, and what cures it.",
+    "chat": "Talk to a model on this machine.",
+    "config": "Show settings and where each comes from.",
+}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """Load a command's module only when that command runs or is asked for help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the command ``cmd_name``; ``None`` when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"qtool.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands from the table, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, or say which one was probably meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"there is no command {args[0]!r}", hint=_nearest_command(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        Output().say(f"qtool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", "-V", help="Print the version.", callback=_print_version, is_eager=True
+    ),
+) -> None:
+    """From a repository name to a conversation with a quantised LLM on your own machine."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit with its code: the one place where failures are reported."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _tolerate_narrow_encodings()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _silence_closed_stdout()
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    output = output_for(arguments)
+    try:
+        return app(args=list(arguments), prog_name="qtool", standalone_mode=False) or ExitCode.OK
+    except QtoolError as exc:
+        failure = exc
+    except (typer.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - the boundary: usage errors of Typer, defects of ours
+        failure = _translate(exc)
+    if output.is_debug:
+        import traceback
+
+        traceback.print_exception(failure.__cause__ or failure, file=sys.stderr)
+    output.error(failure)
+    return failure.exit_code
+
+
+def _translate(exc: Exception) -> QtoolError:
+    """Turn what is not ours into a failure of our own tree, its cause kept."""
+    if hasattr(exc, "format_message") and hasattr(exc, "exit_code"):  # Typer's usage errors
+        failure: QtoolError = UsageError(exc.format_message(), hint=_help_for(exc))
+    else:
+        failure = QtoolError(
+            f"{type(exc).__name__}: {exc}",
+            hint="this is a defect of qtool; run again with --debug and report what it prints",
+        )
+    failure.__cause__ = exc
+    return failure
+
+
+def _help_for(exc: Exception) -> str:
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context is not None else "qtool"
+    return f"{path} --help"
+
+
+def _nearest_command(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"qtool {close[0]} --help" if close else "qtool --help"
+
+
+def output_for(arguments: Sequence[str]) -> Output:
+    """Make the voice that reports failures, from the arguments before they are parsed."""
+    import os
+
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    mode = Mode.JSON if "--json" in own else Mode.QUIET if "--quiet" in own else Mode.TEXT
+    return Output(mode, is_debug="--debug" in own or os.environ.get("QTOOL_DEBUG") == "1")
+
+
+def _tolerate_narrow_encodings() -> None:
+    """Print ``?`` instead of failing where the terminal cannot show a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _silence_closed_stdout() -> int:
+    """Answer a closed pipe (``qtool … | head``) as the shell expects it: quietly."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK

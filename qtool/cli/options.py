@@ -1,0 +1,24 @@
+"""The options that every command takes, and the voice made from them."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from qtool.output import Mode, Output
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log details; show tracebacks.")]
+
+
+def make_output(is_json: bool, is_quiet: bool, is_debug: bool) -> Output:
+    """Return the voice for these flags and start the debug log on stderr where asked."""
+    is_debug = is_debug or os.environ.get("QTOOL_DEBUG") == "1"
+    if is_debug:
+        import logging
+
+        logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
+        logging.getLogger("qtool").setLevel(logging.DEBUG)
+    mode = Mode.JSON if is_json else Mode.QUIET if is_quiet else Mode.TEXT
+    return Output(mode, is_debug=is_debug)

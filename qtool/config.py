@@ -1,0 +1,223 @@
+"""Settings: flag > environment > ``config.toml`` > default, each value with its origin.
+
+The file is ``config.toml`` in the platform's configuration directory (Linux:
+``~/.config/qtool``), or the file that ``QTOOL_CONFIG`` names. Its tables are the parts of a
+setting's name before the dot::
+
+    [download]
+    endpoint = ["https://hf-mirror.com"]
+    connections = 16
+
+Secrets are not settings: tokens come from ``--token``, ``HF_TOKEN`` or the Hugging Face login.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtool.errors import UsageError
+
+
+def _parse_text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a non-empty text")
+    return value
+
+
+def _parse_path(value: object) -> Path:
+    return Path(_parse_text(value)).expanduser()
+
+
+def _parse_texts(value: object) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError("a text or a list of texts")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def _parse_count(value: object) -> int:
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError("a whole number of at least 1")
+    return number
+
+
+def _parse_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number")
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("a number") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set. ``environment`` is looked up in order."""
+
+    name: str
+    parse: Callable[[object], Any]
+    default: Any
+    environment: tuple[str, ...]
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A setting's value and where it came from (``default``, ``$NAME``, a file, a flag)."""
+
+    setting: Setting
+    value: Any
+    origin: str
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "download.endpoint",
+        _parse_texts,
+        (),
+        ("HF_ENDPOINT",),
+        "hub or mirror addresses, first choice first; empty: chosen automatically",
+    ),
+    Setting(
+        "download.connections",
+        _parse_count,
+        8,
+        ("QTOOL_CONNECTIONS",),
+        "connections a download opens at most",
+    ),
+    Setting("chat.system", _parse_text, None, ("QTOOL_SYSTEM",), "system prompt"),
+    Setting(
+        "chat.max_new_tokens",
+        _parse_count,
+        1024,
+        ("QTOOL_MAX_NEW_TOKENS",),
+        "tokens a reply may have at most",
+    ),
+    Setting("chat.temperature", _parse_number, None, ("QTOOL_TEMPERATURE",), "sampling heat"),
+    Setting("chat.ctx", _parse_count, None, ("QTOOL_CTX",), "context length in tokens"),
+    Setting(
+        "paths.cache",
+        _parse_path,
+        None,
+        ("QTOOL_CACHE",),
+        "starter models; default: the platform's cache directory",
+    ),
+    Setting(
+        "paths.state",
+        _parse_path,
+        None,
+        ("QTOOL_STATE",),
+        "engine logs and conversations; default: the platform's state directory",
+    ),
+)
+
+
+def config_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where ``config.toml`` is looked for; it need not exist."""
+    environ = os.environ if environ is None else environ
+    if named := environ.get("QTOOL_CONFIG"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("qtool", appauthor=False)) / "config.toml"
+
+
+class Config:
+    """Looks settings up by name. Reads the file once, when first asked.
+
+    Raises:
+        UsageError: the file is no TOML, names an unknown setting, or a value does not parse.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None, path: Path | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self.path = config_path(self._environ) if path is None else path
+        self._file: dict[str, object] | None = None
+
+    def get(self, name: str, flag: object = None) -> Any:
+        """Return the value of the setting ``name``; ``flag`` wins where it is not ``None``."""
+        return self.lookup(name, flag).value
+
+    def lookup(self, name: str, flag: object = None) -> Value:
+        """Return the value of the setting ``name`` together with its origin."""
+        setting = next(setting for setting in SETTINGS if setting.name == name)
+        if flag is not None and flag != [] and flag != ():
+            return Value(setting, _parsed(setting, flag, "the command line"), "flag")
+        for variable in setting.environment:
+            if text := self._environ.get(variable):
+                return Value(setting, _parsed(setting, text, f"${variable}"), f"${variable}")
+        if name in self._from_file():
+            origin = str(self.path)
+            return Value(setting, _parsed(setting, self._from_file()[name], origin), origin)
+        return Value(setting, setting.default, "default")
+
+    def values(self) -> list[Value]:
+        """Return every setting with its origin, in the order of the table."""
+        return [self.lookup(setting.name) for setting in SETTINGS]
+
+    def cache_dir(self) -> Path:
+        """Return the folder for what can be fetched again."""
+        return self.get("paths.cache") or _platform_dir("user_cache_dir")
+
+    def state_dir(self) -> Path:
+        """Return the folder for what a user would miss: logs, conversations."""
+        return self.get("paths.state") or _platform_dir("user_state_dir")
+
+    def _from_file(self) -> dict[str, object]:
+        if self._file is None:
+            self._file = _read_file(self.path)
+        return self._file
+
+
+def _platform_dir(function: str) -> Path:
+    import platformdirs
+
+    return Path(getattr(platformdirs, function)("qtool", appauthor=False))
+
+
+def _parsed(setting: Setting, value: object, origin: str) -> Any:
+    try:
+        return setting.parse(value)
+    except ValueError as exc:
+        raise UsageError(
+            f"{setting.name} from {origin} is {value!r}; it takes {exc}",
+            hint="qtool config show",
+        ) from exc
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{path} is not valid TOML: {exc}", hint=f"mend or move {path}") from exc
+    return _flattened(tables, path)
+
+
+def _flattened(tables: Mapping[str, object], path: Path) -> dict[str, object]:
+    known = {setting.name for setting in SETTINGS}
+    flat: dict[str, object] = {}
+    for table, entries in tables.items():
+        items = entries.items() if isinstance(entries, dict) else [("", entries)]
+        for key, value in items:
+            name = f"{table}.{key}" if key else table
+            if name not in known:
+                raise UsageError(_unknown_setting(name, path), hint="qtool config show")
+            flat[name] = value
+    return flat
+
+
+def _unknown_setting(name: str, path: Path) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, [setting.name for setting in SETTINGS], n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"{path} sets {name}, which does not exist{meant}"
