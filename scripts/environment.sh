@@ -1,0 +1,30 @@
+# Sourced by the scripts beside it: finds a Python and makes environments. POSIX sh.
+
+find_python() {
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.14 python; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "error: Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)" >&2
+    return 1
+}
+
+# make_environment FOLDER WHAT PIP-ARGUMENTS...: a virtual environment with that installed.
+# It counts as current while pyproject.toml is unchanged, so that a second run needs no network.
+make_environment() {
+    folder=$1 what=$2
+    shift 2
+    if cmp -s pyproject.toml "$folder/installed-for"; then
+        return
+    fi
+    python=$(find_python)
+    echo "==> making $folder with $python"
+    "$python" -m venv "$folder"
+    echo "==> installing $what"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    cp pyproject.toml "$folder/installed-for"
+}
