@@ -1,0 +1,46 @@
+"""Opening files that hold weights, and recognising what is often found in their place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from qtool.errors import IntegrityError, NotFoundError, UsageError
+
+REFETCH_HINT = "fetch it again: qtool download REPO (resumes, and verifies every file)"
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading in binary; anything else (a pipe, a device) is refused.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it may not be read, or is not a regular file.
+        IntegrityError: reading it failed half-way (a bad disk, a lost network drive).
+    """
+    if not path.exists():
+        raise NotFoundError(f"no such file: {path}")
+    if not path.is_file():
+        raise UsageError(f"{path} is not a regular file")
+    try:
+        file = path.open("rb")
+    except OSError as exc:
+        raise UsageError(f"{path} cannot be opened: {exc.strerror}") from exc
+    with file:
+        try:
+            yield file
+        except OSError as exc:
+            raise IntegrityError(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def impostor(head: bytes) -> str | None:
+    """Say what a file is that should have been weights, judged by its first bytes, if known."""
+    start = head.lstrip()[:64].lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer instead of the file it stands for"
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "a web page instead of a model (an error or login page saved under its name)"
+    if head and not head.strip(b"\0"):
+        return "filled with zeros (a download that reserved its space and never finished)"
+    return None
