@@ -1,0 +1,48 @@
+"""The two digests by which hubs identify content.
+
+LFS files by the sha256 of the content; the others by git's blob name, the sha1 of
+``blob {size}\\0`` followed by the content (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
+"""
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from qtool.hub.repo import RemoteFile
+
+_BLOCK_BYTES = 1024 * 1024
+
+
+class Digest(Protocol):
+    """What hashlib's objects can do."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Add bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest in lower-case hexadecimal."""
+
+
+def new_digest(file: RemoteFile) -> Digest:
+    """Return the running digest that ``file.digest`` is compared with (sha256 when it has none)."""
+    if file.sha256 is None and file.git_sha1 is not None:
+        digest = hashlib.sha1(usedforsecurity=False)
+        digest.update(b"blob %d\0" % file.size_bytes)
+        return digest
+    return hashlib.sha256()
+
+
+def digest_of(path: Path, file: RemoteFile, stop: threading.Event | None = None) -> str | None:
+    """Return the digest of the content at ``path`` in the kind of ``file``; None when stopped.
+
+    Raises OSError when it cannot be read.
+    """
+    digest = new_digest(file)
+    block = memoryview(bytearray(_BLOCK_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(block):
+            if stop is not None and stop.is_set():
+                return None
+            digest.update(block[:count])
+    return digest.hexdigest()

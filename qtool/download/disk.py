@@ -1,0 +1,70 @@
+"""Writing to the disk, with the failures a user can do something about told apart."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qtool.errors import ResourceError
+from qtool.units import format_size
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a ResourceError that names ``path`` and the cure."""
+    try:
+        yield
+    except OSError as exc:
+        raise _explained(exc, path) from exc
+
+
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of ``data`` at ``offset``. Raises OSError."""
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count
+
+
+def sync_data(fd: int) -> None:
+    """Bring a file's content to the disk. Raises OSError."""
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's names to the disk, so that a rename outlives a power failure."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def check_space(target: Path, needed_bytes: int) -> None:
+    """Raise ResourceError when the disk of ``target`` has less than ``needed_bytes`` free."""
+    existing = target.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free_bytes = shutil.disk_usage(existing).free
+    if needed_bytes > free_bytes:
+        raise ResourceError(
+            f"{format_size(needed_bytes)} are to be written, {existing} has "
+            f"{format_size(free_bytes)} free",
+            hint=f"free {format_size(needed_bytes - free_bytes)}, or choose another disk: "
+            "--local-dir DIR",
+        )
+
+
+def _explained(exc: OSError, path: Path) -> ResourceError:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"the disk is full: {path}",
+            hint="free some space and run the same command again; it goes on where it stopped",
+        )
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ResourceError(
+            f"cannot write to {path}: {exc.strerror}",
+            hint="choose a folder that is yours: --local-dir DIR",
+        )
+    return ResourceError(f"cannot write {path}: {exc.strerror or exc}")

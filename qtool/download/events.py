@@ -1,0 +1,120 @@
+"""What a download tells while it runs, and what it returns."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from qtool.errors import QtoolError
+
+
+class FileStatus(StrEnum):
+    """How a file came to be there."""
+
+    DOWNLOADED = "downloaded"
+    RESUMED = "resumed"
+    SKIPPED = "skipped"
+    VERIFIED = "verified"
+    PLANNED = "planned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """A file's outcome; ``error`` is set when it failed."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+    status: FileStatus
+    error: QtoolError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """A download's outcome. ``path`` is the folder that holds the files."""
+
+    repo_id: str
+    revision: str
+    commit: str
+    path: Path
+    files: tuple[FileResult, ...]
+    bytes_transferred: int = 0
+    seconds: float = 0.0
+    endpoints: dict[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def failures(self) -> tuple[FileResult, ...]:
+        """Return the files that are not there."""
+        return tuple(file for file in self.files if file.error is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What will be fetched is known. ``bytes_present`` are there from an earlier run."""
+
+    repo_id: str
+    commit: str
+    path: Path
+    n_files: int
+    n_files_present: int
+    bytes_total: int
+    bytes_present: int
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """A file that is there already is being hashed."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """A file of which some bytes have arrived."""
+
+    path: str
+    bytes_done: int
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the whole download stands; ``rate_bytes_per_s`` is that of the last seconds."""
+
+    bytes_done: int
+    bytes_total: int
+    rate_bytes_per_s: float
+    n_files_done: int
+    n_files: int
+    active: tuple[FileProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished:
+    """A file is in place, or given up."""
+
+    result: FileResult
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A server asks for patience, or does not answer; ``wait_s`` until the next attempt."""
+
+    path: str
+    reason: str
+    wait_s: float
+
+
+Event = Planned | Checking | Progress | FileFinished | Waiting
+OnEvent = Callable[[Event], None]

@@ -1,0 +1,176 @@
+"""The files that are missing, brought to their places: jobs, crew, progress."""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from qtool.download.crew import Crew
+from qtool.download.disk import check_space, disk_errors
+from qtool.download.events import (
+    DownloadResult,
+    Event,
+    FileFinished,
+    FileResult,
+    OnEvent,
+    Planned,
+    Waiting,
+)
+from qtool.download.finish import Finisher
+from qtool.download.job import Job
+from qtool.download.layout import Layout
+from qtool.download.manifest import Manifest
+from qtool.download.pacing import ConnectionLimit, RateLimit
+from qtool.download.progress import Meter
+from qtool.download.request import DEFAULT_CONNECTIONS, DownloadRequest
+from qtool.download.schedule import Schedule, Task
+from qtool.download.sinks import (
+    SMALL_FILE_BYTES,
+    MemorySink,
+    PartialFile,
+    identity_of,
+    remove_orphans,
+)
+from qtool.download.source import Source
+from qtool.download.transfer import Workshop
+from qtool.hub.client import HubClient
+from qtool.hub.connection import ConnectionPool
+from qtool.hub.repo import Listing, RemoteFile
+
+PARTIAL_FOLDER = "partial"
+
+
+class Fetch:
+    """One run over the missing files of a target."""
+
+    def __init__(
+        self,
+        request: DownloadRequest,
+        listing: Listing,
+        layout: Layout,
+        manifest: Manifest,
+        clients: Sequence[HubClient],
+        pool: ConnectionPool,
+    ) -> None:
+        self.bytes_by_endpoint: dict[str, int] = {}
+        self._request = request
+        self._listing = listing
+        self._layout = layout
+        self._manifest = manifest
+        self._clients = clients
+        self._pool = pool
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+
+    def run(
+        self,
+        files: Sequence[RemoteFile],
+        known: DownloadResult,
+        on_event: OnEvent,
+        stop: threading.Event,
+    ) -> tuple[FileResult, ...]:
+        """Fetch ``files``; ``known`` holds the results of those in place already.
+
+        Raises ResourceError when the disk is too small or the target cannot be written to,
+        KeyboardInterrupt when ``stop`` is set.
+        """
+        folder = self._layout.state_dir / PARTIAL_FOLDER
+        remove_orphans(folder, self._listing)
+        jobs = [self._job(file) for file in sorted(files, key=_small_first)]
+        on_event(self._planned(jobs, known))
+        if jobs:
+            check_space(self._layout.root, sum(_missing_bytes(job) for job in jobs))
+            self._transfer(jobs, known, on_event, stop)
+        with disk_errors(self._layout.root):
+            self._layout.finish()
+        return tuple(job.outcome for job in jobs if job.outcome is not None)
+
+    def _transfer(
+        self,
+        jobs: Sequence[Job],
+        known: DownloadResult,
+        on_event: OnEvent,
+        stop: threading.Event,
+    ) -> None:
+        request = self._request
+        n_connections = request.connections or DEFAULT_CONNECTIONS
+        schedule = Schedule((job.task for job in jobs), max_files=request.max_files)
+        shop = Workshop(
+            schedule,
+            {job.task: job for job in jobs},
+            ConnectionLimit(n_connections),
+            RateLimit(rate) if (rate := request.rate_limit_bytes_per_s) else None,
+            Finisher(self._layout, self._manifest, self._listing.commit, schedule, self._report),
+            self._stop,
+            self._report_wait,
+        )
+        meter = Meter(jobs, known, time.monotonic)
+
+        def tick() -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            while not self._events.empty():
+                on_event(self._events.get())
+            on_event(meter.read())
+
+        for job in jobs:
+            if job.file.size_bytes == 0:
+                shop.finisher.finish_empty(job)
+        try:
+            Crew(shop, self._pool, n_connections).run(tick, self._wake)
+        finally:
+            self._count_bytes(jobs)
+        tick()
+
+    def _job(self, file: RemoteFile) -> Job:
+        sources = [
+            Source(client, self._listing.repo, self._listing.commit, file)
+            for client in self._clients
+        ]
+        if file.size_bytes < SMALL_FILE_BYTES:
+            task = Task(file.size_bytes, deque([(0, file.size_bytes)] if file.size_bytes else []))
+            return Job(file, MemorySink(file), task, sources)
+        folder = self._layout.state_dir / PARTIAL_FOLDER
+        sink = PartialFile(folder, file, identity_of(self._listing, file))
+        task = Task(file.size_bytes, deque(sink.gaps()))
+        return Job(file, sink, task, sources, is_resumed=sink.size_done() > 0)
+
+    def _planned(self, jobs: Sequence[Job], known: DownloadResult) -> Planned:
+        total = known.size_bytes + sum(job.file.size_bytes for job in jobs)
+        present = known.size_bytes + sum(job.sink.size_done() for job in jobs)
+        return Planned(
+            known.repo_id,
+            known.commit,
+            known.path,
+            n_files=len(known.files) + len(jobs),
+            n_files_present=len(known.files),
+            bytes_total=total,
+            bytes_present=present,
+            left_out=known.left_out,
+            notes=known.notes,
+        )
+
+    def _report(self, result: FileResult) -> None:
+        self._events.put(FileFinished(result))
+        self._wake.set()
+
+    def _report_wait(self, job: Job, reason: str, wait_s: float) -> None:
+        self._events.put(Waiting(job.file.path, reason, wait_s))
+
+    def _count_bytes(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            for source in job.sources:
+                if source.bytes_received:
+                    url = source.endpoint_url
+                    count = self.bytes_by_endpoint.get(url, 0) + source.bytes_received
+                    self.bytes_by_endpoint[url] = count
+
+
+def _small_first(file: RemoteFile) -> bool:
+    return file.size_bytes >= SMALL_FILE_BYTES
+
+
+def _missing_bytes(job: Job) -> int:
+    return job.file.size_bytes - job.sink.size_done()

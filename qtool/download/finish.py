@@ -1,0 +1,146 @@
+"""From all bytes there to the final name: compare the digest, sync, rename, remember."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from qtool.download.digests import Digest, new_digest
+from qtool.download.disk import disk_errors, sync_data
+from qtool.download.events import FileResult, FileStatus
+from qtool.download.job import Job
+from qtool.download.layout import Layout
+from qtool.download.manifest import Manifest, Verified
+from qtool.download.schedule import Schedule
+from qtool.download.sinks import MemorySink, PartialFile, write_file
+from qtool.errors import IntegrityError, QtoolError
+from qtool.hub.repo import RemoteFile
+
+_BLOCK_BYTES = 1024 * 1024
+_POLL_S = 0.02
+
+
+class Finisher:
+    """Verifies complete files and gives them their final names. Thread-safe."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        manifest: Manifest,
+        commit: str,
+        schedule: Schedule,
+        report: Callable[[FileResult], None],
+    ) -> None:
+        self._layout = layout
+        self._schedule = schedule
+        self._manifest = manifest
+        self._commit = commit
+        self._report = report
+
+    def finish_empty(self, job: Job) -> None:
+        """Make a file of no bytes, for which there is nothing to ask."""
+        try:
+            if isinstance(job.sink, MemorySink) and job.begin_finish():
+                self.finish_small(job, job.sink)
+        except QtoolError as exc:
+            self.fail(job, exc)
+
+    def finish_small(self, job: Job, sink: MemorySink) -> None:
+        """Verify a file in memory, then write it. Raises IntegrityError or ResourceError."""
+        check_digest(job.file, sink.hexdigest(job.file))
+        fresh = self._layout.state_dir / "small" / f"{id(job):x}"
+        write_file(fresh, sink.content)
+        self._publish(job, fresh)
+
+    def finish_partial(self, job: Job, sink: PartialFile, hexdigest: str) -> None:
+        """Publish a partial file whose digest is known. Raises IntegrityError or ResourceError."""
+        try:
+            check_digest(job.file, hexdigest)
+        except IntegrityError:
+            sink.discard()
+            raise
+        with disk_errors(sink.path):
+            sync_data(sink.fd)
+        self._publish(job, sink.path)
+        sink.forget()
+
+    def fail(self, job: Job, error: QtoolError) -> None:
+        """Give a file up: no connection goes on with it."""
+        self._schedule.drop(job.task)
+        if (result := job.settle(FileStatus.FAILED, error)) is not None:
+            self._report(result)
+
+    def _publish(self, job: Job, content: Path) -> None:
+        file = job.file
+        with disk_errors(self._layout.final_path(file)):
+            self._layout.publish(content, file)
+            self._manifest.add(verified_entry(self._layout, file, self._commit))
+        status = FileStatus.RESUMED if job.is_resumed else FileStatus.DOWNLOADED
+        if (result := job.settle(status)) is not None:
+            self._report(result)
+
+
+class FrontHasher:
+    """Hashes partial files from the front while the rest arrives, in one thread of its own."""
+
+    def __init__(self, jobs: Iterable[Job], finisher: Finisher, stop: threading.Event) -> None:
+        self._pending = [
+            (job, job.sink, new_digest(job.file))
+            for job in jobs
+            if isinstance(job.sink, PartialFile)
+        ]
+        self._positions = {id(job): 0 for job, _, _ in self._pending}
+        self._finisher = finisher
+        self._stop = stop
+        self._block = memoryview(bytearray(_BLOCK_BYTES))
+
+    def run(self) -> None:
+        """Work until every file has an outcome, or ``stop`` is set."""
+        while self._pending and not self._stop.is_set():
+            self._pending = [item for item in self._pending if item[0].outcome is None]
+            advances = [self._advance(*item) for item in self._pending]
+            if not any(advances):
+                time.sleep(_POLL_S)
+
+    def _advance(self, job: Job, sink: PartialFile, digest: Digest) -> bool:
+        """Hash what is contiguous; return whether there was anything to do."""
+        try:
+            start = self._positions[id(job)]
+            position = self._hash(sink, digest, start, sink.front())
+            self._positions[id(job)] = position
+            if position == job.file.size_bytes:
+                self._finisher.finish_partial(job, sink, digest.hexdigest())
+        except QtoolError as exc:
+            self._finisher.fail(job, exc)
+            return True
+        return position > start
+
+    def _hash(self, sink: PartialFile, digest: Digest, position: int, front: int) -> int:
+        with disk_errors(sink.path), open(sink.fd, "rb", buffering=0, closefd=False) as stream:
+            stream.seek(position)
+            while position < front and not self._stop.is_set():
+                count = stream.readinto(self._block[: front - position])
+                if not count:
+                    break
+                digest.update(self._block[:count])
+                position += count
+        return position
+
+
+def verified_entry(layout: Layout, file: RemoteFile, commit: str) -> Verified:
+    """Return the manifest's entry for a file in place. Raises OSError."""
+    status = layout.content_path(file).stat()
+    return Verified(file.path, status.st_size, status.st_mtime_ns, file.digest, commit)
+
+
+def check_digest(file: RemoteFile, actual: str) -> None:
+    """Raise IntegrityError when a digest is not the one the hub lists."""
+    if file.digest is None or actual == file.digest:
+        return
+    kind = "sha256" if file.sha256 else "git sha1"
+    raise IntegrityError(
+        f"{file.path}: the content is wrong: its {kind} is {actual}, the hub says {file.digest}; "
+        "it was thrown away",
+        hint="run the same command again to fetch this file anew; if it happens again, "
+        "another endpoint: --endpoint URL",
+    )

@@ -1,0 +1,147 @@
+"""Where files go: a plain folder, or the Hugging Face cache.
+
+State of qtool's own (lock, manifest, partial files) lies in ``.cache/qtool`` of the target, beside
+the ``.cache/huggingface`` of ``hf download --local-dir``, whose notes are written as well.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+from qtool.hub.repo import Listing, RemoteFile
+
+STATE_FOLDER = Path(".cache") / "qtool"
+# Folders of clients that people upload by accident; never files of a model.
+CLIENT_FOLDERS = (".cache/qtool/", ".cache/huggingface/")
+
+
+class Layout(Protocol):
+    """A target folder. Paths of files in it are ``str`` with ``/``, as the hub names them."""
+
+    root: Path
+    state_dir: Path
+
+    def final_path(self, file: RemoteFile) -> Path:
+        """Return where the user finds the file."""
+
+    def content_path(self, file: RemoteFile) -> Path:
+        """Return where the bytes are kept."""
+
+    def publish(self, part: Path, file: RemoteFile) -> None:
+        """Give verified and synced content its final name, atomically. Raises OSError."""
+
+    def adopt(self, file: RemoteFile) -> None:
+        """Note a file that was found in place and verified. Raises OSError."""
+
+    def finish(self) -> None:
+        """Do what is to be done when all files are in place. Raises OSError."""
+
+
+class FolderLayout:
+    """The repository's own tree under a folder of the user's choice."""
+
+    def __init__(self, root: Path, listing: Listing) -> None:
+        self.root = root
+        self.state_dir = root / STATE_FOLDER
+        self._commit = listing.commit
+
+    def final_path(self, file: RemoteFile) -> Path:
+        """Return the path under the folder."""
+        return self.root / file.path
+
+    def content_path(self, file: RemoteFile) -> Path:
+        """Return the same path: the file itself."""
+        return self.final_path(file)
+
+    def publish(self, part: Path, file: RemoteFile) -> None:
+        """Rename, and leave the note by which ``hf download`` knows the file."""
+        final = self.final_path(file)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(final)
+        self.adopt(file)
+
+    def adopt(self, file: RemoteFile) -> None:
+        """Write the note of huggingface_hub: commit, ETag, time.
+
+        Format: ``huggingface_hub/_local_folder.py``.
+        """
+        if file.digest is None:
+            return
+        note = self.root / ".cache/huggingface/download" / f"{file.path}.metadata"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{self._commit}\n{file.digest}\n{time.time()}\n", encoding="utf-8")
+
+    def finish(self) -> None:
+        """Keep the state out of a git repository that the folder may be."""
+        for folder in (self.state_dir, self.root / ".cache/huggingface"):
+            ignore = folder / ".gitignore"
+            if folder.is_dir() and not ignore.exists():
+                ignore.write_text("*\n", encoding="ascii")
+
+
+class CacheLayout:
+    """The cache that ``from_pretrained`` reads: ``blobs``, ``snapshots``, ``refs``.
+
+    https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+    """
+
+    def __init__(self, cache: Path, listing: Listing) -> None:
+        repo = listing.repo
+        folder = "--".join([f"{repo.repo_type.value}s", *repo.repo_id.split("/")])
+        self._folder = cache / folder
+        self._listing = listing
+        self.root = self._folder / "snapshots" / listing.commit
+        self.state_dir = self._folder / STATE_FOLDER
+
+    def final_path(self, file: RemoteFile) -> Path:
+        """Return the path in the snapshot."""
+        return self.root / file.path
+
+    def content_path(self, file: RemoteFile) -> Path:
+        """Return the blob, named by its digest; without one the snapshot holds the file itself."""
+        if file.digest is None:
+            return self.final_path(file)
+        return self._folder / "blobs" / file.digest
+
+    def publish(self, part: Path, file: RemoteFile) -> None:
+        """Rename to the blob and link it into the snapshot."""
+        blob = self.content_path(file)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(blob)
+        self.adopt(file)
+
+    def adopt(self, file: RemoteFile) -> None:
+        """Link the blob into the snapshot, relatively, so that the cache may be moved."""
+        blob, final = self.content_path(file), self.final_path(file)
+        if blob == final:
+            return
+        final.parent.mkdir(parents=True, exist_ok=True)
+        target = os.path.relpath(blob, final.parent)
+        if final.is_symlink() and str(final.readlink()) == target:
+            return
+        fresh = final.with_name(final.name + ".qtool-link")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target)
+        fresh.replace(final)
+
+    def finish(self) -> None:
+        """Let the revision's name point to the commit."""
+        revision = self._listing.repo.revision
+        if revision == self._listing.commit:
+            return
+        ref = self._folder / "refs" / revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        fresh = ref.with_name(ref.name + ".qtool-new")
+        fresh.write_text(self._listing.commit, encoding="ascii")
+        fresh.replace(ref)
+
+
+def choose_layout(
+    listing: Listing, *, local_dir: Path | None, cache: Path | None
+) -> FolderLayout | CacheLayout:
+    """Return the cache's layout when asked for, else a folder: ``local_dir`` or ``./<name>``."""
+    if cache is not None:
+        return CacheLayout(cache, listing)
+    name = listing.repo.repo_id.rpartition("/")[2]
+    return FolderLayout(local_dir if local_dir is not None else Path(name), listing)

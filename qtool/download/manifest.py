@@ -1,0 +1,90 @@
+"""The manifest of a target folder: files that were verified, so that they need not be hashed again.
+
+An append-only text file of checksummed lines (as in ``journal``), one JSON object each. A later
+line about the same path replaces an earlier one. An entry is believed while the file's size and
+modification time are what they were.
+"""
+
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qtool.download.journal import decode_lines, encode_line
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file whose digest was found right. ``digest`` is None when the hub gave none."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str | None
+    commit: str
+
+
+class Manifest:
+    """The verified files of a target. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._entries: dict[str, Verified] = {}
+        self._is_clean = True
+        self._load()
+
+    def find(self, path: str) -> Verified | None:
+        """Return what is known about a file of the repository."""
+        return self._entries.get(path)
+
+    def add(self, entry: Verified) -> None:
+        """Note a verified file whose content has been synced. Raises OSError."""
+        line = encode_line(json.dumps(asdict(entry), ensure_ascii=True))
+        with self._lock:
+            if not self._is_clean:
+                self._rewrite()
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(fd, line)
+            finally:
+                os.close(fd)
+            self._entries[entry.path] = entry
+
+    def _load(self) -> None:
+        try:
+            content = self._path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        records = decode_lines(content)
+        for record in records:
+            entry = _parse(record)
+            if entry is not None:
+                self._entries[entry.path] = entry
+        # A torn line would hide all that is appended behind it; old lines pile up.
+        n_lines = content.count(b"\n")
+        is_torn = len(records) != n_lines or not content.endswith(b"\n")
+        self._is_clean = not is_torn and n_lines <= 2 * len(self._entries) + 100
+
+    def _rewrite(self) -> None:
+        fresh = self._path.with_name(self._path.name + ".new")
+        lines = (
+            encode_line(json.dumps(asdict(e), ensure_ascii=True)) for e in self._entries.values()
+        )
+        with fresh.open("wb") as stream:
+            stream.writelines(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(self._path)
+        self._is_clean = True
+
+
+def _parse(record: str) -> Verified | None:
+    try:
+        fields = json.loads(record)
+        entry = Verified(**fields)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    is_sound = isinstance(entry.path, str) and isinstance(entry.size, int)
+    return entry if is_sound and isinstance(entry.mtime_ns, int) else None

@@ -1,0 +1,159 @@
+"""Which files of a repository are wanted. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from qtool.download.layout import CLIENT_FOLDERS
+from qtool.errors import IntegrityError, NotFoundError
+from qtool.hub.paths import check_path
+from qtool.hub.repo import Listing, RemoteFile
+
+_OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel", "*.onnx", "*.onnx_data")
+_TORCH_PICKLES = (
+    "pytorch_model*.bin",
+    "model*.bin",
+    "diffusion_pytorch_model*.bin",
+    "*.pth",
+    "*.pt",
+    "*.ckpt",
+    "pytorch_model.bin.index.json",
+)
+_DUPLICATE_FOLDERS = ("onnx", "original", "openvino", "coreml")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user asked for. Without any of it: everything but duplicates of the weights."""
+
+    files: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    quant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files to have; ``left_out`` are paths left out unasked, ``notes`` say why."""
+
+    files: tuple[RemoteFile, ...]
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def plan(listing: Listing, selection: Selection) -> Plan:
+    """Return the files of ``listing`` that ``selection`` asks for.
+
+    Raises NotFoundError when a named file or quantization is not there or nothing matches, and
+    IntegrityError when a wanted file's name is not safe to write.
+    """
+    own = [file for file in listing.files if not file.path.startswith(CLIENT_FOLDERS)]
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if selection.files:
+        wanted = _named(own, selection.files, listing)
+    elif selection.include or selection.exclude or selection.quant:
+        wanted = own
+    else:
+        wanted, left_out = without_duplicates(own)
+        if left_out:
+            notes = ("left out, as the same weights are there as safetensors",)
+    wanted = filter_by_globs(wanted, selection.include, selection.exclude)
+    if not wanted and listing.files:
+        raise NotFoundError(
+            f"no file of {listing.repo.repo_id} matches",
+            hint=f"qtool download {listing.repo.repo_id} --dry-run   # lists the files",
+        )
+    check_paths(wanted)
+    return Plan(tuple(wanted), left_out, notes)
+
+
+def filter_by_globs(
+    files: Iterable[RemoteFile], include: Sequence[str], exclude: Sequence[str]
+) -> list[RemoteFile]:
+    """Return the files that match any of ``include`` (if given) and none of ``exclude``.
+
+    As in huggingface_hub: case matters, ``*`` crosses folders, ``folder/`` means all below it.
+    """
+    wanted = [_folder_glob(glob) for glob in include]
+    unwanted = [_folder_glob(glob) for glob in exclude]
+    return [
+        file
+        for file in files
+        if (not wanted or _matches(file.path, wanted)) and not _matches(file.path, unwanted)
+    ]
+
+
+def without_duplicates(
+    files: Sequence[RemoteFile],
+) -> tuple[list[RemoteFile], tuple[str, ...]]:
+    """Return the files without second copies of weights, and the paths of those.
+
+    Where a folder holds safetensors, the same weights as pickles or for other frameworks in it,
+    and in ``onnx``, ``original`` and the like below it, are duplicates.
+    """
+    folders = {
+        str(PurePosixPath(file.path).parent) for file in files if file.path.endswith(".safetensors")
+    }
+    duplicates = {file.path for file in files if _is_duplicate(file.path, folders)}
+    kept = [file for file in files if file.path not in duplicates]
+    return kept, tuple(sorted(duplicates))
+
+
+def check_paths(files: Sequence[RemoteFile]) -> None:
+    """Raise IntegrityError for names that are not safe to write, alone or together."""
+    paths = {file.path for file in files}
+    for path in paths:
+        check_path(path)
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in paths:
+                raise IntegrityError(
+                    f"the hub lists {str(parent)!r} both as a file and as a folder",
+                    hint="name the files you need: qtool download REPO FILE…",
+                )
+
+
+def _named(files: Sequence[RemoteFile], names: Sequence[str], listing: Listing) -> list[RemoteFile]:
+    by_path = {file.path: file for file in files}
+    missing = [name for name in names if name not in by_path]
+    if missing:
+        raise _no_such_file(missing[0], by_path, listing)
+    return [by_path[name] for name in dict.fromkeys(names)]
+
+
+def _no_such_file(name: str, known: Iterable[str], listing: Listing) -> NotFoundError:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    repo_id = listing.repo.repo_id
+    hint = (
+        f"qtool download {repo_id} {close[0]!r}"
+        if close
+        else (f"qtool download {repo_id} --dry-run   # lists the files")
+    )
+    return NotFoundError(f"{repo_id} has no file {name!r}", hint=hint)
+
+
+def _is_duplicate(path: str, safetensors_folders: set[str]) -> bool:
+    pure = PurePosixPath(path)
+    folder = str(pure.parent)
+    if folder in safetensors_folders:
+        return any(fnmatchcase(pure.name, glob) for glob in _TORCH_PICKLES + _OTHER_FRAMEWORKS)
+    return any(
+        parent.name in _DUPLICATE_FOLDERS and str(parent.parent) in safetensors_folders
+        for parent in pure.parents
+    )
+
+
+def _folder_glob(glob: str) -> str:
+    return f"{glob}*" if glob.endswith("/") else glob
+
+
+def _matches(path: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(path, glob) for glob in globs)

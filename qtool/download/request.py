@@ -1,0 +1,33 @@
+"""What is to be downloaded, and how."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qtool.download.plan import Selection
+from qtool.hub.endpoints import Endpoint
+from qtool.hub.repo import RepoRef
+
+DEFAULT_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadRequest:
+    """A download. ``endpoints`` are tried in order; ``token`` is for the hub only.
+
+    The files go to ``cache_dir`` in the Hugging Face cache layout if given, else to ``local_dir``,
+    else to ``./<name>``. ``connections`` None means automatic. ``is_forced`` fetches files anew
+    that are there; ``is_verify_only`` hashes what is there and fetches nothing.
+    """
+
+    repo: RepoRef
+    endpoints: tuple[Endpoint, ...]
+    selection: Selection = field(default_factory=Selection)
+    local_dir: Path | None = None
+    cache_dir: Path | None = None
+    token: str | None = None
+    connections: int | None = None
+    max_files: int | None = None
+    rate_limit_bytes_per_s: float | None = None
+    is_dry_run: bool = False
+    is_forced: bool = False
+    is_verify_only: bool = False

@@ -1,0 +1,145 @@
+"""A download from request to result: list, plan, survey, transfer."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from qtool.download.events import DownloadResult, Event, FileResult, FileStatus, OnEvent
+from qtool.download.fetch import Fetch
+from qtool.download.layout import Layout, choose_layout
+from qtool.download.lock import TargetLock
+from qtool.download.manifest import Manifest
+from qtool.download.plan import Plan, plan
+from qtool.download.request import DownloadRequest
+from qtool.download.survey import Surveyor, is_known
+from qtool.errors import NetworkError, UsageError
+from qtool.hub.client import HubClient
+from qtool.hub.connection import ConnectionPool
+from qtool.hub.listing import list_repo
+from qtool.hub.repo import Listing, RemoteFile, RepoRef
+
+log = logging.getLogger(__name__)
+
+
+def download(
+    request: DownloadRequest,
+    *,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> DownloadResult:
+    """Bring the files of a repository to the target, verified.
+
+    ``on_event`` is called on the calling thread. Files that fail do not keep others from
+    finishing: look at ``failures`` of the result. Raises QtoolError when nothing can be done at
+    all, KeyboardInterrupt when ``stop`` is set meanwhile; what has arrived is kept for next time.
+    """
+    started_at = time.monotonic()
+    pool = ConnectionPool()
+    try:
+        run = _Run(request, pool, on_event or _ignore, stop or threading.Event())
+        result = run.to_result()
+    finally:
+        pool.close()
+    return replace(result, seconds=time.monotonic() - started_at)
+
+
+def list_on_first(
+    clients: Sequence[HubClient], repo: RepoRef
+) -> tuple[Listing, Sequence[HubClient]]:
+    """Return the listing of the first endpoint that answers, and the endpoints from it on.
+
+    Raises what the last one raised; only a NetworkError makes it go on to the next.
+    """
+    for index, client in enumerate(clients):
+        try:
+            return list_repo(client, repo), clients[index:]
+        except NetworkError as exc:
+            if index == len(clients) - 1:
+                raise
+            log.debug("%s; trying the next endpoint", exc)
+    raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
+
+
+class _Run:
+    """One download."""
+
+    def __init__(
+        self,
+        request: DownloadRequest,
+        pool: ConnectionPool,
+        on_event: OnEvent,
+        stop: threading.Event,
+    ) -> None:
+        self._request = request
+        self._pool = pool
+        self._on_event = on_event
+        self._stop = stop
+
+    def to_result(self) -> DownloadResult:
+        """Do what the request says."""
+        request = self._request
+        clients = [HubClient(self._pool, url, request.token) for url in request.endpoints]
+        listing, clients_left = list_on_first(clients, request.repo)
+        wanted = plan(listing, request.selection)
+        layout = choose_layout(listing, local_dir=request.local_dir, cache=request.cache_dir)
+        result = _empty_result(listing, layout, wanted)
+        if request.is_verify_only:
+            surveyor = Surveyor(layout, None, listing.commit, self._on_event, self._stop)
+            return replace(result, files=surveyor.verify(wanted.files))
+        if request.is_dry_run:
+            return replace(result, files=self._preview(wanted, layout))
+        with TargetLock(layout.state_dir / "lock", layout.root):
+            return self._bring(listing, wanted, layout, clients_left, result)
+
+    def _bring(
+        self,
+        listing: Listing,
+        wanted: Plan,
+        layout: Layout,
+        clients: Sequence[HubClient],
+        result: DownloadResult,
+    ) -> DownloadResult:
+        manifest = Manifest(layout.state_dir / "manifest")
+        present: tuple[FileResult, ...] = ()
+        missing: Sequence[RemoteFile] = wanted.files
+        if not self._request.is_forced:
+            surveyor = Surveyor(layout, manifest, listing.commit, self._on_event, self._stop)
+            present, missing = surveyor.survey(wanted.files)
+        fetch = Fetch(self._request, listing, layout, manifest, clients, self._pool)
+        fetched = fetch.run(missing, replace(result, files=present), self._on_event, self._stop)
+        by_path = {file.path: file for file in (*present, *fetched)}
+        return replace(
+            result,
+            files=tuple(by_path[file.path] for file in wanted.files),
+            bytes_transferred=sum(fetch.bytes_by_endpoint.values()),
+            endpoints=fetch.bytes_by_endpoint,
+        )
+
+    def _preview(self, wanted: Plan, layout: Layout) -> tuple[FileResult, ...]:
+        """Return what a run would do, without writing or hashing anything."""
+        manifest = Manifest(layout.state_dir / "manifest")
+
+        def status(file: RemoteFile) -> FileStatus:
+            is_there = not self._request.is_forced and is_known(file, layout, manifest)
+            return FileStatus.SKIPPED if is_there else FileStatus.PLANNED
+
+        return tuple(FileResult(f.path, f.size_bytes, f.sha256, status(f)) for f in wanted.files)
+
+
+def _empty_result(listing: Listing, layout: Layout, wanted: Plan) -> DownloadResult:
+    repo = listing.repo
+    return DownloadResult(
+        repo.repo_id,
+        repo.revision,
+        listing.commit,
+        layout.root,
+        files=(),
+        left_out=wanted.left_out,
+        notes=wanted.notes,
+    )
+
+
+def _ignore(event: Event) -> None:
+    """Take an event and do nothing."""

@@ -1,0 +1,174 @@
+"""One connection at work: take a segment, receive it, write it, and say so."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qtool.download.faults import FaultKind, TransferFault, broken
+from qtool.download.finish import Finisher
+from qtool.download.job import Job
+from qtool.download.pacing import ConnectionLimit, RateLimit
+from qtool.download.schedule import Schedule, Segment, Task
+from qtool.download.sinks import MemorySink
+from qtool.download.source import Source
+from qtool.errors import IntegrityError, NetworkError, QtoolError
+from qtool.hub.client import is_hopeless, untrusted
+from qtool.hub.connection import WIRE_ERRORS, AbortedError, Exchange
+
+log = logging.getLogger(__name__)
+
+BUFFER_BYTES = 256 * 1024
+# Bytes are written and noted when so many are there or so much time has passed.
+FLUSH_BYTES = 128 * 1024
+FLUSH_S = 0.1
+IDLE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all connections of a download share."""
+
+    schedule: Schedule
+    jobs: dict[Task, Job]
+    limit: ConnectionLimit
+    rate_limit: RateLimit | None
+    finisher: Finisher
+    stop: threading.Event
+    on_wait: Callable[[Job, str, float], None]
+
+
+class Worker:
+    """One connection's loop; ``run`` is the body of a thread."""
+
+    def __init__(self, shop: Workshop, index: int) -> None:
+        self._shop = shop
+        self._index = index
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+
+    def run(self) -> None:
+        """Fetch segments until nothing is left or the download is stopped."""
+        shop = self._shop
+        while not shop.stop.is_set() and not shop.schedule.is_finished:
+            allowed = shop.limit.allowed()
+            segment = shop.schedule.take(allowed) if self._index < allowed else None
+            if segment is None:
+                shop.stop.wait(IDLE_S)
+                continue
+            wait_s = self._fetch(shop.jobs[segment.task], segment)
+            if wait_s > 0:
+                shop.stop.wait(wait_s)
+
+    def _fetch(self, job: Job, segment: Segment) -> float:
+        """Fetch a segment, or as much of it as comes; return how long to wait after a failure."""
+        source = job.source
+        try:
+            exchange, skip = source.open(
+                segment.position, segment.end, accepts_whole=segment.task.is_whole
+            )
+            self._receive(job, source, segment, exchange, skip)
+        except AbortedError:
+            return 0.0
+        except TransferFault as fault:
+            return self._answer(job, source, segment, fault)
+        except WIRE_ERRORS as exc:
+            if not is_hopeless(exc):
+                return self._answer(job, source, segment, broken(exc))
+            self._shop.finisher.fail(job, untrusted(source.endpoint_url, exc))
+        except QtoolError as exc:
+            self._shop.finisher.fail(job, exc)
+        finally:
+            self._shop.schedule.release(segment)
+            self._finish_if_small(job)
+        return 0.0
+
+    def _receive(
+        self, job: Job, source: Source, segment: Segment, exchange: Exchange, skip: int
+    ) -> None:
+        try:
+            self._skip(exchange, skip)
+            while self._shop.schedule.wanted(segment) > 0:
+                self._receive_piece(job, source, segment, exchange)
+        finally:
+            exchange.close()
+
+    def _receive_piece(
+        self, job: Job, source: Source, segment: Segment, exchange: Exchange
+    ) -> None:
+        """Receive some bytes and write them, also those that came before a failure."""
+        wanted = min(self._shop.schedule.wanted(segment), self._piece_bytes())
+        filled = 0
+        deadline_s = time.monotonic() + FLUSH_S
+        try:
+            while filled < min(wanted, FLUSH_BYTES):
+                count = exchange.read_into(self._buffer[filled:wanted])
+                if not count:
+                    raise TransferFault(FaultKind.BROKEN, "the connection ended too early")
+                filled += count
+                if time.monotonic() > deadline_s:
+                    break
+        finally:
+            if filled:
+                self._store(job, source, segment, filled)
+
+    def _store(self, job: Job, source: Source, segment: Segment, filled: int) -> None:
+        start, end = self._shop.schedule.claim(segment, filled)
+        if start < end:
+            job.sink.write(start, self._buffer[: end - start])
+        job.patience.note_bytes()
+        source.bytes_received += filled
+        job.bytes_received += filled
+        if self._shop.rate_limit is not None:
+            self._shop.rate_limit.spend(filled)
+
+    def _piece_bytes(self) -> int:
+        limit = self._shop.rate_limit
+        return BUFFER_BYTES if limit is None else min(BUFFER_BYTES, limit.piece_bytes)
+
+    def _skip(self, exchange: Exchange, count: int) -> None:
+        while count > 0:
+            received = exchange.read_into(self._buffer[: min(count, BUFFER_BYTES)])
+            if not received:
+                raise TransferFault(FaultKind.BROKEN, "the connection ended too early")
+            count -= received
+
+    def _answer(self, job: Job, source: Source, segment: Segment, fault: TransferFault) -> float:
+        """Decide what a fault means for the file; return how long this connection waits."""
+        log.debug("%s at %d: %s: %s", job.file.path, segment.position, fault.kind, fault)
+        if self._shop.stop.is_set():
+            return 0.0
+        if fault.kind is FaultKind.UNRANGED:
+            self._shop.schedule.make_whole(segment.task)
+            return 0.0
+        if fault.kind is FaultKind.BUSY:
+            self._shop.limit.push_back()
+        wait_s = job.patience.note_failure(fault.retry_after_s)
+        if job.patience.is_exhausted and not job.try_next_source(source):
+            self._shop.finisher.fail(job, _final_error(job, source, fault))
+            return 0.0
+        if wait_s >= 1.0:
+            self._shop.on_wait(job, str(fault), wait_s)
+        return wait_s
+
+    def _finish_if_small(self, job: Job) -> None:
+        if not isinstance(job.sink, MemorySink) or not job.begin_finish():
+            return
+        try:
+            self._shop.finisher.finish_small(job, job.sink)
+        except QtoolError as exc:
+            self._shop.finisher.fail(job, exc)
+
+
+def _final_error(job: Job, source: Source, fault: TransferFault) -> QtoolError:
+    """Return what the user is told when a file is given up."""
+    if fault.kind is FaultKind.WRONG:
+        return IntegrityError(
+            f"{job.file.path}: {source.endpoint_url} does not send this file: {fault}",
+            hint="behind a login page, log in first; else another endpoint: --endpoint URL",
+        )
+    return NetworkError(
+        f"{job.file.path}: {fault}, again and again, from {source.endpoint_url}",
+        hint="run the same command again later, it goes on where it stopped; "
+        "or another endpoint: --endpoint URL",
+    )

@@ -1,0 +1,111 @@
+"""Endpoints: the base URLs of hubs that speak the Hugging Face API.
+
+Where the list comes from, first hit wins: ``--endpoint`` (repeatable), ``HF_ENDPOINT`` (may be a
+comma list), the configuration, the default. They are tried in this order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote, urlsplit
+
+from qtool.errors import UsageError
+from qtool.hub.repo import RepoRef
+
+OFFICIAL_URL = "https://huggingface.co"
+
+
+class EndpointOrigin(StrEnum):
+    """Who named an endpoint."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    CONFIG = "config"
+    DEFAULT = "default"
+    AUTOMATIC = "automatic"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A hub: its base URL without a slash at the end, and who named it."""
+
+    url: str
+    origin: EndpointOrigin = EndpointOrigin.DEFAULT
+
+    @property
+    def is_trusted_with_token(self) -> bool:
+        """Return whether the user's token may go there: the hub itself, or named by the user."""
+        return self.url == OFFICIAL_URL or self.origin is not EndpointOrigin.AUTOMATIC
+
+    def info_url(self, repo: RepoRef) -> str:
+        """Return the URL of a revision's metadata with sizes and digests of its files."""
+        return f"{self._api(repo)}/revision/{quote(repo.revision, safe='')}?blobs=true"
+
+    def tree_url(self, repo: RepoRef, commit: str) -> str:
+        """Return the URL of the first page of a commit's files."""
+        return f"{self._api(repo)}/tree/{quote(commit, safe='')}?recursive=true"
+
+    def file_url(self, repo: RepoRef, commit: str, path: str) -> str:
+        """Return the URL of a file's content."""
+        prefix = f"{self.url}{repo.repo_type.page_prefix}/{quote(repo.repo_id)}"
+        return f"{prefix}/resolve/{quote(commit, safe='')}/{quote(path)}"
+
+    def page_url(self, repo: RepoRef) -> str:
+        """Return the URL of the repository's page, where terms are accepted."""
+        return f"{self.url}{repo.repo_type.page_prefix}/{quote(repo.repo_id)}"
+
+    def _api(self, repo: RepoRef) -> str:
+        return f"{self.url}{repo.repo_type.api_prefix}/{quote(repo.repo_id)}"
+
+
+def choose_endpoints(
+    flags: Sequence[str],
+    environ: Mapping[str, str],
+    configured: Sequence[str] = (),
+) -> tuple[Endpoint, ...]:
+    """Return the endpoints to use, in the order in which to try them.
+
+    Raises UsageError when one of them is not an HTTP URL.
+    """
+    from_environment = [part for part in environ.get("HF_ENDPOINT", "").split(",") if part.strip()]
+    for urls, origin in (
+        (flags, EndpointOrigin.FLAG),
+        (from_environment, EndpointOrigin.ENVIRONMENT),
+        (configured, EndpointOrigin.CONFIG),
+    ):
+        if urls:
+            unique = dict.fromkeys(normalise_url(url) for url in urls)
+            return tuple(Endpoint(url, origin) for url in unique)
+    return (Endpoint(OFFICIAL_URL),)
+
+
+def normalise_url(text: str) -> str:
+    """Return a base URL with scheme and lower-case host, without a slash at the end.
+
+    ``hf-mirror.com`` becomes ``https://hf-mirror.com``. Raises UsageError for anything else than
+    HTTP, for a query or fragment, and for credentials (they would end up in logs).
+    """
+    stripped = text.strip()
+    url = stripped if "://" in stripped else f"https://{stripped}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise _bad_endpoint(text) from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise _bad_endpoint(text)
+    if "@" in parts.netloc:
+        raise UsageError(
+            f"the endpoint for {parts.hostname} carries credentials",
+            hint="give the token with HF_TOKEN, and the endpoint without user and password",
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    suffix = "" if port is None else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}{parts.path.rstrip('/')}"
+
+
+def _bad_endpoint(text: str) -> UsageError:
+    return UsageError(
+        f"not an endpoint: {text!r}",
+        hint="give a base URL such as --endpoint https://hf-mirror.com",
+    )

@@ -1,0 +1,10 @@
+"""The part of a response's headers that is needed of them: looking one up."""
+
+from typing import Protocol
+
+
+class Headers(Protocol):
+    """Response headers; those of ``http.client`` ignore the case of names."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return a header's value, None when there is no such header."""

@@ -1,0 +1,136 @@
+"""The files of a repository's revision, with sizes and digests, from the hub's API.
+
+``GET /api/models/{id}/revision/{rev}?blobs=true`` answers everything at once. It lists the files
+of huge repositories only in part, and some mirrors leave sizes out; then the paged
+``/tree/{commit}?recursive=true`` is read instead.
+API: https://huggingface.co/docs/hub/api
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+from urllib.parse import urljoin
+
+from qtool.errors import NetworkError
+from qtool.hub.client import Answer, HubClient
+from qtool.hub.connection import Origin
+from qtool.hub.repo import Listing, RemoteFile, RepoRef
+
+# A list of files as long as this may have been cut off by the hub.
+SUSPICIOUS_COUNT = 1000
+MAX_PAGES = 2000
+
+_NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+
+
+def list_repo(client: HubClient, repo: RepoRef) -> Listing:
+    """Return the files of ``repo`` at the commit its revision stands for now.
+
+    The names are as the hub gives them: pass them through ``paths.check_path`` before writing.
+    Raises NotFoundError, AuthError or NetworkError as the hub answers.
+    """
+    info = client.get_json(client.endpoint.info_url(repo), repo)
+    data = _expect(info.data, dict, client, "an object")
+    commit = data.get("sha")
+    if not _is_hex(commit, 40):
+        raise _malformed(client, "no commit")
+    files = files_of_info(data)
+    if files is None or len(files) >= SUSPICIOUS_COUNT:
+        files = _read_tree(client, repo, commit)
+    return Listing(repo, commit, files, is_gated=bool(data.get("gated")))
+
+
+def files_of_info(data: Mapping[str, Any]) -> tuple[RemoteFile, ...] | None:
+    """Return the files in a revision's metadata, None when any lacks its size."""
+    siblings = data.get("siblings")
+    if not isinstance(siblings, list):
+        return None
+    files = []
+    for entry in siblings:
+        file = _file_of(entry, name_key="rfilename", oid_key="blobId", sha256_key="sha256")
+        if file is None:
+            return None
+        files.append(file)
+    return _unique(files)
+
+
+def files_of_tree(entries: list[Any]) -> Iterator[RemoteFile]:
+    """Yield the files of one page of a tree; folders are skipped.
+
+    Raises ValueError when an entry is not what the API promises.
+    """
+    for entry in entries:
+        if isinstance(entry, dict) and entry.get("type") == "directory":
+            continue
+        file = _file_of(entry, name_key="path", oid_key="oid", sha256_key="oid")
+        if file is None:
+            raise ValueError(f"a file without path or size: {entry!r:.200}")
+        yield file
+
+
+def next_page(answer: Answer) -> str | None:
+    """Return the address of the page after this one, by its ``Link`` header."""
+    match = _NEXT_PAGE.search(answer.headers.get("Link") or "")
+    return urljoin(answer.url, match[1]) if match else None
+
+
+def _read_tree(client: HubClient, repo: RepoRef, commit: str) -> tuple[RemoteFile, ...]:
+    files: list[RemoteFile] = []
+    url: str | None = client.endpoint.tree_url(repo, commit)
+    seen: set[str] = set()
+    while url is not None:
+        if url in seen or len(seen) >= MAX_PAGES:
+            raise _malformed(client, "pages that do not end")
+        seen.add(url)
+        answer = client.get_json(url, repo)
+        try:
+            files.extend(files_of_tree(_expect(answer.data, list, client, "a list")))
+        except ValueError as exc:
+            raise _malformed(client, str(exc)) from exc
+        url = next_page(answer)
+        # Some mirrors pass the hub's own addresses through.
+        if url is not None and Origin.of(url) != Origin.of(client.endpoint.url):
+            path = url.split("/api/", 1)
+            url = f"{client.endpoint.url}/api/{path[1]}" if len(path) == 2 else url
+    return _unique(files)
+
+
+def _file_of(entry: Any, *, name_key: str, oid_key: str, sha256_key: str) -> RemoteFile | None:
+    if not isinstance(entry, dict) or not isinstance(path := entry.get(name_key), str):
+        return None
+    lfs = entry.get("lfs")
+    if isinstance(lfs, dict):
+        size, sha256 = lfs.get("size", entry.get("size")), lfs.get(sha256_key) or lfs.get("oid")
+        if not _is_size(size) or not isinstance(sha256, str):
+            return None
+        sha256 = sha256.removeprefix("sha256:").lower()
+        return RemoteFile(path, size, sha256=sha256) if _is_hex(sha256, 64) else None
+    size, oid = entry.get("size"), entry.get(oid_key)
+    if not _is_size(size):
+        return None
+    return RemoteFile(path, size, git_sha1=oid.lower() if _is_hex(oid, 40) else None)
+
+
+def _is_size(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**50
+
+
+def _is_hex(value: Any, length: int) -> TypeGuard[str]:
+    return isinstance(value, str) and re.fullmatch(rf"[0-9a-fA-F]{{{length}}}", value) is not None
+
+
+def _unique(files: list[RemoteFile]) -> tuple[RemoteFile, ...]:
+    return tuple({file.path: file for file in files}.values())
+
+
+def _expect(data: Any, kind: type, client: HubClient, words: str) -> Any:
+    if not isinstance(data, kind):
+        raise _malformed(client, f"not {words}")
+    return data
+
+
+def _malformed(client: HubClient, what: str) -> NetworkError:
+    return NetworkError(
+        f"{client.endpoint.url} answers its API in a form qtool does not know: {what}",
+        hint="try another endpoint: --endpoint https://huggingface.co",
+    )
