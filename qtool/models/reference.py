@@ -29,6 +29,7 @@ from qtool.models.repo_names import (
     parse_repo_name,
     shown,
 )
+from qtool.models.weight_file import is_file, is_folder
 
 _WEIGHT_SUFFIXES = (".gguf", ".safetensors")
 _PATH_STARTS = ("./", "../", "/", "~", "\\", ".\\", "..\\")
@@ -103,8 +104,9 @@ def _parse_path(text: str) -> Reference:
         path = Path(text).expanduser()
     except RuntimeError as exc:  # no such user, or no home
         raise UsageError(f"{shown(text)}: {exc}", hint="write the path in full") from exc
-    is_file = path.is_file() or (text.lower().endswith(_WEIGHT_SUFFIXES) and not path.is_dir())
-    return Reference(ReferenceKind.FILE if is_file else ReferenceKind.FOLDER, text, path=path)
+    has_suffix = text.lower().endswith(_WEIGHT_SUFFIXES)
+    is_a_file = is_file(path) or (has_suffix and not is_folder(path))
+    return Reference(ReferenceKind.FILE if is_a_file else ReferenceKind.FOLDER, text, path=path)
 
 
 def _holds_model(text: str) -> bool:

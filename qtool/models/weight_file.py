@@ -1,5 +1,6 @@
 """Opening files that hold weights, and recognising what is often found in their place."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,28 @@ from typing import BinaryIO
 from qtool.errors import IntegrityError, NotFoundError, UsageError
 
 REFETCH_HINT = "fetch it again: qtool download REPO (resumes, and verifies every file)"
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a regular file, or a link to one; never raises, whatever the path."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises on some errors
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder, or a link to one; never raises, whatever the path."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises on some errors
+
+
+def list_names(folder: Path) -> list[str]:
+    """The names in a folder.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are what is wanted
+    except OSError as exc:
+        raise UsageError(f"{folder} cannot be read: {exc.strerror}") from exc
 
 
 @contextmanager
@@ -19,10 +42,10 @@ def open_weights(path: Path) -> Iterator[BinaryIO]:
         UsageError: it may not be read, or is not a regular file.
         IntegrityError: reading it failed half-way (a bad disk, a lost network drive).
     """
-    if not path.exists():
-        raise NotFoundError(f"no such file: {path}")
-    if not path.is_file():
-        raise UsageError(f"{path} is not a regular file")
+    if not os.path.lexists(path):
+        raise NotFoundError(f"there is no file {path}")
+    if not is_file(path):
+        raise UsageError(f"{path} is not a regular file, or may not be seen")
     try:
         file = path.open("rb")
     except OSError as exc:
