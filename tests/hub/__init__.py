@@ -11,7 +11,7 @@ from tests.hub.content import Content, Generated, read_content
 from tests.hub.faults import Fault, FaultKind, Role
 from tests.hub.hub import LoopbackHub
 from tests.hub.log import RequestRecord
-from tests.hub.repository import Repo, repo_from_folder
+from tests.hub.repository import Repo, folder_files
 from tests.hub.server import Line
 from tests.hub.site import HubStyle
 from tests.hub.tls import Authority
@@ -28,6 +28,6 @@ __all__ = [
     "Repo",
     "RequestRecord",
     "Role",
+    "folder_files",
     "read_content",
-    "repo_from_folder",
 ]

@@ -140,7 +140,12 @@ def generated_source(content: Generated) -> Source:
     """Make small content in full, so that many small files all differ; take large from the pool."""
     if content.size_bytes > SMALL_GENERATED_BYTES:
         return PoolSource(content)
-    return MemorySource(random.Random(f"{content.seed}").randbytes(content.size_bytes))
+    return MemorySource(small_generated(content))
+
+
+@lru_cache(maxsize=32)
+def small_generated(content: Generated) -> bytes:
+    return random.Random(f"{content.seed}").randbytes(content.size_bytes)
 
 
 def content_size(content: Content) -> int:

@@ -1,6 +1,6 @@
 """Sends a response over a connection: paced, counted, and struck by the faults of the body."""
 
-from tests.hub.content import Source, open_content
+from tests.hub.content import Source, open_content, walk
 from tests.hub.faults import Fault, FaultKind, FaultTable, Strike
 from tests.hub.log import OpenEntry
 from tests.hub.responses import FilePart, Response
@@ -70,8 +70,12 @@ class Delivery:
             self._connection.send(piece)
 
     def _send_part(self, head: bytes, part: FilePart, strikes: list[Strike]) -> None:
-        self._connection.send(head)
         with open_content(part.content) as source:
+            if part.stop - part.start <= INLINE_BODY_BYTES and not strikes:
+                body = b"".join(map(bytes, walk(source, part.start, part.stop)))
+                self._send_bytes(head, body + self._response.padding)
+                return
+            self._connection.send(head)
             position = part.start
             for strike in strikes:
                 if not position <= strike.offset < part.stop:

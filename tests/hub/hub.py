@@ -84,6 +84,8 @@ class LoopbackHub:
         return tls or None
 
     def start(self) -> None:
+        for repo in self._site.repos:
+            repo.hash_all()
         for server in self._servers.values():
             server.start()
 
@@ -138,6 +140,7 @@ class LoopbackHub:
         self._servers[role].line = line
 
     def add_repo(self, repo: Repo) -> None:
+        repo.hash_all()
         self._site.repos.append(repo)
 
     def commit(self, repo_id: str, files: Mapping[str, Content], *, replace: bool = False) -> str:

@@ -116,6 +116,11 @@ class Repo:
         self._refs[ref] = commit
         return commit
 
+    def hash_all(self) -> None:
+        """Compute the hashes of all files now, so that no request has to wait for them."""
+        for commit in self._commits:
+            _ = commit.sha
+
     def tag(self, name: str, revision: str = "main") -> None:
         """Point another branch or tag, which may contain ``/``, at a revision."""
         commit = self.find(revision)
@@ -162,11 +167,11 @@ class Repo:
         return RepoFile(path, blob, is_lfs)
 
 
-def repo_from_folder(repo_id: str, root: Path, **options: object) -> Repo:
-    """Describe a folder as a repository; its hidden files are left out."""
-    files: dict[str, Content] = {
-        path.relative_to(root).as_posix(): path
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+def folder_files(root: Path) -> dict[str, Content]:
+    """The files below a folder as a repository's, hidden ones left out."""
+    relative = (path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file())
+    return {
+        path.as_posix(): root / path
+        for path in relative
+        if not any(part.startswith(".") for part in path.parts)
     }
-    return Repo(repo_id, files, **options)  # type: ignore[arg-type]

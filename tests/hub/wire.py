@@ -10,6 +10,7 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
@@ -60,6 +61,8 @@ class Pacer:
 
     rate_bytes_per_s: float | None
     stopping: threading.Event
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _due: float = field(default=0.0)
 
     @property
@@ -71,12 +74,12 @@ class Pacer:
 
     def begin(self) -> None:
         """Start a response: the time the connection was idle is lost."""
-        self._due = max(self._due, time.monotonic() - IDLE_CREDIT_SECONDS)
+        self._due = max(self._due, self.clock() - IDLE_CREDIT_SECONDS)
 
     def pay(self, count: int) -> None:
         if self.rate_bytes_per_s is None:
             return
-        now = time.monotonic()
+        now = self.clock()
         self._due = max(self._due + count / self.rate_bytes_per_s, now - MAX_CREDIT_SECONDS)
         self.wait(self._due - now)
 
@@ -85,7 +88,7 @@ class Pacer:
         if seconds <= 0:
             return
         if seconds < 0.05:
-            time.sleep(seconds)  # cheaper and more exact than waiting on an Event
+            self.sleep(seconds)  # cheaper and more exact than waiting on an Event
         elif self.stopping.wait(seconds):
             raise Disconnect
 
