@@ -1,7 +1,7 @@
 """Which files of a repository are wanted. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
@@ -9,6 +9,7 @@ from qtool.download.layout import CLIENT_FOLDERS
 from qtool.errors import IntegrityError, NotFoundError
 from qtool.hub.paths import check_path
 from qtool.hub.repo import Listing, RemoteFile
+from qtool.models.quants import GgufRole, group_gguf, select_quant
 
 _OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel", "*.onnx", "*.onnx_data")
 _TORCH_PICKLES = (
@@ -21,6 +22,9 @@ _TORCH_PICKLES = (
     "pytorch_model.bin.index.json",
 )
 _DUPLICATE_FOLDERS = ("onnx", "original", "openvino", "coreml")
+
+# Small, fast, and close to the original: what most people take.
+USUAL_QUANT = "Q4_K_M"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +58,22 @@ def plan(listing: Listing, selection: Selection) -> Plan:
     IntegrityError when a wanted file's name is not safe to write.
     """
     own = [file for file in listing.files if not file.path.startswith(CLIENT_FOLDERS)]
-    left_out: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     if selection.files:
-        wanted = _named(own, selection.files, listing)
-    elif selection.include or selection.exclude or selection.quant:
-        wanted = own
+        chosen = Plan(tuple(_named(own, selection.files, listing)))
+    elif selection.quant:
+        chosen = Plan(_of_quant(own, selection.quant))
+    elif selection.include or selection.exclude:
+        chosen = Plan(tuple(own))
     else:
-        wanted, left_out = without_duplicates(own)
-        if left_out:
-            notes = ("left out, as the same weights are there as safetensors",)
-    wanted = filter_by_globs(wanted, selection.include, selection.exclude)
+        chosen = _without_alternatives(own)
+    wanted = filter_by_globs(chosen.files, selection.include, selection.exclude)
     if not wanted and listing.files:
         raise NotFoundError(
             f"no file of {listing.repo.repo_id} matches",
             hint=f"qtool download {listing.repo.repo_id} --dry-run   # lists the files",
         )
     check_paths(wanted)
-    return Plan(tuple(wanted), left_out, notes)
+    return replace(chosen, files=tuple(wanted))
 
 
 def filter_by_globs(
@@ -117,6 +119,47 @@ def check_paths(files: Sequence[RemoteFile]) -> None:
                     f"the hub lists {str(parent)!r} both as a file and as a folder",
                     hint="name the files you need: qtool download REPO FILE…",
                 )
+
+
+def _of_quant(files: Sequence[RemoteFile], quant: str) -> tuple[RemoteFile, ...]:
+    """Return all parts of the GGUF model of one quantization."""
+    variant = select_quant(group_gguf(file.path for file in files), quant)
+    if variant.missing:
+        raise NotFoundError(
+            f"{variant.title} is not complete on the hub: {', '.join(variant.missing)} missing",
+            hint="choose another quantization: qtool download REPO --dry-run   # lists the files",
+        )
+    return tuple(file for file in files if file.path in variant.files)
+
+
+def _without_alternatives(files: Sequence[RemoteFile]) -> Plan:
+    """Return the files of which one copy of the weights is left, where it is clear which."""
+    kept, duplicates = without_duplicates(files)
+    if duplicates:
+        note = f"{len(duplicates)} copies of the weights left out: the safetensors are enough"
+        return Plan(tuple(kept), duplicates, (note,))
+    if any(file.path.endswith(".safetensors") for file in files):
+        return Plan(tuple(kept))
+    return _one_gguf(files)
+
+
+def _one_gguf(files: Sequence[RemoteFile]) -> Plan:
+    """Return the files with one quantization of several: the usual one."""
+    models = [
+        variant
+        for variant in group_gguf(file.path for file in files)
+        if variant.role is GgufRole.MODEL
+    ]
+    usual = [variant for variant in models if variant.quant == USUAL_QUANT and not variant.missing]
+    if len(models) < 2 or len(usual) != 1:
+        return Plan(tuple(files))
+    others = {path for variant in models for path in variant.files} - set(usual[0].files)
+    titles = ", ".join(variant.title for variant in models)
+    return Plan(
+        tuple(file for file in files if file.path not in others),
+        tuple(sorted(others)),
+        (f"{USUAL_QUANT} taken out of {titles}; another one: REPO:QUANT",),
+    )
 
 
 def _named(files: Sequence[RemoteFile], names: Sequence[str], listing: Listing) -> list[RemoteFile]:

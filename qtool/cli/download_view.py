@@ -1,0 +1,188 @@
+"""A download while it runs: bars on a terminal, a line every few seconds elsewhere."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from qtool.download import Checking, Event, FileFinished, FileStatus, Planned, Progress, Waiting
+from qtool.output import Output
+from qtool.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+PLAIN_INTERVAL_S = 5.0
+MAX_FILE_BARS = 4
+
+
+class Watcher(Protocol):
+    """Shows a download's events between ``with`` and its end."""
+
+    def on_event(self, event: Event) -> None:
+        """Show an event."""
+
+    def __enter__(self) -> "Watcher":
+        """Start."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End, whatever happened."""
+
+
+def make_watcher(output: Output) -> Watcher:
+    """Return bars where they can be drawn, else plain lines."""
+    return BarWatcher(output) if output.is_animated else PlainWatcher(output)
+
+
+class PlainWatcher:
+    """A line at the start, every few seconds, and for each thing worth knowing."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._next_line_s = time.monotonic() + PLAIN_INTERVAL_S
+
+    def __enter__(self) -> "PlainWatcher":
+        """Do nothing."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Do nothing."""
+
+    def on_event(self, event: Event) -> None:
+        """Say what is worth a line."""
+        match event:
+            case Progress():
+                self._say_progress(event)
+            case Planned():
+                for line in planned_lines(event):
+                    self._output.note(line)
+            case Waiting() | Checking() | FileFinished():
+                if text := event_line(event):
+                    self._output.note(text)
+
+    def _say_progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now < self._next_line_s:
+            return
+        self._next_line_s = now + PLAIN_INTERVAL_S
+        self._output.note(progress_line(progress))
+
+
+class BarWatcher:
+    """A bar for the whole and one for each of the files under way."""
+
+    def __init__(self, output: Output) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, ProgressColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        columns: list[ProgressColumn | str] = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),
+        ]
+        console = Console(file=output.stderr)
+        self._output = output
+        self._name_width = max(12, console.width // 3)
+        self._bars = Bars(*columns, console=console, expand=True, transient=True)
+        self._total: TaskID | None = None
+        self._files: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "BarWatcher":
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the bars."""
+        self._bars.stop()
+
+    def on_event(self, event: Event) -> None:
+        """Move the bars; print above them what is worth a line."""
+        match event:
+            case Progress():
+                self._draw(event)
+            case Planned():
+                for line in planned_lines(event):
+                    self._print(line)
+            case Waiting() | Checking() | FileFinished():
+                if text := event_line(event):
+                    self._print(text)
+
+    def _print(self, line: str) -> None:
+        self._bars.console.print(line, markup=False, highlight=False)
+
+    def _draw(self, progress: Progress) -> None:
+        if self._total is None:
+            self._total = self._bars.add_task("all", total=progress.bytes_total or 1, note="")
+        self._bars.update(self._total, completed=progress.bytes_done, note=rate_note(progress))
+        shown = {file.path: file for file in progress.active[:MAX_FILE_BARS]}
+        for path in [path for path in self._files if path not in shown]:
+            self._bars.remove_task(self._files.pop(path))
+        for path, file in shown.items():
+            if path not in self._files:
+                name = shortened(path, self._name_width)
+                self._files[path] = self._bars.add_task(name, total=file.bytes_total or 1, note="")
+            size = f"of {format_size(file.bytes_total)}"
+            self._bars.update(self._files[path], completed=file.bytes_done, note=size)
+
+
+def planned_lines(planned: Planned) -> list[str]:
+    """Return what the user wants to know before it starts."""
+    to_fetch = planned.bytes_total - planned.bytes_present
+    if to_fetch == 0 and planned.n_files == planned.n_files_present:
+        return list(planned.notes)
+    what = f"{planned.n_files} files" if planned.n_files != 1 else "1 file"
+    line = f"{planned.repo_id}: {what}, {format_size(planned.bytes_total)}"
+    if planned.bytes_present:
+        line += f", {format_size(planned.bytes_present)} there already"
+    return [f"{line}, into {planned.path}", *planned.notes]
+
+
+def event_line(event: Waiting | Checking | FileFinished) -> str | None:
+    """Return an event as a line, None when it is not worth one."""
+    match event:
+        case Waiting():
+            return f"{event.path}: {event.reason}; again in {format_duration(event.wait_s)}"
+        case Checking():
+            return f"{event.path}: there already, checking {format_size(event.size_bytes)}"
+        case FileFinished(result) if result.status is FileStatus.FAILED:
+            return f"{result.path}: failed"
+    return None
+
+
+def progress_line(progress: Progress) -> str:
+    """Return the whole download as one plain line."""
+    done, total = format_size(progress.bytes_done), format_size(progress.bytes_total)
+    share = 100 * progress.bytes_done // max(1, progress.bytes_total)
+    files = f"{progress.n_files_done} of {progress.n_files} files"
+    return f"{share} %: {done} of {total}, {files}, {rate_note(progress)}"
+
+
+def rate_note(progress: Progress) -> str:
+    """Return speed and time left."""
+    rate = progress.rate_bytes_per_s
+    if rate <= 0:
+        return "waiting"
+    left_s = (progress.bytes_total - progress.bytes_done) / rate
+    return f"{format_size(rate)}/s, {format_duration(left_s)} left"
+
+
+def shortened(path: str, width: int) -> str:
+    """Return a path that fits into ``width`` columns, cut at the front, where it matters least."""
+    return path if len(path) <= width else f"…{path[1 - width :]}"
