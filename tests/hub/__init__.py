@@ -14,6 +14,7 @@ from tests.hub.log import RequestRecord
 from tests.hub.repository import Repo, folder_files
 from tests.hub.server import Line
 from tests.hub.site import HubStyle
+from tests.hub.starter import starter_repo
 from tests.hub.tls import Authority
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "Role",
     "folder_files",
     "read_content",
+    "starter_repo",
 ]

@@ -11,6 +11,7 @@ from tests.hub.cdn import CdnSite, LinkSigner
 from tests.hub.content import Content
 from tests.hub.faults import Fault, FaultKind, FaultTable, Role
 from tests.hub.log import RequestLog, RequestRecord
+from tests.hub.modelscope import ModelScopeSite
 from tests.hub.repository import Repo
 from tests.hub.server import Line, Server
 from tests.hub.site import HubSite, HubStyle
@@ -52,11 +53,13 @@ class LoopbackHub:
         )
         cdn_site = CdnSite(signer, self._site.find_file)
         line = Line(rate_bytes_per_s, latency_s, max_connections, over_limit_status)
+        is_modelscope = style is HubStyle.MODELSCOPE
+        respond = ModelScopeSite(self._site).respond if is_modelscope else self._site.respond
         context = self._authority.server_context() if self._authority else None
         self._servers: dict[Role, Server] = {
             "hub": Server(
                 "hub",
-                self._site.respond,
+                respond,
                 self._log,
                 self._faults,
                 line=line,

@@ -27,6 +27,7 @@ class HubStyle(StrEnum):
     """Whose manners the hub has."""
 
     HUGGINGFACE = "huggingface"
+    MODELSCOPE = "modelscope"  # another API altogether, see modelscope.py
     OLAH = "olah"  # a mirror that answers 200 itself and knows no X-Linked headers
 
 
@@ -173,6 +174,11 @@ class HubSite:
                 ),
             ]
         return headers
+
+
+def segments_of(path: str) -> list[str]:
+    """Split a percent-encoded path; a slash that was encoded stays inside its segment."""
+    return [unquote(segment) for segment in path.strip("/").split("/")]
 
 
 def find_commit(repo: Repo, revision: str) -> Commit:
