@@ -1,0 +1,73 @@
+"""From a case to its findings: run the rules, weigh them against each other, sort them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from qtool.doctor.case import Case
+from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.rules import RULES, Rule
+from qtool.doctor.rules.awq import awq_kernels
+from qtool.doctor.rules.gptq import gptq_kernels
+from qtool.doctor.rules.kernels import KernelReport, KernelState
+
+
+def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
+    """Return every finding about ``case``, worst first; pure."""
+    found = [finding for rule in rules for finding in rule(case)]
+    found = _without_blame_for_conflicts(found)
+    healthy = _old_but_good(case, found)
+    found.sort(key=lambda finding: finding.severity.rank)
+    return (*found, *healthy)
+
+
+def _without_blame_for_conflicts(found: list[Finding]) -> list[Finding]:
+    """Lower PIP-CONFLICT to a warning beside an error that says what actually breaks."""
+    has_cause = any(f.severity is Severity.ERROR and f.code != "PIP-CONFLICT" for f in found)
+    if not has_cause:
+        return found
+    return [
+        replace(finding, severity=Severity.WARNING)
+        if finding.code == "PIP-CONFLICT" and finding.severity is Severity.ERROR
+        else finding
+        for finding in found
+    ]
+
+
+def _old_but_good(case: Case, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Praise auto-gptq or autoawq whose kernels load, where nothing was found wrong."""
+    if any(finding.severity in (Severity.ERROR, Severity.WARNING) for finding in found):
+        return ()
+    if case.has_no_gpu:
+        return ()
+    good = [
+        f"{name} {case.version(name)}"
+        for name, report in (
+            ("auto-gptq", gptq_kernels(case)),
+            ("autoawq", _awq_report(case)),
+        )
+        if case.has(name) and report.state is KernelState.LOADS
+    ]
+    if not good:
+        return ()
+    return (
+        Finding(
+            code="OK-LEGACY",
+            severity=Severity.OK,
+            title=f"{' and '.join(good)}: an old set that fits together; leave it alone",
+            explanation=(
+                "These packages are no longer maintained, but this set is what they were made "
+                f"for: torch {case.torch_version}, transformers "
+                f"{case.version('transformers') or 'not installed'}. Upgrading any one of them "
+                "would break it."
+            ),
+            evidence=tuple(good),
+            confidence=Confidence.LIKELY,
+        ),
+    )
+
+
+def _awq_report(case: Case) -> KernelReport:
+    """Judge autoawq: without the kernels' package it runs through Triton, which is fine."""
+    if case.lacks("autoawq-kernels"):
+        return KernelReport(KernelState.LOADS)
+    return awq_kernels(case)

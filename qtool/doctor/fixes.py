@@ -1,0 +1,220 @@
+"""Cures: complete, consistent lists of commands for the machine at hand.
+
+Two profiles exclude each other (numpy, torch and transformers contradict): *legacy* is auto-gptq
+or autoawq with the versions they were made for, *modern* is transformers 5 with gptqmodel.
+"""
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case, runs_on
+from qtool.doctor.commands import Commands, serving_indexes
+from qtool.doctor.finding import Fix
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.versions import is_within, number_tuple
+
+MODERN_TORCH = ">=2.8,<2.14"
+LEGACY_TRANSFORMERS = ("transformers==4.49.0", "optimum==1.23.3", "accelerate<1.4", "peft<0.15")
+
+
+def some(*fixes: Fix | None) -> tuple[Fix, ...]:
+    """Return the fixes that exist for this machine."""
+    return tuple(fix for fix in fixes if fix is not None)
+
+
+def python_is_within(case: Case, specifier: str) -> bool:
+    """Tell whether the examined Python is in a range; an unknown one counts as inside."""
+    return case.snapshot.python is UNKNOWN or is_within(case.snapshot.python, specifier)
+
+
+# --- torch ----------------------------------------------------------------------------------
+
+
+def install_torch(case: Case, torch_range: str, title: str) -> Fix | None:
+    """Install a torch inside ``torch_range`` that serves the GPUs and the driver."""
+    commands = torch_commands(case, torch_range)
+    return Fix(title, commands) if commands else None
+
+
+def torch_commands(case: Case, torch_range: str) -> tuple[str, ...]:
+    """Return the commands for such a torch; empty if there is none, or a vendor made it."""
+    if case.has_vendor_torch or case.snapshot.os.is_jetson:
+        return ()
+    commands = Commands(case)
+    if case.has_no_gpu:
+        return commands.install_torch(torch_range, "cpu")
+    for index in serving_indexes(case, torch_range):
+        wanted = f"{index.torch},{torch_range}"
+        return commands.install_torch(_tightened(wanted), index.tag)
+    return ()
+
+
+def _tightened(specifier: str) -> str:
+    """Reduce a conjunction of ranges to its highest lower and lowest upper bound."""
+    parts = [part.strip() for part in specifier.split(",") if part.strip()]
+    lower = [part[2:] for part in parts if part.startswith(">=")]
+    upper = [part[1:] for part in parts if part.startswith("<") and part[1] != "="]
+
+    def key(text: str) -> tuple[int, ...]:
+        return tuple(int(number) for number in text.split("."))
+
+    bounds = [f">={max(lower, key=key)}"] if lower else []
+    bounds += [f"<{min(upper, key=key)}"] if upper else []
+    return ",".join(bounds)
+
+
+# --- GPTQ -----------------------------------------------------------------------------------
+
+
+def modern(case: Case) -> Fix | None:
+    """Replace auto-gptq by gptqmodel with transformers 5."""
+    if not python_is_within(case, ">=3.10") or case.has_vendor_torch:
+        return None
+    if any(one < facts.capability("gptqmodel", "lowest_capability") for one in case.capabilities):
+        return None
+    torch = () if _has_modern_torch(case) else torch_commands(case, MODERN_TORCH)
+    if not torch and not _has_modern_torch(case):
+        return None
+    commands = Commands(case)
+    old = [name for name in ("auto-gptq", "autoawq", "autoawq-kernels") if case.has(name)]
+    removal = (commands.uninstall(*old),) if old else ()
+    install = commands.install("--upgrade", *_modern_set(case))
+    title = "Modern profile: transformers 5 with gptqmodel, for GPTQ and AWQ alike"
+    return Fix(title, (*removal, *torch, install))
+
+
+def _modern_set(case: Case) -> tuple[str, ...]:
+    last = "" if is_within(case.torch_version, ">=2.14.1") else ",<7.7"
+    return ("transformers>=5.14", "accelerate>=1.13", "optimum>=2.3", f"gptqmodel>=7{last}")
+
+
+def _has_modern_torch(case: Case) -> bool:
+    lowest = facts.fact("gptqmodel", "lowest_torch_of_current")
+    is_new = is_within(case.torch_version, f">={lowest}")
+    if not is_new or (case.has_cpu_torch and not case.has_no_gpu):
+        return False
+    major = (case.torch_cuda or (0,))[0]
+    archs = case.torch.arch_list if case.torch else UNKNOWN
+    has_code = archs is UNKNOWN or all(runs_on(one, archs) for one in case.capabilities)
+    return has_code and case.driver_runs(major) is not False
+
+
+def legacy_gptq(case: Case) -> Fix | None:
+    """Go back to the torch that auto-gptq's published kernels were built for."""
+    if not _has_gptq_wheel(case) or case.has_vendor_torch:
+        return None
+    if case.driver_runs(12) is False or any(one > (9, 0) for one in case.capabilities):
+        return None
+    commands = Commands(case)
+    kept = case.has_within("transformers", ">=4.36,<4.50")
+    old = () if kept else LEGACY_TRANSFORMERS
+    tag = "cu121"
+    return Fix(
+        "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for",
+        (
+            *commands.install_torch("2.2.2", tag),
+            commands.install("auto-gptq==0.7.1", *old, "numpy<2"),
+        ),
+    )
+
+
+def _has_gptq_wheel(case: Case) -> bool:
+    platforms = [tuple(pair) for pair in facts.fact("auto_gptq", "wheel_platforms")]
+    here = (case.snapshot.os.system, case.snapshot.os.arch)
+    return here in platforms and python_is_within(case, facts.fact("auto_gptq", "wheel_pythons"))
+
+
+def build_gptq(case: Case) -> Fix | None:
+    """Build auto-gptq's kernels against the installed torch."""
+    if case.snapshot.os.system not in (*facts.fact("auto_gptq", "systems"), UNKNOWN):
+        return None
+    if case.has_no_gpu or not case.torch_cuda:
+        return None
+    commands = Commands(case)
+    build = commands.with_variables(
+        {"PYPI_RELEASE": "1", "BUILD_CUDA_EXT": "1"},
+        commands.install(
+            "-v", "--no-build-isolation", "--no-cache-dir",
+            "--no-binary", "auto-gptq", "auto-gptq==0.7.1",
+        ),
+    )  # fmt: skip
+    removal = (commands.uninstall("auto-gptq"),) if case.has("auto-gptq") else ()
+    tools = commands.install("numpy<2" if case.has_within("numpy", "<2") else "numpy", "gekko",
+                             "pandas", "wheel", "setuptools<80", "ninja")  # fmt: skip
+    return Fix(
+        "Build the kernels of auto-gptq against the installed torch",
+        (*toolkit_commands(case), *removal, tools, build),
+    )
+
+
+# --- AWQ ------------------------------------------------------------------------------------
+
+
+def legacy_awq(case: Case) -> Fix | None:
+    """Install the autoawq that fits the GPUs, with the versions it was last tested with."""
+    if case.has_vendor_torch or not case.is_linux_x86 or not python_is_within(case, ">=3.9,<3.13"):
+        return None
+    if any(one > (9, 0) or one < (7, 0) for one in case.capabilities):
+        return None
+    has_torch = case.has_within("torch", ">=2.4,<2.7") and not case.has_cpu_torch
+    torch = () if has_torch else torch_commands(case, ">=2.6,<2.7")
+    if not torch and not has_torch:
+        return None
+    specs, title = _legacy_awq_set(case)
+    return Fix(title, (*torch, Commands(case).install(*specs)))
+
+
+def _legacy_awq_set(case: Case) -> tuple[tuple[str, ...], str]:
+    has_kernels = bool(case.capabilities) and all(one >= (7, 5) for one in case.capabilities)
+    if has_kernels and any(one < (8, 0) for one in case.capabilities):
+        pin = facts.fact("autoawq", "pin_without_flash_attn")
+        specs = (f"autoawq[kernels]=={pin}", "autoawq-kernels==0.0.9", "transformers==4.47.1")
+        return specs, f"Legacy profile without flash-attn: autoawq {pin}"
+    tested = facts.fact("autoawq", "last_tested_set")
+    kernels = ("autoawq-kernels==0.0.9",) if has_kernels else ()
+    specs = (f"autoawq=={tested['autoawq']}", f"transformers=={tested['transformers']}", *kernels)
+    return specs, "Legacy profile: the set that autoawq 0.2.9 was last tested with"
+
+
+# --- others ---------------------------------------------------------------------------------
+
+
+def gguf(case: Case, title: str = "Run a GGUF of the model with llama.cpp instead") -> Fix:
+    """Leave GPTQ and AWQ alone and use a GGUF."""
+    repo = gguf_repo(case)
+    name = repo.rpartition("/")[2]
+    return Fix(title, (f'qtool download {repo} --include "*Q4_K_M.gguf"', f"qtool chat ./{name}"))
+
+
+def gguf_repo(case: Case) -> str:
+    """Return where a GGUF of the model is usually published: its name with ``-GGUF``."""
+    name = case.snapshot.model.name if case.snapshot.model else ""
+    for mark in ("-GPTQ", "-AWQ", "-gptq", "-awq"):
+        name = name.partition(mark)[0]
+    return f"{name}-GGUF" if name.count("/") == 1 else "ORG/MODEL-GGUF"
+
+
+def toolkit_commands(case: Case) -> tuple[str, ...]:
+    """Return the commands that bring nvcc of torch's CUDA version; empty if it is there."""
+    wanted = case.torch_cuda
+    present = number_tuple(case.snapshot.nvcc) if case.snapshot.nvcc else None
+    if wanted is None or case.snapshot.nvcc is UNKNOWN or (present and present[0] == wanted[0]):
+        return ()
+    return install_toolkit(case, wanted)
+
+
+def install_toolkit(case: Case, version: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the commands that install a CUDA toolkit, by the system's package manager."""
+    dotted, dashed = (mark.join(map(str, version[:2])) for mark in (".", "-"))
+    commands = Commands(case)
+    if case.is_windows:
+        home = f"C:\\Program Files\\NVIDIA GPU Computing Toolkit\\CUDA\\v{dotted}"
+        return (f"winget install Nvidia.CUDA --version {dotted}", commands.export("CUDA_HOME", home))
+    distro = (case.snapshot.os.distro or "").lower()
+    home = f"/usr/local/cuda-{dotted}"
+    if any(name in distro for name in ("ubuntu", "debian", "mint")):
+        install = f"sudo apt-get install -y cuda-toolkit-{dashed} g++ ninja-build"
+    elif any(name in distro for name in ("fedora", "rhel", "red hat", "rocky", "alma", "centos")):
+        install = f"sudo dnf install -y cuda-toolkit-{dashed} gcc-c++ ninja-build"
+    else:
+        install = f"conda install -y -c nvidia cuda-toolkit={dotted} gxx ninja"
+        home = "$CONDA_PREFIX"
+    return (install, commands.export("CUDA_HOME", home), 'export PATH="$CUDA_HOME/bin:$PATH"')

@@ -1,0 +1,37 @@
+"""Rules: pure functions from a case to findings, one file a family, in a plain tuple."""
+
+from collections.abc import Callable, Iterator
+
+from qtool.doctor.case import Case
+from qtool.doctor.finding import Finding
+from qtool.doctor.rules import (
+    awq,
+    bitsandbytes,
+    build,
+    driver,
+    environment,
+    fit,
+    flash_attn,
+    gpu,
+    gptq,
+    gptqmodel,
+    llama_cpp,
+    torch,
+)
+
+Rule = Callable[[Case], Iterator[Finding]]
+
+RULES: tuple[Rule, ...] = (
+    *driver.RULES,
+    *torch.RULES,
+    *gpu.RULES,
+    *gptq.RULES,
+    *gptqmodel.RULES,
+    *awq.RULES,
+    *flash_attn.RULES,
+    *bitsandbytes.RULES,
+    *llama_cpp.RULES,
+    *build.RULES,
+    *environment.RULES,
+    *fit.RULES,
+)

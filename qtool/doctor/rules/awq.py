@@ -1,0 +1,300 @@
+"""autoawq: its kernels, the transformers that broke it, flash-attn, Windows."""
+
+from collections.abc import Iterator
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import Commands
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import (
+    gguf,
+    install_torch,
+    legacy_awq,
+    modern,
+    python_is_within,
+    some,
+)
+from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
+from qtool.doctor.versions import capability_words, is_within, parse_capability
+
+PACKAGE = "autoawq-kernels"
+
+
+def awq_kernels(case: Case) -> KernelReport:
+    """Judge the compiled modules of autoawq-kernels."""
+    return inspect_kernels(case, PACKAGE, facts.fact("autoawq", "modules"))
+
+
+def kernels_abi(case: Case) -> Iterator[Finding]:
+    """Report kernels that are there but do not load on the installed torch."""
+    if not case.has(PACKAGE):
+        return
+    report = awq_kernels(case)
+    if report.state is not KernelState.BROKEN:
+        return
+    version = case.version(PACKAGE) or ""
+    built = facts.built_for(PACKAGE, version)
+    words = built.words if built else report.built_for or "another torch"
+    yield Finding(
+        code="AWQ-KERNELS-ABI",
+        severity=case.severity(Goal.AWQ),
+        title=f"autoawq-kernels {version} do not load on torch {case.torch_version}",
+        explanation=(
+            f"The kernels are present ({', '.join(report.modules)}), built for {words}; torch "
+            f"{case.torch_version} no longer has the symbols they ask for. What the wheel declares "
+            "(torch>=…) is wider than what it can: none of them loads on torch 2.7 or newer."
+        ),
+        evidence=report.evidence,
+        fixes=some(_matching_kernels(case), _matching_torch(case), _without_kernels(case),
+                   modern(case)),  # fmt: skip
+        confidence=report.confidence,
+    )
+
+
+def _matching_kernels(case: Case) -> Fix | None:
+    """Install the kernels that load on the torch that is there."""
+    if case.has_vendor_torch or case.torch_version is None:
+        return None
+    wanted = facts.kernel_for_torch(PACKAGE, case.torch_version)
+    if wanted is None or wanted == case.version(PACKAGE):
+        return None
+    if not python_is_within(case, facts.fact("autoawq", "kernel_wheel_pythons")[wanted]):
+        return None
+    # Their requirement names one torch only (0.0.7: ==2.3.1); --no-deps keeps the one installed.
+    install = Commands(case).install("--no-deps", f"{PACKAGE}=={wanted}")
+    return Fix(f"The kernels that load on torch {case.torch_version}", (install,))
+
+
+def _matching_torch(case: Case) -> Fix | None:
+    """Install the newest torch that the installed kernels load on."""
+    built = facts.built_for(PACKAGE, case.version(PACKAGE) or "")
+    if built is None:
+        return None
+    fix = install_torch(case, built.torch, f"Or the torch they were built for ({built.words})")
+    exact = {"torch 2.2": "2.2.2"}.get(built.words)
+    if fix is None or exact is None:
+        return fix
+    return Fix(fix.title, Commands(case).install_torch(exact, "cu121"))
+
+
+def _without_kernels(case: Case) -> Fix | None:
+    if any(one < facts.capability("features", "lowest_triton") for one in case.capabilities):
+        return None
+    removal = Commands(case).uninstall(PACKAGE)
+    return Fix("Or do without them: autoawq then runs through Triton", (removal,))
+
+
+def kernels_absent(case: Case) -> Iterator[Finding]:
+    """Say that autoawq runs through Triton where it has no compiled kernels."""
+    if not case.has("autoawq") or not case.lacks(PACKAGE) or case.has_no_gpu:
+        return
+    if case.has_within("autoawq", "<0.2") or not case.wants(Goal.AWQ):
+        return
+    yield Finding(
+        code="AWQ-KERNELS-ABSENT-INFO",
+        severity=Severity.INFO,
+        title="autoawq without autoawq-kernels runs through Triton",
+        explanation=(
+            "That works and is no failure: AWQ layers run as Triton kernels, without fused layers "
+            "and somewhat slower. It also keeps flash-attn out of the picture."
+        ),
+        evidence=("no distribution autoawq-kernels",),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def transformers_too_new(case: Case) -> Iterator[Finding]:
+    """Report a transformers that broke the installed autoawq."""
+    rows = facts.fact("autoawq", "broken_by_transformers")
+    row = next((row for row in rows if _is_broken_by(case, row)), None)
+    if row is None:
+        return
+    if case.has("gptqmodel") and row["transformers"] == ">=5.0":
+        severity = Severity.INFO  # AWQ runs through gptqmodel; autoawq is a leftover
+    else:
+        severity = case.severity(Goal.AWQ) if row["is_fatal"] else Severity.WARNING
+    versions = f"autoawq {case.version('autoawq')}, transformers {case.version('transformers')}"
+    yield Finding(
+        code="AWQ-TRANSFORMERS-TOO-NEW",
+        severity=severity if case.wants(Goal.AWQ) else Severity.INFO,
+        title=f"transformers {case.version('transformers')} is too new for autoawq "
+        f"{case.version('autoawq')}",
+        explanation=f"autoawq is no longer maintained: {row['why']}.",
+        evidence=(versions,),
+        fixes=_transformers_fixes(case),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def _is_broken_by(case: Case, row: dict[str, str]) -> bool:
+    return case.has_within("autoawq", row["autoawq"]) and case.has_within(
+        "transformers", row["transformers"]
+    )
+
+
+def _transformers_fixes(case: Case) -> tuple[Fix, ...]:
+    commands = Commands(case)
+    if case.has_within("autoawq", ">=0.2.9"):
+        older = Fix("The last transformers with what autoawq imports",
+                    (commands.install("transformers==4.56.2"),))  # fmt: skip
+        tested = Fix(
+            "Or the one it was last tested with", (commands.install("transformers==4.51.3"),)
+        )
+    else:
+        older = Fix("The last transformers that this autoawq knows",
+                    (commands.install("transformers==4.47.1"),))  # fmt: skip
+        tested = Fix(
+            "Or the last autoawq, with the transformers it was tested with",
+            (commands.install("autoawq==0.2.9", "transformers==4.51.3"),),
+        )
+    unused = Fix("Or remove autoawq where no AWQ model is used", (commands.uninstall("autoawq"),))
+    return some(older, tested, modern(case), unused)
+
+
+def no_code_for_gpu(case: Case) -> Iterator[Finding]:
+    """Report GPUs outside of what autoawq-kernels are compiled for."""
+    if not case.has(PACKAGE) or not case.capabilities:
+        return
+    limits = facts.fact("autoawq", "kernel_capabilities")
+    lowest, highest = (parse_capability(limits[key]) or (0, 0) for key in ("lowest", "highest"))
+    outside = [g for g in case.gpus if g.capability and not lowest <= g.capability <= highest]
+    if not outside:
+        return
+    gpu = outside[0]
+    words = capability_words(gpu.capability or (0, 0))
+    is_newer = (gpu.capability or (0, 0)) > highest
+    is_usable = len(outside) < len(case.gpus)
+    yield Finding(
+        code="AWQ-NO-BLACKWELL-KERNELS",
+        severity=Severity.WARNING if is_usable else case.severity(Goal.AWQ),
+        title=f"autoawq-kernels have no code for the {gpu.name} (compute capability {words})",
+        explanation=(
+            f"They are compiled for compute capability {limits['words']}, so nothing in them can "
+            f"run on {words}: \"no kernel image is available for execution on the device\". "
+            + (
+                "No newer version will come; gptqmodel has AWQ kernels for this GPU."
+                if is_newer
+                else "No pin of autoawq changes that: use GGUF, or GPTQ with ExLlama."
+            )
+        ),
+        evidence=(f"{gpu.name}: compute capability {words}", f"built for {limits['words']}"),
+        fixes=some(modern(case) if is_newer else None, _without_kernels(case), gguf(case)),
+    )
+
+
+def extra_needs_flash_attn(case: Case) -> Iterator[Finding]:
+    """Warn of ``autoawq[kernels]`` pulling in flash-attn, or missing it in fused layers."""
+    if case.goal is Goal.BUILD:
+        yield from _extra_when_building(case)
+        return
+    if not case.has_within("autoawq", facts.fact("autoawq", "fused_needs_flash_attn")):
+        return
+    if not case.has(PACKAGE) or not case.wants(Goal.AWQ):
+        return
+    lowest = facts.capability("flash_attn", "lowest_capability")
+    too_old = [g for g in case.gpus if g.capability and g.capability < lowest]
+    if not case.lacks("flash-attn") and not too_old:
+        return
+    error = (
+        "RuntimeError: FlashAttention only supports Ampere GPUs or newer"
+        if case.has("flash-attn")
+        else "NameError: name 'flash_attn_func' is not defined"
+    )
+    yield _flash_attn_finding(case, error, bool(too_old))
+
+
+def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding:
+    pin = facts.fact("autoawq", "pin_without_flash_attn")
+    keep = Fix(
+        "Keep this autoawq without fused layers",
+        ("# in your code: AutoAWQForCausalLM.from_quantized(path, fuse_layers=False)",),
+    )
+    install = Commands(case).install(f"autoawq=={pin}")
+    reason = ", which this GPU cannot run" if is_gpu_too_old else ", which is not installed"
+    return Finding(
+        code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
+        severity=Severity.WARNING,
+        title=f"autoawq {case.version('autoawq')}'s fused layers call flash-attn{reason}",
+        explanation=(
+            f"From 0.2.7.post3 on fused attention needs flash-attn. AutoAWQForCausalLM fuses by "
+            f"default and fails here with \"{error}\"; through transformers (and so in qtool chat) "
+            f"nothing is fused and the model runs. {pin} is the last that does without."
+        ),
+        evidence=(
+            f"autoawq {case.version('autoawq')} with autoawq-kernels {case.version(PACKAGE)}",
+            f"flash-attn: {case.version('flash-attn') or 'not installed'}",
+        ),
+        fixes=(keep, Fix(f"Or autoawq {pin}, without flash-attn", (install,))),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def _extra_when_building(case: Case) -> Iterator[Finding]:
+    """Say which autoawq to ask for, before pip starts to compile flash-attn for it."""
+    if not case.lacks("autoawq") or not case.lacks("flash-attn") or not case.torch_cuda:
+        return
+    if not is_within(case.torch_version, ">=2.2,<2.7"):
+        return  # none of its kernels would load: nobody should want the extra
+    pin = facts.fact("autoawq", "pin_without_flash_attn")
+    kernels = facts.kernel_for_torch(PACKAGE, case.torch_version or "")
+    specs = [f"autoawq[kernels]=={pin}"] + ([f"{PACKAGE}=={kernels}"] if kernels else [])
+    yield Finding(
+        code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
+        severity=Severity.WARNING,
+        title="autoawq[kernels] from 0.2.7.post3 on makes pip compile flash-attn",
+        explanation=(
+            "Its extra \"kernels\" asks for flash-attn, which PyPI has as source only. "
+            f"{pin} is the last whose extra is autoawq-kernels alone: pin it, or install autoawq "
+            "without the extra, which needs no compiled kernels."
+        ),
+        evidence=("autoawq and flash-attn are not installed; the goal is to build",),
+        fixes=(
+            Fix("The last autoawq[kernels] without flash-attn", (Commands(case).install(*specs),)),
+        ),
+        confidence=Confidence.POSSIBLE,
+    )
+
+
+def windows_triton(case: Case) -> Iterator[Finding]:
+    """Report autoawq's hard requirement of triton on Windows, where PyPI has none."""
+    if not case.is_windows or not (case.lacks("triton") and case.lacks("triton-windows")):
+        return
+    is_installed = case.has_within("autoawq", facts.fact("autoawq", "needs_triton"))
+    if not is_installed and not (case.lacks("autoawq") and case.goal in (Goal.AWQ, Goal.BUILD)):
+        return
+    if not is_installed and case.has("gptqmodel"):
+        return
+    commands = Commands(case)
+    yield Finding(
+        code="AWQ-WINDOWS-TRITON",
+        severity=case.severity(Goal.AWQ) if is_installed else Severity.WARNING,
+        title="autoawq needs triton, which has no Windows wheel",
+        explanation=(
+            "autoawq 0.2.7 and newer require the distribution triton; PyPI has it for Linux only "
+            "(\"No matching distribution found for triton\"). triton-windows provides the module "
+            "under another name, so pip has to be told not to look for triton."
+        ),
+        evidence=("Windows, without triton and triton-windows",),
+        fixes=(
+            Fix(
+                "triton-windows, then autoawq without its requirements",
+                (
+                    commands.install("triton-windows"),
+                    commands.install("transformers==4.51.3", "accelerate", "datasets", "zstandard"),
+                    commands.install("--no-deps", "autoawq==0.2.9"),
+                ),
+            ),
+            gguf(case, "Or a GGUF of the model with llama.cpp"),
+        ),
+        confidence=Confidence.LIKELY if is_installed else Confidence.POSSIBLE,
+    )
+
+
+RULES = (
+    kernels_abi,
+    kernels_absent,
+    transformers_too_new,
+    no_code_for_gpu,
+    extra_needs_flash_attn,
+    windows_triton,
+)

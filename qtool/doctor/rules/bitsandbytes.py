@@ -1,0 +1,89 @@
+"""bitsandbytes: has it a library for torch's CUDA, and code for the GPU?"""
+
+import re
+from collections.abc import Iterator
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import Commands
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal
+from qtool.doctor.versions import capability_words, is_within, parse_capability
+
+PACKAGE = "bitsandbytes"
+
+
+def library_missing(case: Case) -> Iterator[Finding]:
+    """Report a bitsandbytes without a library for the CUDA of torch, or for the GPU."""
+    if not case.has(PACKAGE) or case.has_no_gpu:
+        return
+    problem = _cuda_problem(case) or _capability_problem(case)
+    if problem is None:
+        return
+    title, evidence, confidence = problem
+    yield Finding(
+        code="BNB-ARCH-MISSING",
+        severity=case.severity(Goal.BNB),
+        title=title,
+        explanation=(
+            "bitsandbytes carries one compiled library a CUDA version and loads the one of torch's "
+            "CUDA; without it, or without code for the GPU in it, 4-bit and 8-bit layers fail "
+            "(\"library not found\", \"no kernel image is available\")."
+        ),
+        evidence=evidence,
+        fixes=(
+            Fix(
+                "A bitsandbytes that has it",
+                (Commands(case).install("--upgrade", "--no-deps", "bitsandbytes>=0.49.2"),),
+            ),
+        ),
+        confidence=confidence,
+    )
+
+
+def _cuda_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] | None:
+    cuda = case.torch_cuda
+    tags, has_fallback, confidence = _libraries(case)
+    if not cuda or len(cuda) < 2 or not tags:
+        return None
+    tag = f"{cuda[0]}{cuda[1]}"
+    is_covered = has_fallback and any(re.fullmatch(rf"{cuda[0]}\d", other) for other in tags)
+    if tag in tags or is_covered:
+        return None
+    version = case.version(PACKAGE)
+    return (
+        f"bitsandbytes {version} has no library for CUDA {cuda[0]}.{cuda[1]}, which torch uses",
+        (f"libraries for CUDA {', '.join(tags)}", f"torch's CUDA: {cuda[0]}.{cuda[1]}"),
+        confidence,
+    )
+
+
+def _libraries(case: Case) -> tuple[tuple[str, ...], bool, Confidence]:
+    """Return the CUDA tags of its libraries: those installed, else those known of the wheel."""
+    rows = facts.fact("bitsandbytes", "cuda_libraries")
+    row = next((r for r in rows if case.has_within(PACKAGE, r["versions"])), None)
+    has_fallback = bool(row and row["has_major_fallback"])
+    listed = " ".join(case.snapshot.ext_files.get(PACKAGE, ()))
+    found = re.findall(r"bitsandbytes_cuda(\d{3})", listed)
+    if found:
+        return tuple(sorted(set(found))), has_fallback, Confidence.CERTAIN
+    return tuple(row["tags"]) if row else (), has_fallback, Confidence.LIKELY
+
+
+def _capability_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] | None:
+    rows = facts.fact("bitsandbytes", "lowest_capability")
+    row = next((r for r in rows if is_within(case.version(PACKAGE), r["versions"])), None)
+    if row is None or not case.capabilities:
+        return None
+    is_arm = case.snapshot.os.arch in ("aarch64", "arm64")
+    lowest = parse_capability(row["lowest_aarch64" if is_arm else "lowest"]) or (0, 0)
+    if any(one >= lowest for one in case.capabilities):
+        return None
+    gpu = case.gpus[0]
+    return (
+        f"bitsandbytes {case.version(PACKAGE)} has no code for the {gpu.name}",
+        (f"needs compute capability {capability_words(lowest)}",),
+        Confidence.LIKELY,
+    )
+
+
+RULES = (library_missing,)

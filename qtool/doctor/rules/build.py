@@ -1,0 +1,82 @@
+"""Compiling for CUDA: is there an nvcc, and is it of torch's CUDA?"""
+
+from collections.abc import Iterator
+
+from qtool.doctor.case import Case
+from qtool.doctor.finding import Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import install_toolkit
+from qtool.doctor.rules.flash_attn import release_wheel
+from qtool.doctor.versions import number_tuple
+
+
+def nvcc_missing(case: Case) -> Iterator[Finding]:
+    """Report that something must be compiled for CUDA and there is no nvcc."""
+    if case.snapshot.nvcc is not None or not case.torch_cuda or case.has_no_gpu:
+        return
+    severity = _need_of_nvcc(case)
+    if severity is None:
+        return
+    yield Finding(
+        code="NVCC-MISSING",
+        severity=severity,
+        title="There is no nvcc to compile CUDA code with",
+        explanation=(
+            "Compiling kernels needs the CUDA toolkit: the driver and torch bring none "
+            "(\"CUDA_HOME environment variable is not set\", \"nvcc was not found\"). Its major "
+            f"version must be that of torch's CUDA, {case.torch and case.torch.cuda}. Runtime "
+            "images of Docker have no toolkit; devel images do."
+        ),
+        evidence=("no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda",),
+        fixes=(
+            Fix(
+                "The toolkit of torch's CUDA version",
+                install_toolkit(case, case.torch_cuda),
+            ),
+        ),
+    )
+
+
+def _need_of_nvcc(case: Case) -> Severity | None:
+    """An error where compiling is the goal or flash-attn has no wheel; else of no interest."""
+    if case.goal is Goal.BUILD:
+        return Severity.ERROR
+    if case.goal is not Goal.FLASH_ATTN or not case.lacks("flash-attn"):
+        return None
+    if any(one < (8, 0) for one in case.capabilities):
+        return None
+    return Severity.WARNING if release_wheel(case) else Severity.ERROR
+
+
+def cuda_mismatch(case: Case) -> Iterator[Finding]:
+    """Report an nvcc of another CUDA major than torch's."""
+    present = number_tuple(case.snapshot.nvcc) if case.snapshot.nvcc else None
+    if present is None or not case.torch_cuda or present[0] == case.torch_cuda[0]:
+        return
+    if not (case.goal is Goal.BUILD or _need_of_nvcc(case) or _gptq_must_be_built(case)):
+        return
+    yield Finding(
+        code="BUILD-CUDA-MISMATCH",
+        severity=Severity.ERROR if case.goal is Goal.BUILD else Severity.WARNING,
+        title=f"nvcc is of CUDA {case.snapshot.nvcc}, torch of CUDA "
+        f"{case.torch and case.torch.cuda}",
+        explanation=(
+            "torch refuses to compile extensions with another major version of CUDA (\"The "
+            f"detected CUDA version ({case.snapshot.nvcc}) mismatches the version that was used to "
+            f"compile PyTorch ({case.torch and case.torch.cuda})\"). Both toolkits can be "
+            "installed side by side; CUDA_HOME chooses."
+        ),
+        evidence=(f"nvcc {case.snapshot.nvcc}", f"torch's CUDA {case.torch and case.torch.cuda}"),
+        fixes=(
+            Fix(
+                "The toolkit of torch's CUDA version, chosen by CUDA_HOME",
+                install_toolkit(case, case.torch_cuda),
+            ),
+        ),
+    )
+
+
+def _gptq_must_be_built(case: Case) -> bool:
+    return case.goal is Goal.GPTQ and case.snapshot.ext_files.get("auto-gptq") == ()
+
+
+RULES = (nvcc_missing, cuda_mismatch)

@@ -1,0 +1,106 @@
+"""The NVIDIA driver: does it run what the installed torch was built with?"""
+
+from collections.abc import Iterator
+
+from qtool.doctor.case import Case
+from qtool.doctor.finding import Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import install_torch, some
+
+
+def nvml_mismatch(case: Case) -> Iterator[Finding]:
+    """Report a driver library and a kernel module of different versions (NVML error 18)."""
+    snapshot = case.snapshot
+    error = snapshot.nvml_error or ""
+    versions = (snapshot.driver or "?", snapshot.driver_kernel or "?")
+    are_different = "?" not in versions and versions[0] != versions[1]
+    if "mismatch" not in error.lower() and not are_different:
+        return
+    evidence = (f"NVML: {error}",) if error else ()
+    if are_different:
+        evidence += (f"library {versions[0]}, kernel module {versions[1]}",)
+    yield Finding(
+        code="NVML-MISMATCH",
+        severity=Severity.ERROR,
+        title="The NVIDIA driver's library and its kernel module are of different versions",
+        explanation=(
+            "The driver was updated while its old kernel module stayed loaded, so no program can "
+            "talk to the GPU (Driver/library version mismatch). A reboot loads the new module."
+        ),
+        evidence=evidence,
+        fixes=(
+            Fix("Reboot", ("sudo reboot",)),
+            Fix(
+                "Or reload the modules, with every program that uses the GPU closed",
+                (
+                    "sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia",
+                    "sudo modprobe nvidia",
+                ),
+            ),
+        ),
+    )
+
+
+def driver_too_old(case: Case) -> Iterator[Finding]:
+    """Report a driver below the floor of torch's CUDA major version."""
+    if not case.torch_cuda or case.driver_runs(case.torch_cuda[0]) is not False:
+        return
+    major = case.torch_cuda[0]
+    floor = (case.driver_floor(major) or ("?", ()))[0]
+    yield Finding(
+        code="DRV-TOO-OLD-FOR-CUDA-MAJOR",
+        severity=case.severity(
+            Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN, Goal.BUILD
+        ),
+        title=f"Driver {case.snapshot.driver} is too old for CUDA {major}, which torch brings",
+        explanation=(
+            f"torch {case.torch_version} is built with CUDA {case.torch and case.torch.cuda}; "
+            f"programs of CUDA {major} need driver {floor} or newer. The CUDA version in the "
+            "driver's own report is no limit within a major version, but across majors it is. "
+            "torch therefore sees no GPU at all."
+        ),
+        evidence=(f"driver {case.snapshot.driver}, needed {floor}",),
+        fixes=some(
+            install_torch(case, ">=2.0", "Keep the driver: a torch that it can run"),
+            _newer_driver(case, floor),
+        ),
+    )
+
+
+def limits_to_cuda11(case: Case) -> Iterator[Finding]:
+    """Report a driver that runs CUDA 11 programs and nothing newer."""
+    if case.driver_runs(11) is not True or case.driver_runs(12) is not False:
+        return
+    has_cuda11 = bool(case.torch_cuda) and case.torch_cuda is not None and case.torch_cuda[0] == 11
+    floor = (case.driver_floor(12) or ("?", ()))[0]
+    yield Finding(
+        code="DRV-LIMITS-TO-CUDA11",
+        severity=Severity.INFO if has_cuda11 else Severity.WARNING,
+        title=f"Driver {case.snapshot.driver} runs CUDA 11 builds only",
+        explanation=(
+            f"CUDA 12 needs driver {floor}. Until it is updated only wheels of CUDA 11 (cu118) "
+            "work: torch up to 2.7, and no wheel of auto-gptq or autoawq-kernels from PyPI since "
+            "2024, for those are built with CUDA 12."
+        ),
+        evidence=(f"driver {case.snapshot.driver}, needed for CUDA 12: {floor}",),
+        fixes=some(
+            None if has_cuda11 else install_torch(case, ">=2.0", "A torch built with CUDA 11.8"),
+            _newer_driver(case, floor),
+        ),
+    )
+
+
+def _newer_driver(case: Case, floor: str) -> Fix:
+    branch = floor.partition(".")[0]
+    title = f"Or update the driver to {floor} or newer"
+    if case.snapshot.os.container:
+        return Fix(f"{title}, on the host of this container", (f"# on the host: driver >= {floor}",))
+    distro = (case.snapshot.os.distro or "").lower()
+    if "ubuntu" in distro or "mint" in distro:
+        name = f"nvidia-driver-{max(int(branch), 535) if branch.isdigit() else 580}"
+        return Fix(title, (f"sudo apt-get install -y {name}", "sudo reboot"))
+    if case.is_windows:
+        return Fix(title, (f"# https://www.nvidia.com/drivers: version {floor} or newer",))
+    return Fix(title, (f"# your distribution's package of NVIDIA driver {floor} or newer",))
+
+
+RULES = (nvml_mismatch, driver_too_old, limits_to_cuda11)

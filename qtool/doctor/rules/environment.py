@@ -1,0 +1,188 @@
+"""The environment as a whole: the right interpreter, and a set that does not contradict itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import Commands
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.versions import is_within, parse_version
+
+ENGINES: dict[Goal, tuple[str, ...]] = {
+    Goal.GPTQ: ("gptqmodel", "auto-gptq"),
+    Goal.AWQ: ("autoawq", "gptqmodel"),
+    Goal.FLASH_ATTN: ("flash-attn",),
+    Goal.BNB: ("bitsandbytes",),
+    Goal.GGUF: ("llama-cpp-python",),
+    Goal.PLAIN: ("torch", "transformers"),
+}
+FAMILY: dict[str, tuple[Goal, ...]] = {
+    "auto-gptq": (Goal.GPTQ,),
+    "gptqmodel": (Goal.GPTQ, Goal.AWQ),
+    "optimum": (Goal.GPTQ,),
+    "autoawq": (Goal.AWQ,),
+    "autoawq-kernels": (Goal.AWQ,),
+    "bitsandbytes": (Goal.BNB,),
+    "flash-attn": (Goal.FLASH_ATTN,),
+    "transformers": (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB, Goal.FLASH_ATTN),
+    "accelerate": (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB),
+    "llama-cpp-python": (Goal.GGUF,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A requirement that the installed set does not meet."""
+
+    holder: str
+    requirement: str
+    package: str
+    installed: str
+
+
+def other_interpreter(case: Case) -> Iterator[Finding]:
+    """Report packages that are in another interpreter than the examined one."""
+    wanted = ENGINES.get(case.goal, ()) if case.goal else ()
+    if not wanted or any(not case.lacks(name) for name in wanted):
+        return
+    if case.goal is Goal.GGUF and case.snapshot.llama_cpp:
+        return  # qtool brings its own llama.cpp
+    elsewhere = [
+        (other.path, [f"{n} {other.dists[n]}" for n in wanted if n in other.dists])
+        for other in case.snapshot.other_interpreters
+        if any(name in other.dists for name in wanted)
+    ]
+    if not elsewhere:
+        return
+    here = case.snapshot.interpreter
+    where = f"{here.path} " if here is not UNKNOWN else ""
+    path, names = elsewhere[0]
+    commands = Commands(case)
+    engine = next(n for n in wanted if any(text.startswith(f"{n} ") for text in names))
+    yield Finding(
+        code="ENV-OTHER-INTERPRETER",
+        severity=Severity.ERROR,
+        title=f"{names[0]} is installed in another interpreter than the one that runs",
+        explanation=(
+            f"The examined interpreter {where}(Python {case.snapshot.python}) does not have it; "
+            f"{path} does. A plain `pip` belongs to whichever Python comes first on PATH: run the "
+            "pip of the interpreter that runs the program, as `<its python> -m pip`."
+        ),
+        evidence=tuple(f"{path}: {', '.join(found)}" for path, found in elsewhere),
+        fixes=(
+            Fix(
+                "Install it into the interpreter that runs",
+                (commands.install(*_install_words(case, engine)),),
+            ),
+            Fix("Or examine and use the other one", (f'qtool doctor --python "{path}"',)),
+        ),
+    )
+
+
+def _install_words(case: Case, engine: str) -> tuple[str, ...]:
+    if engine == "autoawq" and case.is_windows:
+        return ("triton-windows", "--no-deps", "autoawq==0.2.9")
+    if engine == "autoawq" and case.has_within("transformers", "<4.57"):
+        return ("autoawq",)
+    if engine == "flash-attn":
+        return ("--no-build-isolation", "flash-attn")
+    return (engine,)
+
+
+def pip_conflict(case: Case) -> Iterator[Finding]:
+    """Report an installed set that contradicts its own requirements."""
+    conflicts = tuple(find_conflicts(case))
+    if not conflicts:
+        return
+    first = conflicts[0]
+    families = [goal for c in conflicts for goal in FAMILY.get(c.holder, ())]
+    severity = case.severity(*families) if case.goal is not Goal.BUILD else Severity.WARNING
+    specs = [f"{c.package}{c.requirement.removeprefix(c.package).strip()}" for c in conflicts]
+    yield Finding(
+        code="PIP-CONFLICT",
+        severity=severity,
+        title=f"{first.holder} wants {first.requirement}; here is {first.package} "
+        f"{first.installed}",
+        explanation=(
+            "The installed set contradicts its own requirements: "
+            + "; ".join(
+                f"{c.holder} {case.version(c.holder)} declares {c.requirement}, installed is "
+                f"{c.package} {c.installed}"
+                for c in conflicts[:5]
+            )
+            + ". A later `pip install` replaced what an earlier one had chosen."
+        ),
+        evidence=tuple(
+            f"{c.holder} declares {c.requirement}, installed is {c.installed}" for c in conflicts
+        ),
+        fixes=(
+            Fix("Ask for what is declared, all at once", (Commands(case).install(*specs),)),
+            Fix("See every conflict of the environment", (f"{Commands(case).python} -m pip check",)),
+        ),
+        confidence=Confidence.CERTAIN if case.snapshot.requires else Confidence.LIKELY,
+    )
+
+
+def find_conflicts(case: Case) -> Iterator[Conflict]:
+    """Yield requirements among the packages of interest that are installed and not met.
+
+    torchvision and torchaudio have a rule of their own, and nothing is asked of a vendor's torch.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    dists = {} if case.snapshot.dists is UNKNOWN else case.snapshot.dists
+    for holder in dists:
+        if holder not in FAMILY:
+            continue
+        for line in requirement_lines(case, holder):
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement:
+                continue
+            name = requirement.name.lower().replace("_", "-")
+            installed = dists.get(name)
+            if installed is None or not _is_asked(case, requirement.marker):
+                continue
+            if parse_version(installed) is None or (name == "torch" and case.has_vendor_torch):
+                continue
+            if not is_within(installed, str(requirement.specifier)):
+                yield Conflict(holder, f"{name}{requirement.specifier}", name, installed)
+
+
+def requirement_lines(case: Case, holder: str) -> tuple[str, ...]:
+    """Return what ``holder`` declares: its own metadata, else what is known of the release."""
+    if holder in case.snapshot.requires:
+        return case.snapshot.requires[holder]
+    for row in facts.fact("requirements", "declared"):
+        if row["package"] == holder and case.has_within(holder, row["versions"]):
+            return tuple(row["requires"])
+    return ()
+
+
+def _is_asked(case: Case, marker: object) -> bool:
+    """Evaluate a requirement's marker for the examined machine, without extras."""
+    from packaging.markers import Marker, UndefinedEnvironmentName
+
+    if not isinstance(marker, Marker):
+        return True
+    environment = {"extra": ""}
+    version = parse_version(case.snapshot.python)
+    if version is not None:
+        environment["python_version"] = f"{version.major}.{version.minor}"
+        environment["python_full_version"] = str(version)
+    if case.snapshot.os.system is not UNKNOWN:
+        system = case.snapshot.os.system
+        names = {"Linux": "linux", "Windows": "win32", "Darwin": "darwin"}
+        environment["platform_system"] = system
+        environment["sys_platform"] = names.get(system, system.lower())
+    if case.snapshot.os.arch is not UNKNOWN:
+        environment["platform_machine"] = case.snapshot.os.arch
+    try:
+        return marker.evaluate(environment)
+    except UndefinedEnvironmentName:
+        return False
+
+
+RULES = (other_interpreter, pip_conflict)

@@ -1,0 +1,191 @@
+"""flash-attn: GPUs too old, GPUs it thinks too new, and a torch it was not built for."""
+
+from collections.abc import Iterator
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import Commands
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import python_is_within, some
+from qtool.doctor.rules.kernels import KernelState, inspect_kernels
+from qtool.doctor.versions import capability_words, is_within
+
+MODULES = ("flash_attn_2_cuda",)
+
+
+def capability_too_low(case: Case) -> Iterator[Finding]:
+    """Report GPUs below compute capability 8.0, where something asks for flash-attn."""
+    lowest = facts.capability("flash_attn", "lowest_capability")
+    too_old = [gpu for gpu in case.gpus if gpu.capability and gpu.capability < lowest]
+    is_asked = case.goal is Goal.FLASH_ATTN
+    if not too_old or not (is_asked or case.has("flash-attn")):
+        return
+    is_usable = len(too_old) < len(case.gpus)
+    words = capability_words(too_old[0].capability or (0, 0))
+    severity = Severity.WARNING if is_usable else Severity.ERROR
+    uninstall = Commands(case).uninstall("flash-attn")
+    yield Finding(
+        code="FA-CC-TOO-LOW",
+        severity=severity if is_asked else Severity.INFO,
+        title=f"flash-attn is not for the {too_old[0].name} (compute capability {words})",
+        explanation=(
+            f"flash-attn 2 needs compute capability 8.0 (Ampere); the {too_old[0].name} has "
+            f"{words} and answers \"FlashAttention only supports Ampere GPUs or newer\". No "
+            "version of it will change that. PyTorch's own attention (sdpa) runs on this GPU, in "
+            "float16: bfloat16 needs 8.0 as well."
+        ),
+        evidence=(f"{too_old[0].name}: compute capability {words}",),
+        fixes=some(
+            Fix(
+                'Use PyTorch\'s attention: attn_implementation="sdpa" and float16',
+                (
+                    "# in your code: AutoModelForCausalLM.from_pretrained(path, "
+                    'attn_implementation="sdpa", torch_dtype=torch.float16)',
+                ),
+            ),
+            Fix("And remove it, so that nothing finds it", (uninstall,))
+            if case.has("flash-attn")
+            else None,
+        ),
+    )
+
+
+def refuses_newer_gpu(case: Case) -> Iterator[Finding]:
+    """Report a flash-attn whose check refuses GPUs newer than Hopper."""
+    if not case.has_within("flash-attn", facts.fact("flash_attn", "refuses_newer_gpus")):
+        return
+    newer = [gpu for gpu in case.gpus if gpu.capability and gpu.capability >= (10, 0)]
+    if not newer:
+        return
+    words = capability_words(newer[0].capability or (0, 0))
+    commands = Commands(case)
+    yield Finding(
+        code="FA-BLACKWELL-OLD-CHECK",
+        severity=_severity(case),
+        title=f"flash-attn {case.version('flash-attn')} takes the {newer[0].name} for too old",
+        explanation=(
+            "Up to 2.7.2 flash-attn tests for compute capability 8.x and 9.0 by name, so the "
+            f"{newer[0].name} ({words}) gets \"FlashAttention only supports Ampere GPUs or "
+            "newer\" although it is too new, not too old. 2.7.3 is the first that lets it in."
+        ),
+        evidence=(f"flash-attn {case.version('flash-attn')}", f"compute capability {words}"),
+        fixes=some(
+            Fix(
+                "A flash-attn with code for this GPU",
+                (
+                    commands.install("packaging", "psutil", "ninja", "wheel"),
+                    commands.install(
+                        "--upgrade", "--no-build-isolation", "--no-cache-dir", "flash-attn>=2.7.3"
+                    ),
+                ),
+            ),
+            Fix(
+                'Or PyTorch\'s own attention: attn_implementation="sdpa"',
+                (commands.uninstall("flash-attn"),),
+            ),
+        ),
+    )
+
+
+def abi(case: Case) -> Iterator[Finding]:
+    """Report a flash-attn that was built for another torch or the other C++ ABI."""
+    if not case.has("flash-attn"):
+        return
+    report = inspect_kernels(case, "flash-attn", MODULES)
+    if report.state is not KernelState.BROKEN:
+        return
+    words = report.built_for or "another torch or the other C++ ABI"
+    yield Finding(
+        code="FA-ABI",
+        severity=_severity(case),
+        title=f"flash-attn {case.version('flash-attn')} does not load on torch "
+        f"{case.torch_version}",
+        explanation=(
+            f"Its module was built for {words} and asks torch {case.torch_version} for symbols "
+            "that it does not have. A wheel of flash-attn fits one minor release of torch and one "
+            "C++ ABI (cxx11abiTRUE or FALSE in its name)."
+        ),
+        evidence=report.evidence,
+        fixes=some(
+            _matching(case),
+            Fix(
+                'Or PyTorch\'s own attention: attn_implementation="sdpa"',
+                (Commands(case).uninstall("flash-attn"),),
+            ),
+        ),
+    )
+
+
+def _severity(case: Case) -> Severity:
+    """A broken flash-attn also breaks plain models: transformers imports it when it is there."""
+    return case.severity(Goal.FLASH_ATTN, Goal.BUILD, otherwise=Severity.WARNING)
+
+
+def release_wheel(case: Case) -> str | None:
+    """Return the newest flash-attn with a release wheel for this torch, Python and system."""
+    platform = facts.fact("flash_attn", "release_wheel_platform")
+    if not case.is_linux_x86 or not python_is_within(case, platform["pythons"]):
+        return None
+    rows = [
+        row
+        for row in facts.fact("flash_attn", "release_wheels")
+        if is_within(case.torch_version, row["torch"])
+        and case.torch_cuda
+        and str(case.torch_cuda[0]) == row["cuda"]
+    ]
+    return str(rows[-1]["version"]) if rows and not case.has_vendor_torch else None
+
+
+def _matching(case: Case) -> Fix:
+    """Install the flash-attn that fits; its setup.py fetches the release wheel where one is."""
+    commands = Commands(case)
+    version = release_wheel(case)
+    spec = f"flash-attn=={version}" if version else "flash-attn"
+    title = (
+        f"flash-attn {version}, which has a wheel for torch {case.torch_version}"
+        if version
+        else "Build it against the installed torch"
+    )
+    return Fix(
+        title,
+        (
+            commands.uninstall("flash-attn"),
+            commands.install("packaging", "psutil", "ninja", "wheel"),
+            commands.install("--no-build-isolation", "--no-cache-dir", spec),
+        ),
+    )
+
+
+def build_isolation(case: Case) -> Iterator[Finding]:
+    """Warn that flash-attn's build needs the torch of the environment."""
+    if case.goal not in (Goal.BUILD, Goal.FLASH_ATTN) or not case.lacks("flash-attn"):
+        return
+    lowest = facts.capability("flash_attn", "lowest_capability")
+    if not case.has("torch") or any(one < lowest for one in case.capabilities):
+        return
+    commands = Commands(case)
+    spec = f"flash-attn=={release_wheel(case)}" if release_wheel(case) else "flash-attn"
+    yield Finding(
+        code="FA-BUILD-ISOLATION",
+        severity=Severity.WARNING,
+        title="Installing flash-attn needs --no-build-isolation",
+        explanation=(
+            "PyPI has flash-attn as source only, and its setup.py imports torch, which pip's build "
+            "isolation hides (\"No module named 'torch'\"). Without isolation it also sees which "
+            "torch there is, and fetches the release wheel for it where one exists."
+        ),
+        evidence=(f"torch {case.torch_version} is installed, flash-attn is not",),
+        fixes=(
+            Fix(
+                "Install its build tools, then flash-attn against the installed torch",
+                (
+                    commands.install("packaging", "psutil", "ninja", "wheel"),
+                    commands.install("--no-build-isolation", spec),
+                ),
+            ),
+        ),
+        confidence=Confidence.POSSIBLE,
+    )
+
+
+RULES = (capability_too_low, refuses_newer_gpu, abi, build_isolation)

@@ -1,0 +1,283 @@
+"""auto-gptq: are its CUDA kernels there, do they load, and who still listens to it?"""
+
+from collections.abc import Iterator
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import Commands
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import build_gptq, gguf, legacy_gptq, modern, python_is_within, some
+from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.versions import is_within
+
+
+def gptq_kernels(case: Case) -> KernelReport:
+    """Judge auto-gptq's compiled modules."""
+    return inspect_kernels(case, "auto-gptq", facts.fact("auto_gptq", "modules"))
+
+
+def is_unsupported_system(case: Case) -> bool:
+    """Tell whether auto-gptq does not exist for the system at all."""
+    system = case.snapshot.os.system
+    return system is not UNKNOWN and system not in facts.fact("auto_gptq", "systems")
+
+
+def kernels_missing(case: Case) -> Iterator[Finding]:
+    """Report auto-gptq installed without compiled modules."""
+    if not case.has("auto-gptq") or is_unsupported_system(case):
+        return
+    report = gptq_kernels(case)
+    if report.state is not KernelState.MISSING:
+        return
+    yield Finding(
+        code="GPTQ-KERNELS-MISSING",
+        severity=_severity(case),
+        title=f"auto-gptq {case.version('auto-gptq')} is installed without its CUDA kernels",
+        explanation=(
+            "The installation has no compiled module at all: it was built from source with "
+            "BUILD_CUDA_EXT=0, or where nvcc or a torch with CUDA could not be found. auto-gptq "
+            "then says \"CUDA extension not installed\" and falls back to a path that is many "
+            "times slower."
+        ),
+        evidence=("none of its kernel modules is among its installed files",),
+        fixes=some(build_gptq(case), legacy_gptq(case), modern(case), _without_gpu(case)),
+    )
+
+
+def kernels_abi(case: Case) -> Iterator[Finding]:
+    """Report compiled modules that are there but do not load on the installed torch."""
+    if not case.has("auto-gptq") or is_unsupported_system(case):
+        return
+    report = gptq_kernels(case)
+    if report.state is not KernelState.BROKEN:
+        return
+    built = facts.built_for("auto-gptq", case.version("auto-gptq") or "")
+    words = built.words if built else report.built_for or "another torch"
+    yield Finding(
+        code="GPTQ-KERNELS-ABI",
+        severity=_severity(case),
+        title=f"auto-gptq's kernels are present but do not load on torch {case.torch_version}",
+        explanation=(
+            f"The kernels are present ({', '.join(report.modules)}), built for {words}; they do "
+            f"not load on torch {case.torch_version}, whose libraries no longer have the symbols "
+            "they ask for. auto-gptq swallows the error and says \"CUDA extension not installed\","
+            " which is not true: neither the version string nor the files decide, the symbols do."
+            f"{_about_cpu_torch(case)}"
+        ),
+        evidence=report.evidence,
+        fixes=some(modern(case), legacy_gptq(case), build_gptq(case), _without_gpu(case)),
+        confidence=report.confidence,
+    )
+
+
+def _severity(case: Case) -> Severity:
+    """Broken kernels matter where a GPU could use them, or GPTQ is asked for by name."""
+    if case.goal is None and case.has_no_gpu:
+        return Severity.WARNING
+    return case.severity(Goal.GPTQ, Goal.BUILD)
+
+
+def _about_cpu_torch(case: Case) -> str:
+    if not case.has_cpu_torch:
+        return ""
+    return (
+        " Besides, this torch is a CPU build without libc10_cuda, so no CUDA kernel could load on "
+        "it whatever its version; on a CPU auto-gptq crawls even when it works (0.1 to 0.5 tokens "
+        "per second measured)."
+    )
+
+
+def _without_gpu(case: Case) -> Fix | None:
+    return gguf(case, "Without a GPU: a GGUF with llama.cpp") if case.has_no_gpu else None
+
+
+def unsupported_system(case: Case) -> Iterator[Finding]:
+    """Report a system for which auto-gptq does not exist."""
+    if not is_unsupported_system(case) or not (
+        case.has("auto-gptq") or case.goal in (Goal.GPTQ, Goal.BUILD)
+    ):
+        return
+    if case.has("gptqmodel") and not case.has("auto-gptq"):
+        return
+    is_asked = case.goal is Goal.GPTQ or case.has("auto-gptq")
+    yield Finding(
+        code="GPTQ-OS-UNSUPPORTED",
+        severity=case.severity(Goal.GPTQ, Goal.BUILD) if is_asked else Severity.WARNING,
+        title=f"auto-gptq does not exist for {case.snapshot.os.system}",
+        explanation=(
+            "auto-gptq's kernels are CUDA or ROCm code, for Linux and Windows only: there is no "
+            f"wheel for {case.snapshot.os.system}, and building one fails. llama.cpp runs the same "
+            "models as GGUF, on Metal where there is an Apple GPU."
+        ),
+        evidence=(f"system: {case.snapshot.os.system}",),
+        fixes=some(gguf(case), _gptqmodel_elsewhere(case)),
+    )
+
+
+def _gptqmodel_elsewhere(case: Case) -> Fix | None:
+    if not python_is_within(case, ">=3.10"):
+        return None
+    install = Commands(case).install("torch>=2.8,<2.14", "transformers>=5.14", "gptqmodel>=7,<7.7")
+    return Fix("Or gptqmodel, whose torch kernels run here (slowly)", (install,))
+
+
+def no_wheel_for_python(case: Case) -> Iterator[Finding]:
+    """Report a Python for which there is no wheel of auto-gptq."""
+    python = case.snapshot.python
+    pythons = facts.fact("auto_gptq", "wheel_pythons")
+    if python is UNKNOWN or is_within(python, pythons) or not _would_install(case):
+        return
+    yield Finding(
+        code="GPTQ-NO-WHEEL-FOR-PYTHON",
+        severity=Severity.ERROR if case.goal is Goal.GPTQ else Severity.WARNING,
+        title=f"There is no auto-gptq wheel for Python {python}",
+        explanation=(
+            f"The wheels of auto-gptq are for Python 3.8 to 3.11; on Python {python} pip falls "
+            "back to the source distribution, which has to be compiled and whose kernels were "
+            "never made for a newer Python."
+        ),
+        evidence=(f"Python {python}; wheels: cp38 to cp311",),
+        fixes=some(modern(case), _python_311(case), build_gptq(case)),
+    )
+
+
+def _python_311(case: Case) -> Fix | None:
+    if case.driver_runs(12) is False or any(one > (9, 0) for one in case.capabilities):
+        return None
+    activate = (
+        "auto-gptq-env\\Scripts\\activate" if case.is_windows else ". auto-gptq-env/bin/activate"
+    )
+    return Fix(
+        "A separate environment with python 3.11 and the torch of auto-gptq's kernels",
+        (
+            "uv venv --python 3.11 --seed auto-gptq-env",
+            activate,
+            'python -m pip install torch==2.2.2 "numpy<2" transformers==4.49.0 optimum==1.23.3 '
+            '"accelerate<1.4" "peft<0.15" auto-gptq==0.7.1',
+        ),
+    )
+
+
+def _would_install(case: Case) -> bool:
+    """Tell whether the user is about to install auto-gptq: it is absent and of use."""
+    if is_unsupported_system(case) or not case.lacks("auto-gptq") or case.has("gptqmodel"):
+        return False
+    if case.has_within("transformers", facts.fact("transformers", "gptq_only_gptqmodel")):
+        return False
+    return case.goal in (Goal.GPTQ, Goal.BUILD) and case.has("torch")
+
+
+def _would_build(case: Case) -> bool:
+    """Tell whether pip would have to compile auto-gptq here."""
+    here = [case.snapshot.os.system, case.snapshot.os.arch]
+    has_wheel = here in facts.fact("auto_gptq", "wheel_platforms") and python_is_within(
+        case, facts.fact("auto_gptq", "wheel_pythons")
+    )
+    return _would_install(case) and (case.goal is Goal.BUILD or not has_wheel)
+
+
+def sdist_version(case: Case) -> Iterator[Finding]:
+    """Warn of the local version that pip refuses when auto-gptq is built."""
+    if not _would_build(case) or case.has_cpu_torch:
+        return
+    yield Finding(
+        code="GPTQ-SDIST-VERSION",
+        severity=Severity.WARNING,
+        title="Building auto-gptq stops at \"inconsistent version\" unless PYPI_RELEASE is set",
+        explanation=(
+            "Its setup.py adds the CUDA version to its own version, and pip refuses what it asked "
+            "for by another name: \"expected '0.7.1', but metadata has '0.7.1+cu121'\". With "
+            "PYPI_RELEASE=1 it keeps the plain version."
+        ),
+        evidence=(f"torch {case.torch_version} with CUDA; auto-gptq would be built from source",),
+        fixes=some(build_gptq(case), modern(case)),
+        confidence=Confidence.POSSIBLE,
+    )
+
+
+def build_isolation(case: Case) -> Iterator[Finding]:
+    """Warn that auto-gptq's build needs the torch of the environment."""
+    if not _would_build(case):
+        return
+    yield Finding(
+        code="GPTQ-BUILD-ISOLATION",
+        severity=Severity.WARNING,
+        title="Building auto-gptq needs --no-build-isolation",
+        explanation=(
+            "Its setup.py imports torch, which pip's isolated build environment does not have "
+            "(\"No module named 'torch'\"); and kernels must be compiled against the very torch "
+            "they shall run on."
+        ),
+        evidence=(f"torch {case.torch_version} is installed; auto-gptq would be built",),
+        fixes=some(build_gptq(case), modern(case)),
+        confidence=Confidence.POSSIBLE,
+    )
+
+
+def optimum_mismatch(case: Case) -> Iterator[Finding]:
+    """Report an optimum that wants another auto-gptq or gptqmodel."""
+    wanted = [row for row in facts.fact("transformers", "optimum_wants") if _applies(case, row)]
+    unmet = [row for row in wanted if not case.has_within(row["package"], row["versions"])]
+    # With both libraries installed, transformers and optimum use gptqmodel.
+    if any(row["package"] == "gptqmodel" for row in wanted):
+        unmet = [row for row in unmet if row["package"] == "gptqmodel"]
+    if not unmet:
+        return
+    package, versions = unmet[0]["package"], unmet[0]["versions"]
+    is_dropped = versions == "<0"
+    asks = "no longer uses it" if is_dropped else f"wants {package}{versions}"
+    yield Finding(
+        code="GPTQ-OPTIMUM-MISMATCH",
+        severity=case.severity(Goal.GPTQ),
+        title=f"optimum {case.version('optimum')} {asks}; here is {package} "
+        f"{case.version(package)}",
+        explanation=(
+            f"transformers loads GPTQ through optimum, and optimum {case.version('optimum')} "
+            f"{asks}: it refuses {package} {case.version(package)} (\"Found an incompatible "
+            f"version of {package}\")."
+        ),
+        evidence=(f"optimum {case.version('optimum')}, {package} {case.version(package)}",),
+        fixes=_optimum_fixes(case, package, versions),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def _applies(case: Case, row: dict[str, str]) -> bool:
+    return case.has_within("optimum", row["optimum"]) and case.has(row["package"])
+
+
+def _optimum_fixes(case: Case, package: str, versions: str) -> tuple[Fix, ...]:
+    commands = Commands(case)
+    if versions == "<0":
+        older = Fix("Or an optimum that knows auto-gptq", (commands.install("optimum==1.23.3"),))
+        return some(modern(case), older)
+    if package == "gptqmodel":
+        older = Fix("Or an optimum that takes it", (commands.install("optimum>=1.24,<2.3"),))
+        return some(modern(case), older)
+    best = next(
+        (v for v in ("0.7.1", "0.5.1") if _loads(case, v)),
+        None,
+    )
+    upgrade = Fix(
+        "An auto-gptq that it takes, built for the installed torch",
+        (commands.install(f"auto-gptq=={best}"),),
+    )
+    older = Fix("Or an optimum from before it asked", (commands.install("optimum==1.12.0"),))
+    return some(upgrade if best else legacy_gptq(case), older, modern(case))
+
+
+def _loads(case: Case, version: str) -> bool:
+    built = facts.built_for("auto-gptq", version)
+    return built is not None and is_within(case.torch_version, built.torch)
+
+
+RULES = (
+    unsupported_system,
+    kernels_missing,
+    kernels_abi,
+    no_wheel_for_python,
+    sdist_version,
+    build_isolation,
+    optimum_mismatch,
+)

@@ -1,0 +1,112 @@
+"""The GPU against the binaries: too new for torch, too old, or slow at what is asked."""
+
+from collections.abc import Iterator
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case, GpuFacts, runs_on
+from qtool.doctor.commands import serving_indexes
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import gguf, install_torch, some
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.versions import Capability, capability_words, parse_arch, parse_capability
+
+HALF_PRECISION_GOALS = (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB)
+
+
+def torch_architecture(case: Case) -> Iterator[Finding]:
+    """Report GPUs for which the installed torch holds no code."""
+    archs = case.torch.arch_list if case.torch else UNKNOWN
+    if archs is UNKNOWN or not archs or not case.gpus:
+        return
+    built = sorted(parsed[1] for parsed in map(parse_arch, archs) if parsed)
+    if not built:
+        return
+    without = [g for g in case.gpus if g.capability and not runs_on(g.capability, archs)]
+    if older := [g for g in without if g.capability and g.capability < built[0]]:
+        yield _older(case, older, archs)
+    if newer := [g for g in without if g.capability and g.capability > built[0]]:
+        yield _newer(case, newer, archs)
+
+
+def _severity(case: Case, without: list[GpuFacts]) -> Severity:
+    """A GPU that torch cannot use is an error unless another one does the work."""
+    if case.goal is Goal.GGUF:
+        return Severity.INFO
+    return Severity.ERROR if len(without) == len(case.gpus) else Severity.WARNING
+
+
+def _tags(case: Case) -> str:
+    tags = list(dict.fromkeys(index.tag for index in serving_indexes(case)))
+    return " or ".join(tags[:2]) or "none"
+
+
+def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
+    gpu = gpus[0]
+    capability = gpu.capability or (0, 0)
+    arch = f"sm_{capability[0]}{capability[1]}"
+    return Finding(
+        code="GPU-NEWER-THAN-TORCH",
+        severity=_severity(case, gpus),
+        title=f"torch has no code for the {gpu.name} ({arch}): the GPU is newer",
+        explanation=(
+            f"The {gpu.name} has compute capability {capability_words(capability)} ({arch}); this "
+            f"torch holds code for {' '.join(archs)} only, and fails with \"no kernel image is "
+            f"available for execution on the device\". Wheels with {arch} come from the index "
+            f"{_tags(case)}."
+        ),
+        evidence=(f"compute capability {capability_words(capability)}", f"torch: {' '.join(archs)}"),
+        fixes=some(install_torch(case, ">=2.7", f"A torch with code for {arch}")),
+    )
+
+
+def _older(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
+    gpu = gpus[0]
+    capability = capability_words(gpu.capability or (0, 0))
+    return Finding(
+        code="GPU-OLDER-THAN-TORCH",
+        severity=_severity(case, gpus),
+        title=f"torch no longer has code for the {gpu.name} (compute capability {capability})",
+        explanation=(
+            f"The {gpu.name} has compute capability {capability}; this torch holds code for "
+            f"{' '.join(archs)} only. Newer CUDA versions dropped older GPUs, so the CUDA in the "
+            f"wheel decides, not the release of torch: index {_tags(case)} still serves it."
+        ),
+        evidence=(f"compute capability {capability}", f"torch: {' '.join(archs)}"),
+        fixes=some(
+            install_torch(case, ">=2.6", "The same generation of torch, with code for this GPU")
+            or install_torch(case, ">=2.0", "A torch with code for this GPU")
+        ),
+    )
+
+
+def slow_half_precision(case: Case) -> Iterator[Finding]:
+    """Warn of GPUs that compute fp16 at 1/64 of their fp32 rate."""
+    slow: list[Capability | None] = [
+        parse_capability(text) for text in facts.fact("features", "slow_fp16")
+    ]
+    affected = [gpu for gpu in case.gpus if gpu.capability in slow]
+    if not affected or not case.wants(*HALF_PRECISION_GOALS):
+        return
+    gpu = affected[0]
+    others = [i for i, other in enumerate(case.gpus) if other not in affected]
+    choose = (
+        Fix("Or leave that GPU out", (f"export CUDA_VISIBLE_DEVICES={','.join(map(str, others))}",))
+        if others
+        else None
+    )
+    yield Finding(
+        code="GPU-PASCAL-SLOW-FP16",
+        severity=Severity.WARNING,
+        title=f"The {gpu.name} computes fp16 at 1/64 of its speed",
+        explanation=(
+            f"The {gpu.name} has compute capability 6.1, whose fp16 units run at 1/64 of the fp32 "
+            "rate. GPTQ kernels and half-precision models compute in fp16, and crawl (under one "
+            "token per second). llama.cpp computes with integers and fp32 there, and is fast."
+        ),
+        evidence=(f"{gpu.name}: compute capability 6.1",),
+        fixes=some(gguf(case), choose),
+        confidence=Confidence.LIKELY,
+    )
+
+
+RULES = (torch_architecture, slow_half_precision)

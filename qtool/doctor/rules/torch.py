@@ -1,0 +1,142 @@
+"""torch itself: its build, its companions, and the packages it cannot live with."""
+
+from collections.abc import Iterator
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import Commands, companion
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import install_torch, some
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.versions import is_within, minor_release
+
+NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)
+
+
+def cpu_only(case: Case) -> Iterator[Finding]:
+    """Report a CPU build of torch on a machine with an NVIDIA GPU."""
+    if not case.has_cpu_torch or not case.gpus:
+        return
+    range_ = _same_minor(case) or ">=2.0"
+    fixes = some(
+        install_torch(case, range_, "The same torch, built with CUDA")
+        or install_torch(case, ">=2.0", "A torch built with CUDA for this GPU and driver")
+    )
+    yield Finding(
+        code="TORCH-CPU-ONLY",
+        severity=case.severity(*NEEDS_TORCH, Goal.BUILD),
+        title="torch is a CPU build, although there is an NVIDIA GPU",
+        explanation=(
+            f"torch {case.torch_version} was built without CUDA, so nothing of torch's world uses "
+            f"the {case.gpus[0].name} (\"Torch not compiled with CUDA enabled\"). pip keeps an "
+            "installed CPU build when asked for torch again: it has to be removed first."
+        ),
+        evidence=(
+            "torch/version.py: cuda = None",
+            f"GPU: {', '.join(gpu.name for gpu in case.gpus)}",
+        ),
+        fixes=fixes,
+    )
+
+
+def _same_minor(case: Case) -> str | None:
+    release = minor_release(case.torch_version)
+    return f">={release[0]}.{release[1]},<{release[0]}.{release[1] + 1}" if release else None
+
+
+def vendor_build(case: Case) -> Iterator[Finding]:
+    """Say that version ranges do not apply to a vendor's own torch."""
+    if not case.has_vendor_torch:
+        return
+    yield Finding(
+        code="TORCH-VENDOR-BUILD",
+        severity=Severity.WARNING,
+        title=f"torch {case.torch_version} is a vendor's own build",
+        explanation=(
+            "NVIDIA's containers and Jetson wheels are built from commits between releases. "
+            "Which compiled packages load on it cannot be told from its version, only from "
+            "symbols; replacing it by a wheel from PyPI may lose support of this hardware."
+        ),
+        evidence=(f"torch {case.torch_version}",),
+    )
+
+
+def companion_mismatch(case: Case) -> Iterator[Finding]:
+    """Report torchvision or torchaudio made for another torch."""
+    if case.torch_version is None or case.has_vendor_torch:
+        return
+    wrong = [name for name in ("torchvision", "torchaudio") if _is_out_of_step(case, name)]
+    if not wrong:
+        return
+    pairs = [f"{name}=={wanted}" for name in wrong if (wanted := _wanted(case, name))]
+    yield Finding(
+        code="TORCHVISION-MISMATCH",
+        severity=Severity.ERROR if case.goal is not Goal.GGUF else Severity.INFO,
+        title=f"{' and '.join(wrong)} belong to another torch than {case.torch_version}",
+        explanation=(
+            "torchvision and torchaudio are compiled for one release of torch each. Out of step "
+            "they fail with \"operator torchvision::nms does not exist\", and transformers fails "
+            "with them, for it imports torchvision where it is installed. Here another package "
+            "probably changed torch alone."
+        ),
+        evidence=tuple(
+            f"{name} {case.version(name)} with torch {case.torch_version}, "
+            f"which goes with {name} {_wanted(case, name)}"
+            for name in wrong
+        ),
+        fixes=(
+            Fix("Bring them in step", (Commands(case).install("--no-deps", *pairs),)),
+            Fix("Or remove what text models do not need", (Commands(case).uninstall(*wrong),)),
+        ),
+    )
+
+
+def _wanted(case: Case, name: str) -> str | None:
+    return companion(name, case.torch_version or "")
+
+
+def _is_out_of_step(case: Case, name: str) -> bool:
+    wanted = _wanted(case, name)
+    installed = case.version(name)
+    if wanted is None or installed is None:
+        return False
+    return minor_release(installed) != minor_release(wanted)
+
+
+def numpy_2(case: Case) -> Iterator[Finding]:
+    """Report numpy 2 with a torch compiled against numpy 1."""
+    is_old = is_within(case.torch_version, facts.fact("torch", "numpy1_only"))
+    if not is_old or not case.has_within("numpy", ">=2") or case.has_vendor_torch:
+        return
+    yield Finding(
+        code="NUMPY2-WITH-OLD-TORCH",
+        severity=case.severity(*NEEDS_TORCH, Goal.BUILD),
+        title=f"torch {case.torch_version} cannot use numpy {case.version('numpy')}",
+        explanation=(
+            "torch up to 2.2 is compiled against numpy 1. With numpy 2 it warns \"A module that "
+            "was compiled using NumPy 1.x cannot be run in NumPy 2\" and fails later with \"Numpy "
+            "is not available\"."
+        ),
+        evidence=(f"torch {case.torch_version}, numpy {case.version('numpy')}",),
+        fixes=some(Fix("Go back to numpy 1", (Commands(case).install("numpy<2"),))),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def torch_missing(case: Case) -> Iterator[Finding]:
+    """Say that torch is missing where the goal needs it."""
+    if case.goal not in NEEDS_TORCH or not case.lacks("torch") or case.torch is not None:
+        return
+    if case.snapshot.torch is UNKNOWN and case.snapshot.dists is UNKNOWN:
+        return
+    yield Finding(
+        code="TORCH-MISSING",
+        severity=Severity.WARNING,
+        title="torch is not installed in this interpreter",
+        explanation=f"The goal {case.goal} needs torch; GGUF does not.",
+        evidence=("no distribution torch",),
+        fixes=some(install_torch(case, ">=2.0", "Install torch for this GPU and driver")),
+    )
+
+
+RULES = (cpu_only, vendor_build, companion_mismatch, numpy_2, torch_missing)

@@ -1,0 +1,159 @@
+"""A plain, serialisable picture of a machine: what the rules look at and nothing else does.
+
+Three answers are kept apart everywhere: a value, ``None`` (looked, and it is not there) and
+``UNKNOWN`` (could not look). In JSON they are the value, ``null``, and an absent key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+
+class Unknown(Enum):
+    """The type of ``UNKNOWN``: nobody could look, which is not the same as absent."""
+
+    UNKNOWN = "unknown"
+
+    def __bool__(self) -> bool:
+        """Be false, so that ``if value`` means "there is one"."""
+        return False
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+
+T = TypeVar("T")
+Maybe = T | None | Unknown
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingSystem:
+    """The system as ``platform`` names it: ``Linux``, ``Windows``, ``Darwin``."""
+
+    system: str | Unknown = UNKNOWN
+    distro: Maybe[str] = UNKNOWN
+    arch: str | Unknown = UNKNOWN
+    is_jetson: bool = False
+    is_wsl: bool = False
+    container: Maybe[str] = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The examined Python: where it is, why it was chosen, what installs into it."""
+
+    path: str
+    chosen_because: str
+    installer: str = "pip"  # pip | uv
+
+
+@dataclass(frozen=True, slots=True)
+class OtherInterpreter:
+    """Another Python on the machine and the distributions of interest it holds."""
+
+    path: str
+    dists: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchBuild:
+    """The installed torch as its files tell it. ``arch_list``: ``sm_80``, ``compute_90``, …"""
+
+    version: str | Unknown = UNKNOWN
+    cuda: Maybe[str] = UNKNOWN
+    arch_list: tuple[str, ...] | Unknown = UNKNOWN
+    has_cxx11_abi: bool | Unknown = UNKNOWN
+    is_cuda_available: bool | Unknown = UNKNOWN
+    hip: Maybe[str] = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One NVIDIA GPU. ``compute_capability`` as (major, minor)."""
+
+    name: str | Unknown = UNKNOWN
+    compute_capability: tuple[int, int] | Unknown = UNKNOWN
+    vram_bytes: int | Unknown = UNKNOWN
+    vram_free_bytes: int | Unknown = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The processor, as far as inference cares."""
+
+    name: str | Unknown = UNKNOWN
+    n_cores: int | Unknown = UNKNOWN
+    flags: tuple[str, ...] | Unknown = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotModel:
+    """The shape of a model described inside a snapshot, for a machine without its files."""
+
+    name: str = "model"
+    format: str | Unknown = UNKNOWN
+    n_parameters: int | Unknown = UNKNOWN
+    bits: float | Unknown = UNKNOWN
+    group_size: int | Unknown = UNKNOWN
+    n_layers: int | Unknown = UNKNOWN
+    n_kv_heads: int | Unknown = UNKNOWN
+    head_dim: int | Unknown = UNKNOWN
+    n_ctx_tokens: int | Unknown = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything doctor knows about a machine; see ``snapshot_json`` for the JSON shape.
+
+    Attributes:
+        dists: Canonical name to version, of the examined interpreter.
+        ext_files: Compiled modules by distribution. A distribution that is not a key was not
+            looked at; an empty tuple means it has none.
+        import_results: Error text by module, from real imports; ``UNKNOWN`` when nothing was
+            imported, and a module that is not a key imported well.
+        missing_symbols: Undefined symbols of torch's namespaces that the installed torch does not
+            export, by module; an empty tuple means all of them resolve.
+        missing_libraries: Shared libraries a module needs that are not to be found.
+        requires: ``Requires-Dist`` lines by distribution.
+        driver: Version of the driver's user-space library; ``driver_kernel`` of the kernel module.
+        nvml_error: What NVML answered instead of a driver version.
+        llama_cpp: How llama.cpp can be run from qtool, e.g. ``xllamacpp``; ``None`` if it cannot.
+        reasons: Why a field is ``UNKNOWN``, by field name.
+    """
+
+    os: OperatingSystem = OperatingSystem()
+    interpreter: Interpreter | Unknown = UNKNOWN
+    python: str | Unknown = UNKNOWN
+    dists: Mapping[str, str] | Unknown = UNKNOWN
+    ext_files: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    import_results: Mapping[str, str] | Unknown = UNKNOWN
+    missing_symbols: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    missing_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    requires: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    torch: TorchBuild | None | Unknown = UNKNOWN
+    gpus: tuple[Gpu, ...] | Unknown = UNKNOWN
+    driver: Maybe[str] = UNKNOWN
+    driver_kernel: Maybe[str] = UNKNOWN
+    nvml_error: Maybe[str] = UNKNOWN
+    nvcc: Maybe[str] = UNKNOWN
+    compiler: Maybe[str] = UNKNOWN
+    ninja: Maybe[str] = UNKNOWN
+    cpu: Cpu = Cpu()
+    ram_bytes: int | Unknown = UNKNOWN
+    ram_available_bytes: int | Unknown = UNKNOWN
+    disk_free_bytes: int | Unknown = UNKNOWN
+    memory_bandwidth_bytes_per_s: float | Unknown = UNKNOWN
+    llama_cpp: Maybe[str] = UNKNOWN
+    env_vars: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    model: SnapshotModel | None = None
+    other_interpreters: tuple[OtherInterpreter, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+
+def canonical_name(name: str) -> str:
+    """Return a distribution's name as PEP 503 spells it: ``auto_gptq`` is ``auto-gptq``."""
+    parts = name.lower().replace("_", "-").replace(".", "-").split("-")
+    return "-".join(part for part in parts if part)

@@ -1,0 +1,370 @@
+"""Snapshots to JSON and back.
+
+Reading is lenient, for snapshots come from other versions, other tools and other hands: a field
+that is missing or of the wrong type becomes ``UNKNOWN``, never an error.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from qtool.doctor.finding import Goal
+from qtool.doctor.snapshot import (
+    UNKNOWN,
+    Cpu,
+    Gpu,
+    Interpreter,
+    Maybe,
+    OperatingSystem,
+    OtherInterpreter,
+    Snapshot,
+    SnapshotModel,
+    TorchBuild,
+    Unknown,
+    canonical_name,
+)
+from qtool.errors import NotFoundError, UsageError
+
+MIB = 1024 * 1024
+MAX_FILE_BYTES = 64 * MIB
+
+
+def from_mapping(source: object) -> Snapshot:
+    """Read a snapshot; whatever cannot be understood is ``UNKNOWN``."""
+    env = _mapping(source)
+    library, kernel = _driver_versions(env)
+    return Snapshot(
+        os=_read_os(_mapping(env.get("os"))),
+        interpreter=_read_interpreter(env.get("interpreter")),
+        python=_text(env, "python") or UNKNOWN,
+        dists=_read_dists(env.get("dists")) if _is_mapping(env.get("dists")) else UNKNOWN,
+        ext_files=_tuples(env.get("ext_files"), canonical_name),
+        import_results=_read_import_results(env.get("import_results")),
+        missing_symbols=_tuples(env.get("missing_symbols")),
+        missing_libraries=_tuples(env.get("missing_libraries")),
+        requires=_tuples(env.get("requires"), canonical_name),
+        torch=_read_torch(env),
+        gpus=_read_gpus(env.get("gpus")),
+        driver=library,
+        driver_kernel=kernel,
+        nvml_error=_read_nvml_error(env),
+        nvcc=_text(env, "nvcc"),
+        compiler=_text(env, "compiler"),
+        ninja=_text(env, "ninja"),
+        cpu=_read_cpu(_mapping(env.get("cpu"))),
+        ram_bytes=_whole(env, "ram_bytes"),
+        ram_available_bytes=_whole(env, "ram_available_bytes"),
+        disk_free_bytes=_whole(env, "disk_free_bytes"),
+        memory_bandwidth_bytes_per_s=_number(env, "memory_bandwidth_bytes_per_s"),
+        llama_cpp=_text(env, "llama_cpp"),
+        env_vars=_texts(env.get("env_vars")),
+        model=_read_model(env.get("model")),
+        other_interpreters=_read_others(env.get("other_interpreters")),
+        reasons=_texts(env.get("unknown")),
+    )
+
+
+def to_mapping(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the snapshot as JSON values; what is ``UNKNOWN`` is left out."""
+    env: dict[str, Any] = {}
+    for name in Snapshot.__dataclass_fields__:
+        env[name] = _plain(getattr(snapshot, name))
+    env["os"] = _renamed(env["os"], {"is_jetson": "jetson", "is_wsl": "wsl"})
+    torch_names = {"has_cxx11_abi": "cxx11_abi", "is_cuda_available": "cuda_available"}
+    env["torch"] = _renamed(env["torch"], torch_names)
+    if snapshot.gpus is not UNKNOWN:
+        env["gpus"] = [_gpu_to_mapping(gpu) for gpu in snapshot.gpus]
+    if snapshot.model is not None:
+        env["model"] = _model_to_mapping(snapshot.model)
+    env["unknown"] = env.pop("reasons")
+    optional = {"model": None, "other_interpreters": [], "unknown": {}, "missing_libraries": {}}
+    return {
+        key: value
+        for key, value in env.items()
+        if value is not UNKNOWN and not (key in optional and value == optional[key])
+    }
+
+
+def load(reference: str) -> tuple[Snapshot, Goal | None]:
+    """Read ``FILE`` or ``FILE#ID``: a snapshot, a case holding ``env``, or a list of cases.
+
+    Returns the snapshot and the goal that a case names.
+
+    Raises:
+        NotFoundError: no such file, or no case of that id in it.
+        UsageError: the file is no JSON object, or several cases and none chosen.
+    """
+    path, _, case_id = reference.partition("#")
+    if case_id and Path(reference).exists():
+        path, case_id = reference, ""
+    document = _choose_case(_read_json_object(Path(path)), path, case_id)
+    env = document["env"] if _is_mapping(document.get("env")) else document
+    goal = document.get("goal")
+    is_goal = isinstance(goal, str) and goal in [str(known) for known in Goal]
+    return from_mapping(env), Goal(goal) if is_goal else None
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{path} is larger than any snapshot ({MAX_FILE_BYTES} bytes)")
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"there is no file {path}") from exc
+    except OSError as exc:
+        raise UsageError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(
+            f"{path} is no snapshot: not JSON ({exc})", hint="qtool doctor --save snapshot.json"
+        ) from exc
+    if not isinstance(document, dict):
+        raise UsageError(
+            f"{path} is no snapshot: not a JSON object", hint="qtool doctor --save snapshot.json"
+        )
+    return document
+
+
+def _choose_case(document: dict[str, Any], path: str, case_id: str) -> dict[str, Any]:
+    cases = document.get("cases")
+    if not isinstance(cases, list):
+        return document
+    by_id = {str(case.get("id")): case for case in cases if isinstance(case, dict)}
+    if not case_id:
+        first = next(iter(by_id), "ID")
+        raise UsageError(
+            f"{path} holds {len(by_id)} cases", hint=f"qtool doctor --snapshot {path}#{first}"
+        )
+    if case_id not in by_id:
+        raise NotFoundError(f"{path} has no case {case_id!r}; it has {', '.join(by_id)}")
+    return by_id[case_id]
+
+
+# --- values of one type, or UNKNOWN ---------------------------------------------------------
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(source: Mapping[str, Any], key: str) -> Maybe[str]:
+    value = source.get(key, UNKNOWN)
+    return value if value is None or isinstance(value, str) else UNKNOWN
+
+
+def _known_text(source: Mapping[str, Any], key: str) -> str | Unknown:
+    return _text(source, key) or UNKNOWN
+
+
+def _flag(source: Mapping[str, Any], key: str) -> bool | Unknown:
+    value = source.get(key)
+    return value if isinstance(value, bool) else UNKNOWN
+
+
+def _number(source: Mapping[str, Any], key: str) -> float | Unknown:
+    value = source.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return UNKNOWN
+    return value if isfinite(value) and 0 <= value < 2**63 else UNKNOWN
+
+
+def _whole(source: Mapping[str, Any], key: str) -> int | Unknown:
+    value = _number(source, key)
+    return UNKNOWN if value is UNKNOWN else int(value)
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(k): v for k, v in _mapping(value).items() if isinstance(v, str)}
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(item for item in _list(value) if isinstance(item, str))
+
+
+def _tuples(value: object, key: Any = str) -> dict[str, tuple[str, ...]]:
+    pairs = _mapping(value).items()
+    return {key(str(name)): _strings(items) for name, items in pairs if isinstance(items, list)}
+
+
+# --- the parts ------------------------------------------------------------------------------
+
+
+def _read_os(source: Mapping[str, Any]) -> OperatingSystem:
+    distro = _text(source, "distro")
+    return OperatingSystem(
+        system=_known_text(source, "system"),
+        distro=distro,
+        arch=_known_text(source, "arch"),
+        is_jetson=source.get("jetson") is True,
+        is_wsl=source.get("wsl") is True or "WSL" in (distro or ""),
+        container=_text(source, "container"),
+    )
+
+
+def _read_interpreter(value: object) -> Interpreter | Unknown:
+    source = _mapping(value)
+    path = source.get("path")
+    if not isinstance(path, str):
+        return UNKNOWN
+    installer = source.get("installer")
+    return Interpreter(
+        path=path,
+        chosen_because=_known_text(source, "chosen_because") or "",
+        installer=installer if installer in ("pip", "uv") else "pip",
+    )
+
+
+def _read_dists(value: object) -> dict[str, str]:
+    return {canonical_name(name): version for name, version in _texts(value).items()}
+
+
+def _read_import_results(value: object) -> dict[str, str] | Unknown:
+    return _texts(value) if isinstance(value, Mapping) else UNKNOWN
+
+
+def _read_torch(env: Mapping[str, Any]) -> TorchBuild | None | Unknown:
+    source = env.get("torch", UNKNOWN)
+    if source is None:
+        return None
+    if not isinstance(source, Mapping):
+        return UNKNOWN
+    archs = source.get("arch_list")
+    return TorchBuild(
+        version=_known_text(source, "version"),
+        cuda=_text(source, "cuda"),
+        arch_list=_strings(archs) if isinstance(archs, list) else UNKNOWN,
+        has_cxx11_abi=_flag(source, "cxx11_abi"),
+        is_cuda_available=_flag(source, "cuda_available"),
+        hip=_text(source, "hip"),
+    )
+
+
+def _read_gpus(value: object) -> tuple[Gpu, ...] | Unknown:
+    if not isinstance(value, list):
+        return UNKNOWN
+    return tuple(_read_gpu(item) for item in value if isinstance(item, Mapping))
+
+
+def _read_gpu(source: Mapping[str, Any]) -> Gpu:
+    vram, free = _number(source, "vram_mib"), _number(source, "vram_free_mib")
+    return Gpu(
+        name=_known_text(source, "name"),
+        compute_capability=parse_capability(source.get("cc")),
+        vram_bytes=UNKNOWN if vram is UNKNOWN else int(vram * MIB),
+        vram_free_bytes=UNKNOWN if free is UNKNOWN else int(free * MIB),
+    )
+
+
+def parse_capability(value: object) -> tuple[int, int] | Unknown:
+    """Return ``(8, 6)`` for ``"8.6"`` or ``8.6``; anything else is ``UNKNOWN``."""
+    match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", str(value).strip())
+    return (int(match[1]), int(match[2])) if match else UNKNOWN
+
+
+def _driver_versions(env: Mapping[str, Any]) -> tuple[Maybe[str], Maybe[str]]:
+    """Return the versions of the driver's library and of its kernel module.
+
+    Some tools write both into one string or object; two versions there mean library and kernel.
+    """
+    kernel = _text(env, "driver_kernel")
+    value = env.get("driver", UNKNOWN)
+    if value is None:
+        return None, kernel
+    if isinstance(value, Mapping):
+        library = _known_text(value, "library") or _known_text(value, "nvml")
+        return library, _known_text(value, "kernel") or _known_text(value, "module") or kernel
+    if not isinstance(value, str):
+        return UNKNOWN, kernel
+    versions = re.findall(r"\b\d{3}\.\d+(?:\.\d+)*", value)
+    if len(versions) > 1:
+        return versions[0], versions[1]
+    return value, kernel
+
+
+def _read_nvml_error(env: Mapping[str, Any]) -> Maybe[str]:
+    for key in ("nvml_error", "nvml", "nvidia_smi", "driver", "driver_error"):
+        value = env.get(key)
+        if isinstance(value, str) and ("mismatch" in value.lower() or key == "nvml_error"):
+            return value
+    return _text(env, "nvml_error")
+
+
+def _read_cpu(source: Mapping[str, Any]) -> Cpu:
+    flags = source.get("flags")
+    return Cpu(
+        name=_known_text(source, "name"),
+        n_cores=_whole(source, "n_cores"),
+        flags=_strings(flags) if isinstance(flags, list) else UNKNOWN,
+    )
+
+
+def _read_model(value: object) -> SnapshotModel | None:
+    if not isinstance(value, Mapping):
+        return None
+    return SnapshotModel(
+        name=_known_text(value, "id") or "model",
+        format=_known_text(value, "format"),
+        n_parameters=_whole(value, "params"),
+        bits=_number(value, "bits"),
+        group_size=_whole(value, "group_size"),
+        n_layers=_whole(value, "n_layers"),
+        n_kv_heads=_whole(value, "n_kv_heads"),
+        head_dim=_whole(value, "head_dim"),
+        n_ctx_tokens=_whole(value, "context"),
+    )
+
+
+def _read_others(value: object) -> tuple[OtherInterpreter, ...]:
+    return tuple(
+        OtherInterpreter(item["path"], _read_dists(item.get("dists")))
+        for item in _list(value)
+        if isinstance(item, Mapping) and isinstance(item.get("path"), str)
+    )
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        parts = {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {name: part for name, part in parts.items() if part is not UNKNOWN}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {names.get(key, key): item for key, item in value.items()}
+
+
+def _gpu_to_mapping(gpu: Gpu) -> dict[str, Any]:
+    item: dict[str, Any] = {}
+    if gpu.name is not UNKNOWN:
+        item["name"] = gpu.name
+    if gpu.compute_capability is not UNKNOWN:
+        item["cc"] = "{}.{}".format(*gpu.compute_capability)
+    if gpu.vram_bytes is not UNKNOWN:
+        item["vram_mib"] = gpu.vram_bytes // MIB
+    if gpu.vram_free_bytes is not UNKNOWN:
+        item["vram_free_mib"] = gpu.vram_free_bytes // MIB
+    return item
+
+
+def _model_to_mapping(model: SnapshotModel) -> dict[str, Any]:
+    names = {"name": "id", "n_parameters": "params", "n_ctx_tokens": "context"}
+    return dict(_renamed(_plain(model), names))
