@@ -113,8 +113,8 @@ def build_hub(args: argparse.Namespace) -> LoopbackHub:
     )
 
 
-def wait_for_end(with_stdin: bool) -> None:
-    """Wait for SIGTERM, SIGINT or, if wanted, the end of standard input."""
+def catch_end_signals() -> int:
+    """Turn SIGTERM and SIGINT into a byte to be read from the descriptor returned."""
     wake, waker = os.pipe()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -122,6 +122,11 @@ def wait_for_end(with_stdin: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    return wake
+
+
+def wait_for_end(wake: int, *, with_stdin: bool) -> None:
+    """Wait for a byte from ``wake`` or, if wanted, the end of standard input."""
     watched = [wake, sys.stdin.fileno()] if with_stdin else [wake]
     while True:
         ready, _, _ = select.select(watched, [], [])
@@ -134,11 +139,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.control_fd is not None:
         serve_control(args.control_fd)
         return
+    wake = catch_end_signals()
     with build_hub(args) as hub:
         for fault in args.fault:
             hub.add_fault(fault)
         print(hub.url, flush=True)
-        wait_for_end(args.stdin_lifetime)
+        wait_for_end(wake, with_stdin=args.stdin_lifetime)
 
 
 if __name__ == "__main__":

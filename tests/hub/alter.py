@@ -60,7 +60,10 @@ def short_length(response: Response, _request: Request, fault: Fault) -> Respons
 
 
 def long_length(response: Response, _request: Request, fault: Fault) -> Response:
-    response.padding = b"\xff" * fault.count
+    if response.part is None:
+        response.body += b"\xff" * fault.count
+    else:
+        response.padding = b"\xff" * fault.count
     return response
 
 
@@ -71,7 +74,7 @@ def broken_length(response: Response, _request: Request, fault: Fault) -> Respon
 
 
 def ignore_range(response: Response, _request: Request, _fault: Fault) -> Response:
-    if response.status == 206 and response.part is not None:
+    if response.part is not None:
         response.status = 200
         response.set_header("Content-Range", None)
         response.part = replace(response.part, start=0, stop=response.part.size_bytes)
@@ -79,7 +82,7 @@ def ignore_range(response: Response, _request: Request, _fault: Fault) -> Respon
 
 
 def wrong_range(response: Response, _request: Request, fault: Fault) -> Response:
-    if response.status == 206 and response.part is not None:
+    if response.part is not None:
         _shift(response, fault.count)
         part = response.part
         value = f"bytes {part.start}-{part.stop - 1}/{part.size_bytes}"
@@ -88,8 +91,7 @@ def wrong_range(response: Response, _request: Request, fault: Fault) -> Response
 
 
 def misplaced(response: Response, _request: Request, fault: Fault) -> Response:
-    if response.status == 206:
-        _shift(response, fault.count)
+    _shift(response, fault.count)
     return response
 
 

@@ -187,7 +187,7 @@ class Blob:
     """Content together with its size and hashes, each computed when first asked for."""
 
     def __init__(self, content: Content) -> None:
-        self.content = content
+        self.content = content.absolute() if isinstance(content, Path) else content
         self.size_bytes = content_size(content)
 
     @cached_property

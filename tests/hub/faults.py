@@ -22,7 +22,7 @@ class FaultKind(StrEnum):
     STALL = "stall"  # nothing further is sent, the connection stays open
     FLIP = "flip"  # one byte has all its bits inverted
 
-    # In place of the response.
+    # In place of the response, or around it.
     UNAVAILABLE = "unavailable"  # 503, with Retry-After if retry_after_s is given
     RATE_LIMITED = "rate-limited"  # 429 with Retry-After
     STATUS = "status"  # any status, see Fault.status
@@ -33,8 +33,9 @@ class FaultKind(StrEnum):
     NO_REPLY = "no-reply"  # the connection ends before the first byte of the head
     SLOW_HEAD = "slow-head"  # the head arrives byte by byte over delay_s
     DELAY = "delay"  # the response starts delay_s later
+    CLOSE_AFTER = "close-after"  # the response is complete, then the connection ends unannounced
 
-    # In the response's claims about its body.
+    # In what a response to GET claims about its body; those of ranges strike 206 only.
     SHORT_LENGTH = "short-length"  # Content-Length and body are count bytes too small
     LONG_LENGTH = "long-length"  # Content-Length and body are count bytes too large
     BROKEN_LENGTH = "broken-length"  # Content-Length is count bytes larger than the body, then FIN
@@ -50,6 +51,22 @@ class FaultKind(StrEnum):
 
 
 BODY_KINDS = frozenset({FaultKind.DROP, FaultKind.RESET, FaultKind.STALL, FaultKind.FLIP})
+LENGTH_KINDS = frozenset(
+    {
+        FaultKind.SHORT_LENGTH,
+        FaultKind.LONG_LENGTH,
+        FaultKind.BROKEN_LENGTH,
+        FaultKind.CHUNKED,
+    }
+)
+RANGE_KINDS = frozenset(
+    {
+        FaultKind.IGNORE_RANGE,
+        FaultKind.WRONG_RANGE,
+        FaultKind.MISPLACED,
+        FaultKind.WRONG_TOTAL,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +105,14 @@ class Fault:
 class Subject:
     """What a request is about, as far as faults are concerned.
 
-    ``start`` and ``stop`` bound the wanted bytes of a file of ``size_bytes``; all three are None
-    where no file is concerned.
+    ``status`` is that of the response before any fault; ``start`` and ``stop`` bound the wanted
+    bytes of a file of ``size_bytes``, which is None where no file is concerned.
     """
 
     role: Role
     method: str
     url_path: str
+    status: int = 200
     repo_id: str | None = None
     path: str | None = None
     size_bytes: int | None = None
@@ -118,6 +136,18 @@ def _matches_path(pattern: str | None, subject: Subject) -> bool:
     if pattern.startswith("/"):
         return fnmatch.fnmatchcase(subject.url_path, pattern)
     return subject.path is not None and fnmatch.fnmatchcase(subject.path, pattern)
+
+
+def can_strike_head(kind: FaultKind, subject: Subject) -> bool:
+    """Whether a fault of this kind would change this response as a whole.
+
+    A redirect has no range to be wrong about; a fault that waits for one must not be used up.
+    """
+    if kind in LENGTH_KINDS:
+        return subject.method == "GET" and subject.status in (200, 206)
+    if kind in RANGE_KINDS:
+        return subject.method == "GET" and subject.status == 206
+    return kind not in BODY_KINDS and kind is not FaultKind.DEAD
 
 
 def strike_offset(fault: Fault, subject: Subject) -> int | None:
@@ -157,7 +187,7 @@ class FaultTable:
         return [
             fault
             for number, fault in self._matching(subject)
-            if fault.kind not in BODY_KINDS | {FaultKind.DEAD}
+            if can_strike_head(fault.kind, subject)
             and (fault.at is None or strike_offset(fault, subject) is not None)
             and self._claim(number)
         ]

@@ -1,15 +1,18 @@
 """Pytest fixtures: ``pytest_plugins = ["tests.hub.fixtures"]`` in the top-level conftest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from tests.hub.hub import LoopbackHub
+from tests.hub.process import HubProcess
 from tests.hub.repository import Repo
 from tests.hub.tls import Authority
 
 HubFactory = Callable[..., LoopbackHub]
+HubProcessFactory = Callable[..., HubProcess]
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +29,24 @@ def hub_factory(hub_authority: Authority) -> Iterator[HubFactory]:
     """
     with ExitStack() as stack:
 
-        def start(repos: list[Repo] | None = None, **options: object) -> LoopbackHub:
-            if options.get("tls") is True:
-                options["tls"] = hub_authority
-            return stack.enter_context(LoopbackHub(repos or [], **options))  # type: ignore[arg-type]
+        def start(repos: Sequence[Repo] = (), **options: Any) -> LoopbackHub:
+            hub = LoopbackHub(repos, **with_authority(options, hub_authority))
+            return stack.enter_context(hub)
 
         yield start
+
+
+@pytest.fixture
+def hub_process_factory(hub_authority: Authority) -> Iterator[HubProcessFactory]:
+    """The same with hubs in processes of their own, for what measures or loads the hub."""
+    with ExitStack() as stack:
+
+        def start(repos: Sequence[Repo] = (), **options: Any) -> HubProcess:
+            hub = HubProcess(repos, **with_authority(options, hub_authority))
+            return stack.enter_context(hub)
+
+        yield start
+
+
+def with_authority(options: dict[str, Any], authority: Authority) -> dict[str, Any]:
+    return options | {"tls": authority} if options.get("tls") is True else options

@@ -42,18 +42,38 @@ class HubProcess:
         self._setup = (list(repos), options)
         self._lock = threading.Lock()
 
-    def __enter__(self) -> "HubProcess":
+    def start(self) -> None:
+        """Start the child. Raises RuntimeError when it does not get as far as serving."""
         ours, theirs = socket.socketpair()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tests.hub", "--control-fd", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             cwd=PROJECT_ROOT,
+            # Measuring coverage would slow the hub down, not the program under test.
+            env={k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")},
         )
         theirs.close()
         self._pipe = Connection(ours.detach())
-        self._pipe.send(self._setup)
-        self.url, self.cdn_url = self._pipe.recv()
+        try:
+            self._pipe.send(self._setup)
+            self.url, self.cdn_url = self._pipe.recv()
+        except (EOFError, OSError) as exc:
+            self.close()
+            raise RuntimeError(f"the hub's process ended with {self._child.returncode}") from exc
+
+    def close(self) -> None:
+        """End the child and wait for it."""
+        self._pipe.close()
+        try:
+            self._child.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._folder.cleanup()
+
+    def __enter__(self) -> "HubProcess":
+        self.start()
         return self
 
     def __exit__(
@@ -62,13 +82,7 @@ class HubProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pipe.close()
-        try:
-            self._child.wait(EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._folder.cleanup()
+        self.close()
 
     def _call(self, name: str, *args: object, **options: object) -> Any:
         with self._lock:

@@ -16,7 +16,8 @@ from tests.hub.responses import Response, error_response
 from tests.hub.wire import Connection, Disconnect, Pacer, Request
 
 BACKLOG = 512
-SEND_BUFFER_BYTES = 1 << 20
+SEND_BUFFER_BYTES = 1 << 18
+"""Small, so that what a client never read is not counted as sent; larger is no faster."""
 JOIN_TIMEOUT_S = 2.0
 
 
@@ -184,15 +185,18 @@ class Server:
         response = alter_response(response, request, claimed)
         strikes = self._faults.body_strikes(subject)
         Delivery(connection, response, entry, self._faults).send(request, strikes, slow_head)
+        if any(fault.kind is FaultKind.CLOSE_AFTER for fault in claimed):
+            raise Disconnect
 
     def _subject(self, request: Request, response: Response) -> Subject:
         part = response.part
         if part is None:
-            return Subject(self.role, request.method, request.path)
+            return Subject(self.role, request.method, request.path, response.status)
         return Subject(
             self.role,
             request.method,
             request.path,
+            response.status,
             part.repo_id,
             part.path,
             part.size_bytes,

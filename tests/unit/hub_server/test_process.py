@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hub import Fault, FaultKind, Generated, Repo
+from tests.hub import Authority, Fault, FaultKind, Generated, Repo
 from tests.hub.__main__ import parse_fault, parse_generated, parse_size
+from tests.hub.fixtures import HubProcessFactory
 from tests.hub.process import PROJECT_ROOT, HubProcess
 from tests.unit.hub_server.client import cdn_link, fetch
 
@@ -37,6 +39,15 @@ def test_hub_process_has_the_interface_of_the_hub(tls: bool) -> None:
         pid = hub.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_hub_processes_of_a_test_share_an_authority(
+    hub_process_factory: HubProcessFactory, hub_authority: Authority
+) -> None:
+    repo = Repo("org/name", {"a.txt": b"1"})
+    hubs = [hub_process_factory([repo], tls=True) for _ in range(2)]
+    addresses = [f"{hub.url}/org/name/resolve/main/a.txt" for hub in hubs]
+    assert [fetch(a, ca_file=hub_authority.ca_file).body for a in addresses] == [b"1", b"1"]
 
 
 @contextlib.contextmanager
@@ -94,3 +105,32 @@ def test_fault_is_read_from_the_command_line(text: str, expected: Fault) -> None
 def test_sizes_are_read_from_the_command_line() -> None:
     assert [parse_size(s) for s in ("10", "4k", "1.5M", "5G")] == [10, 4096, 3 << 19, 5 << 30]
     assert parse_generated("a/b.gguf:4k:7") == ("a/b.gguf", Generated(4096, 7))
+
+
+def test_hub_process_ends_when_its_parent_is_killed() -> None:
+    script = (
+        "from tests.hub.process import HubProcess\n"
+        "with HubProcess() as hub:\n"
+        "    print(hub.pid, flush=True)\n"
+        "    input()\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        hub_stat = Path("/proc") / parent.stdout.readline().strip() / "stat"
+        assert hub_stat.exists()
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while is_alive(hub_stat) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(hub_stat)
+
+
+def is_alive(stat: Path) -> bool:
+    """Whether a process runs; one that nobody has waited for counts as ended."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
