@@ -19,13 +19,19 @@ JOIN_S = 0.5
 class Crew:
     """Runs all threads until every job has its outcome."""
 
-    def __init__(self, shop: Workshop, pool: ConnectionPool, n_connections: int) -> None:
+    def __init__(
+        self, shop: Workshop, pool: ConnectionPool, n_connections: int, n_for_small: int
+    ) -> None:
         self._shop = shop
         self._jobs: Sequence[Job] = list(shop.jobs.values())
         self._pool = pool
         self._crash: BaseException | None = None
         hasher = FrontHasher(self._jobs, shop.finisher, shop.stop)
         bodies = [Worker(shop, index).run for index in range(n_connections)]
+        bodies += [
+            Worker(shop, n_connections + index, is_for_small=True).run
+            for index in range(n_for_small)
+        ]
         bodies += [hasher.run, self._keep_journals]
         self._threads = [self._thread(body) for body in bodies]
 

@@ -39,6 +39,7 @@ from qtool.hub.connection import ConnectionPool
 from qtool.hub.repo import Listing, RemoteFile
 
 PARTIAL_FOLDER = "partial"
+MAX_FOR_SMALL = 32
 
 
 class Fetch:
@@ -96,11 +97,13 @@ class Fetch:
     ) -> None:
         request = self._request
         n_connections = request.connections or DEFAULT_CONNECTIONS
+        n_small = sum(job.task.is_small for job in jobs) if request.connections is None else 0
+        n_for_small = max(0, min(n_small, MAX_FOR_SMALL) - n_connections)
         schedule = Schedule((job.task for job in jobs), max_files=request.max_files)
         shop = Workshop(
             schedule,
             {job.task: job for job in jobs},
-            ConnectionLimit(n_connections),
+            ConnectionLimit(n_connections + n_for_small),
             RateLimit(rate) if (rate := request.rate_limit_bytes_per_s) else None,
             Finisher(self._layout, self._manifest, self._listing.commit, schedule, self._report),
             self._stop,
@@ -119,7 +122,7 @@ class Fetch:
             if job.file.size_bytes == 0:
                 shop.finisher.finish_empty(job)
         try:
-            Crew(shop, self._pool, n_connections).run(tick, self._wake)
+            Crew(shop, self._pool, n_connections, n_for_small).run(tick, self._wake)
         finally:
             self._count_bytes(jobs)
         tick()
@@ -130,7 +133,8 @@ class Fetch:
             for client in self._clients
         ]
         if file.size_bytes < SMALL_FILE_BYTES:
-            task = Task(file.size_bytes, deque([(0, file.size_bytes)] if file.size_bytes else []))
+            gaps = deque([(0, file.size_bytes)] if file.size_bytes else [])
+            task = Task(file.size_bytes, gaps, is_small=True)
             return Job(file, MemorySink(file), task, sources)
         folder = self._layout.state_dir / PARTIAL_FOLDER
         sink = PartialFile(folder, file, identity_of(self._listing, file))

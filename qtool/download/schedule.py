@@ -25,12 +25,14 @@ QUIET_S = 1.0
 class Task:
     """A file's part in the schedule: the ranges nobody fetches yet, and those in flight.
 
+    ``is_small``: one request brings it. Small files come before the others.
     ``is_whole`` means that the server sends the file only as a whole: one segment at a time, up to
     the end of the file.
     """
 
     size_bytes: int
     gaps: deque[Range]
+    is_small: bool = False
     is_whole: bool = False
     is_dropped: bool = False
     in_flight: list["Segment"] = field(default_factory=list)
@@ -70,13 +72,18 @@ class Schedule:
         with self._lock:
             return not self._waiting and not self._open
 
-    def take(self, n_connections: int) -> Segment | None:
-        """Return a segment to fetch, None when there is nothing to do at this moment."""
+    def take(self, n_connections: int, *, is_for_small: bool = False) -> Segment | None:
+        """Return a segment to fetch, None when there is nothing to do at this moment.
+
+        A connection that ``is_for_small`` gets files of one request only: many of them at once
+        hide the time that each answer takes, where more connections would not make a large file
+        faster.
+        """
         with self._lock:
-            task = self._next_task()
+            task = self._next_task(is_for_small)
             if task is not None:
                 return self._carve(task, n_connections)
-            return self._split()
+            return None if is_for_small else self._split()
 
     def wanted(self, segment: Segment) -> int:
         """Return how many bytes of the segment are still to be received."""
@@ -120,11 +127,14 @@ class Schedule:
         with self._lock:
             task.is_whole = True
 
-    def _next_task(self) -> Task | None:
+    def _next_task(self, is_for_small: bool) -> Task | None:
         for task in self._open:
-            if task.gaps and not (task.is_whole and task.in_flight):
+            is_free = task.gaps and not (task.is_whole and task.in_flight)
+            if is_free and (task.is_small or not is_for_small):
                 return task
         if not self._waiting or len(self._open) == self._max_files:
+            return None
+        if is_for_small and not self._waiting[0].is_small:
             return None
         self._open.append(self._waiting.popleft())
         return self._open[-1]

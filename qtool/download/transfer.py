@@ -42,9 +42,10 @@ class Workshop:
 class Worker:
     """One connection's loop; ``run`` is the body of a thread."""
 
-    def __init__(self, shop: Workshop, index: int) -> None:
+    def __init__(self, shop: Workshop, index: int, *, is_for_small: bool = False) -> None:
         self._shop = shop
         self._index = index
+        self._is_for_small = is_for_small
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def run(self) -> None:
@@ -52,13 +53,16 @@ class Worker:
         shop = self._shop
         while not shop.stop.is_set() and not shop.schedule.is_finished:
             allowed = shop.limit.allowed()
-            segment = shop.schedule.take(allowed) if self._index < allowed else None
+            segment = self._take(allowed) if self._index < allowed else None
             if segment is None:
                 shop.stop.wait(IDLE_S)
                 continue
             wait_s = self._fetch(shop.jobs[segment.task], segment)
             if wait_s > 0:
                 shop.stop.wait(wait_s)
+
+    def _take(self, allowed: int) -> Segment | None:
+        return self._shop.schedule.take(allowed, is_for_small=self._is_for_small)
 
     def _fetch(self, job: Job, segment: Segment) -> float:
         """Fetch a segment, or as much of it as comes; return how long to wait after a failure."""

@@ -1,0 +1,40 @@
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtool.errors import IntegrityError
+from qtool.hub.paths import check_path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./x", "a//b", "a/"),
+        *("C:/x", "c:x", "a\\b", "..\\x", "\\\\host\\share", "a\0b", "a\nb", "a\x7f", "\ud800"),
+        *("con", "a/NUL", "aux.txt", "COM1.bin", "x" * 256, "中" * 86, "a/" * 2100 + "b"),
+    ],
+)
+def test_unsafe_name_is_refused(path):
+    with pytest.raises(IntegrityError):
+        check_path(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a", ".gitattributes", "a b/#%?.txt", "模型/权重.gguf", "a..b", "...", "console.py", "ab:c"],
+)
+def test_ordinary_name_is_accepted(path):
+    check_path(path)
+
+
+@given(st.text(alphabet="ab./\\:\0 中", max_size=12))
+def test_accepted_name_stays_below_its_folder(path):
+    try:
+        check_path(path)
+    except IntegrityError:
+        return
+    parts = PurePosixPath(path).parts
+    assert "/".join(parts) == path
+    assert ".." not in parts and not path.startswith("/")
