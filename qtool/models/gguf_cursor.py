@@ -78,7 +78,6 @@ class Cursor:
     def skip_texts(self, count: int) -> None:
         """Step over an array of strings: the hot loop, once for every token and merge."""
         self.charge(count)
-        self._check_left(8 * count)
         unpack_length = struct.Struct("<Q" if self.byte_order == "little" else ">Q").unpack_from
         while count:
             self._require(8)

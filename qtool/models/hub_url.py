@@ -28,7 +28,7 @@ RepoType = Literal["model", "dataset"]
 _KNOWN_HUBS = re.compile(
     r"(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.(?:cn|ai))/", re.IGNORECASE
 )
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _HF_PATH = re.compile(
     r"(?P<name>[^:@/]+(?:/[^:@/]+)?(?:[:@](?:refs/(?:pr|convert)/)?[^:@/]*)*)"
     r"(?:/(?P<filename>.*))?"

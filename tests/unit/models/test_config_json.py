@@ -165,6 +165,16 @@ def test_layers_without_a_cache_are_left_out(extra: dict[str, Any], n_caching: i
     assert attention.kv_layers() == (KvLayer(4, 16, 16),) * n_caching
 
 
+def test_latent_attention_may_be_in_some_layers_only() -> None:
+    attention = attention_of(
+        **HYBRID,
+        kv_lora_rank=32,
+        qk_rope_head_dim=8,
+        layer_types=["linear_attention"] * 6 + ["full_attention"] * 2,
+    )
+    assert attention.kv_layers() == (KvLayer(1, 40, 0),) * 2
+
+
 def test_full_layers_may_have_other_heads_than_sliding_ones() -> None:
     attention = attention_of(
         **HYBRID,

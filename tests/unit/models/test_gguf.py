@@ -170,6 +170,36 @@ def test_truncated_file_says_how_many_bytes_are_missing(missing: int) -> None:
         read(data[:-missing])
 
 
+def test_text_beyond_all_credibility_is_refused_though_the_file_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    n_bytes = 40 * 2**20
+    first = gguf({"a": struct.pack("<IQ", 8, n_bytes)}, n_metadata=2)
+    with path.open("wb") as file:
+        file.write(first)
+        file.seek(n_bytes, io.SEEK_CUR)
+        file.write(text("b") + struct.pack("<IQ", 8, n_bytes))
+        file.truncate(3 * n_bytes)
+    with pytest.raises(IntegrityError, match=f"a text of {n_bytes} bytes .* is too long"):
+        read_gguf_header(path)
+
+
+def test_file_that_shrinks_meanwhile_is_refused() -> None:
+    class Shrinking(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(size)[:50]
+
+    with pytest.raises(IntegrityError, match="became shorter while it was being read"):
+        read_gguf_header(Shrinking(llama_gguf()))
+
+
+def test_file_that_cannot_be_read_is_an_integrity_error() -> None:
+    unreadable = Path("/proc/self/mem")  # page 0 is not mapped
+    if not unreadable.exists():
+        pytest.skip("no /proc here")
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        read_gguf_header(unreadable)
+
+
 @pytest.mark.parametrize("length", [0, 3, 4, 7, 8, 20, 24, 30, 100, 300])
 def test_file_cut_within_its_header_is_refused(length: int) -> None:
     with pytest.raises(IntegrityError):

@@ -40,6 +40,8 @@ from qtool.models.quants import GgufRole, group_gguf, quant_of, select_quant, sp
         ("BF16/Name-BF16-00001-of-00002.gguf", "BF16"),
         ("Q8_0/sub/x.gguf", "Q8_0"),
         ("Q8_0/x-Q4_0.gguf", "Q4_0"),
+        ("x-Q4_K_M_v2.gguf", "Q4_K_M"),
+        ("x-Q4_K_FOO.gguf", None),
         ("Qwen2.5-7B.gguf", None),
         ("IQ-model.gguf", None),
         ("xQ4_0y.gguf", None),
