@@ -10,7 +10,6 @@ from qtool.doctor.snapshot import UNKNOWN, Snapshot, TorchBuild
 from qtool.doctor.versions import Capability, is_within, number_tuple, parse_arch, parse_version
 from qtool.models.info import ModelInfo
 
-
 DEFAULT_CTX_TOKENS = 4096
 
 

@@ -207,7 +207,10 @@ def install_toolkit(case: Case, version: tuple[int, ...]) -> tuple[str, ...]:
     commands = Commands(case)
     if case.is_windows:
         home = f"C:\\Program Files\\NVIDIA GPU Computing Toolkit\\CUDA\\v{dotted}"
-        return (f"winget install Nvidia.CUDA --version {dotted}", commands.export("CUDA_HOME", home))
+        return (
+            f"winget install Nvidia.CUDA --version {dotted}",
+            commands.export("CUDA_HOME", home),
+        )
     distro = (case.snapshot.os.distro or "").lower()
     home = f"/usr/local/cuda-{dotted}"
     if any(name in distro for name in ("ubuntu", "debian", "mint")):

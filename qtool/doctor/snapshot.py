@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 
 class Unknown(Enum):
@@ -16,15 +16,16 @@ class Unknown(Enum):
 
     UNKNOWN = "unknown"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         """Be false, so that ``if value`` means "there is one"."""
         return False
 
 
 UNKNOWN: Final = Unknown.UNKNOWN
+MIB = 1024 * 1024
 
 T = TypeVar("T")
-Maybe = T | None | Unknown
+Maybe: TypeAlias = T | Unknown | None
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -106,7 +107,7 @@ class SnapshotModel:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything doctor knows about a machine; see ``snapshot_json`` for the JSON shape.
+    """Everything doctor knows about a machine; see ``snapshot_reader`` for the JSON shape.
 
     Attributes:
         dists: Canonical name to version, of the examined interpreter.
@@ -133,7 +134,7 @@ class Snapshot:
     missing_symbols: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     missing_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
-    torch: TorchBuild | None | Unknown = UNKNOWN
+    torch: TorchBuild | Unknown | None = UNKNOWN
     gpus: tuple[Gpu, ...] | Unknown = UNKNOWN
     driver: Maybe[str] = UNKNOWN
     driver_kernel: Maybe[str] = UNKNOWN

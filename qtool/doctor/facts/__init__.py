@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from qtool.doctor.versions import Capability, is_within, parse_capability, parse_version
+from qtool.doctor.versions import Capability, is_within, parse_capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,3 @@ def _words(name: str) -> list[str]:
 def _contains(words: list[str], wanted: list[str]) -> bool:
     width = len(wanted)
     return any(words[i : i + width] == wanted for i in range(len(words) - width + 1))
-
-
-def newest_within(specifier: str, versions: list[str]) -> str | None:
-    """Return the newest of ``versions`` inside ``specifier``."""
-    inside = [v for v in versions if is_within(v, specifier)]
-    return max(inside, key=lambda v: parse_version(v) or parse_version("0"), default=None)

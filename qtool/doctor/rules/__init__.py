@@ -12,9 +12,9 @@ from qtool.doctor.rules import (
     environment,
     fit,
     flash_attn,
-    gpu,
     gptq,
     gptqmodel,
+    gpu,
     llama_cpp,
     torch,
 )

@@ -9,7 +9,6 @@ from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import (
     gguf,
     install_torch,
-    legacy_awq,
     modern,
     python_is_within,
     some,
@@ -45,8 +44,9 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
             "(torch>=…) is wider than what it can: none of them loads on torch 2.7 or newer."
         ),
         evidence=report.evidence,
-        fixes=some(_matching_kernels(case), _matching_torch(case), _without_kernels(case),
-                   modern(case)),  # fmt: skip
+        fixes=some(
+            _matching_kernels(case), _matching_torch(case), _without_kernels(case), modern(case)
+        ),
         confidence=report.confidence,
     )
 
@@ -170,7 +170,7 @@ def no_code_for_gpu(case: Case) -> Iterator[Finding]:
         title=f"autoawq-kernels have no code for the {gpu.name} (compute capability {words})",
         explanation=(
             f"They are compiled for compute capability {limits['words']}, so nothing in them can "
-            f"run on {words}: \"no kernel image is available for execution on the device\". "
+            f'run on {words}: "no kernel image is available for execution on the device". '
             + (
                 "No newer version will come; gptqmodel has AWQ kernels for this GPU."
                 if is_newer
@@ -217,7 +217,7 @@ def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding
         title=f"autoawq {case.version('autoawq')}'s fused layers call flash-attn{reason}",
         explanation=(
             f"From 0.2.7.post3 on fused attention needs flash-attn. AutoAWQForCausalLM fuses by "
-            f"default and fails here with \"{error}\"; through transformers (and so in qtool chat) "
+            f'default and fails here with "{error}"; through transformers (and so in qtool chat) '
             f"nothing is fused and the model runs. {pin} is the last that does without."
         ),
         evidence=(
@@ -243,7 +243,7 @@ def _extra_when_building(case: Case) -> Iterator[Finding]:
         severity=Severity.WARNING,
         title="autoawq[kernels] from 0.2.7.post3 on makes pip compile flash-attn",
         explanation=(
-            "Its extra \"kernels\" asks for flash-attn, which PyPI has as source only. "
+            'Its extra "kernels" asks for flash-attn, which PyPI has as source only. '
             f"{pin} is the last whose extra is autoawq-kernels alone: pin it, or install autoawq "
             "without the extra, which needs no compiled kernels."
         ),
@@ -271,7 +271,7 @@ def windows_triton(case: Case) -> Iterator[Finding]:
         title="autoawq needs triton, which has no Windows wheel",
         explanation=(
             "autoawq 0.2.7 and newer require the distribution triton; PyPI has it for Linux only "
-            "(\"No matching distribution found for triton\"). triton-windows provides the module "
+            '("No matching distribution found for triton"). triton-windows provides the module '
             "under another name, so pip has to be told not to look for triton."
         ),
         evidence=("Windows, without triton and triton-windows",),

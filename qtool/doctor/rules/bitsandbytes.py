@@ -27,7 +27,7 @@ def library_missing(case: Case) -> Iterator[Finding]:
         explanation=(
             "bitsandbytes carries one compiled library a CUDA version and loads the one of torch's "
             "CUDA; without it, or without code for the GPU in it, 4-bit and 8-bit layers fail "
-            "(\"library not found\", \"no kernel image is available\")."
+            '("library not found", "no kernel image is available").'
         ),
         evidence=evidence,
         fixes=(

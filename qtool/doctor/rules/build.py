@@ -22,7 +22,7 @@ def nvcc_missing(case: Case) -> Iterator[Finding]:
         title="There is no nvcc to compile CUDA code with",
         explanation=(
             "Compiling kernels needs the CUDA toolkit: the driver and torch bring none "
-            "(\"CUDA_HOME environment variable is not set\", \"nvcc was not found\"). Its major "
+            '("CUDA_HOME environment variable is not set", "nvcc was not found"). Its major '
             f"version must be that of torch's CUDA, {case.torch and case.torch.cuda}. Runtime "
             "images of Docker have no toolkit; devel images do."
         ),
@@ -60,9 +60,9 @@ def cuda_mismatch(case: Case) -> Iterator[Finding]:
         title=f"nvcc is of CUDA {case.snapshot.nvcc}, torch of CUDA "
         f"{case.torch and case.torch.cuda}",
         explanation=(
-            "torch refuses to compile extensions with another major version of CUDA (\"The "
+            'torch refuses to compile extensions with another major version of CUDA ("The '
             f"detected CUDA version ({case.snapshot.nvcc}) mismatches the version that was used to "
-            f"compile PyTorch ({case.torch and case.torch.cuda})\"). Both toolkits can be "
+            f'compile PyTorch ({case.torch and case.torch.cuda})"). Both toolkits can be '
             "installed side by side; CUDA_HOME chooses."
         ),
         evidence=(f"nvcc {case.snapshot.nvcc}", f"torch's CUDA {case.torch and case.torch.cuda}"),

@@ -15,7 +15,7 @@ def nvml_mismatch(case: Case) -> Iterator[Finding]:
     are_different = "?" not in versions and versions[0] != versions[1]
     if "mismatch" not in error.lower() and not are_different:
         return
-    evidence = (f"NVML: {error}",) if error else ()
+    evidence: tuple[str, ...] = (f"NVML: {error}",) if error else ()
     if are_different:
         evidence += (f"library {versions[0]}, kernel module {versions[1]}",)
     yield Finding(
@@ -93,7 +93,9 @@ def _newer_driver(case: Case, floor: str) -> Fix:
     branch = floor.partition(".")[0]
     title = f"Or update the driver to {floor} or newer"
     if case.snapshot.os.container:
-        return Fix(f"{title}, on the host of this container", (f"# on the host: driver >= {floor}",))
+        return Fix(
+            f"{title}, on the host of this container", (f"# on the host: driver >= {floor}",)
+        )
     distro = (case.snapshot.os.distro or "").lower()
     if "ubuntu" in distro or "mint" in distro:
         name = f"nvidia-driver-{max(int(branch), 535) if branch.isdigit() else 580}"

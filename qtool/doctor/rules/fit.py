@@ -29,7 +29,7 @@ def vram_insufficient(case: Case) -> Iterator[Finding]:
                 "llama.cpp can keep the other layers in RAM, at the speed of RAM."
                 if is_gguf
                 else "Quantised kernels want every module on the GPU: what accelerate moves to "
-                "the CPU or the disk fails or crawls (\"Found modules on cpu/disk\")."
+                'the CPU or the disk fails or crawls ("Found modules on cpu/disk").'
             )
         ),
         evidence=(describe_need(fit), f"VRAM: {_gpu_words(case)}"),
@@ -53,7 +53,7 @@ def _gpu_words(case: Case) -> str:
 
 
 def _fixes(case: Case, fit: Fit) -> tuple[Fix, ...]:
-    shorter = ()
+    shorter: tuple[Fix, ...] = ()
     if fit.n_ctx_max_tokens:
         shorter = (
             Fix(

@@ -30,7 +30,7 @@ def capability_too_low(case: Case) -> Iterator[Finding]:
         title=f"flash-attn is not for the {too_old[0].name} (compute capability {words})",
         explanation=(
             f"flash-attn 2 needs compute capability 8.0 (Ampere); the {too_old[0].name} has "
-            f"{words} and answers \"FlashAttention only supports Ampere GPUs or newer\". No "
+            f'{words} and answers "FlashAttention only supports Ampere GPUs or newer". No '
             "version of it will change that. PyTorch's own attention (sdpa) runs on this GPU, in "
             "float16: bfloat16 needs 8.0 as well."
         ),
@@ -65,8 +65,8 @@ def refuses_newer_gpu(case: Case) -> Iterator[Finding]:
         title=f"flash-attn {case.version('flash-attn')} takes the {newer[0].name} for too old",
         explanation=(
             "Up to 2.7.2 flash-attn tests for compute capability 8.x and 9.0 by name, so the "
-            f"{newer[0].name} ({words}) gets \"FlashAttention only supports Ampere GPUs or "
-            "newer\" although it is too new, not too old. 2.7.3 is the first that lets it in."
+            f'{newer[0].name} ({words}) gets "FlashAttention only supports Ampere GPUs or '
+            'newer" although it is too new, not too old. 2.7.3 is the first that lets it in.'
         ),
         evidence=(f"flash-attn {case.version('flash-attn')}", f"compute capability {words}"),
         fixes=some(

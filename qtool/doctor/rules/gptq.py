@@ -37,7 +37,7 @@ def kernels_missing(case: Case) -> Iterator[Finding]:
         explanation=(
             "The installation has no compiled module at all: it was built from source with "
             "BUILD_CUDA_EXT=0, or where nvcc or a torch with CUDA could not be found. auto-gptq "
-            "then says \"CUDA extension not installed\" and falls back to a path that is many "
+            'then says "CUDA extension not installed" and falls back to a path that is many '
             "times slower."
         ),
         evidence=("none of its kernel modules is among its installed files",),
@@ -61,7 +61,7 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
         explanation=(
             f"The kernels are present ({', '.join(report.modules)}), built for {words}; they do "
             f"not load on torch {case.torch_version}, whose libraries no longer have the symbols "
-            "they ask for. auto-gptq swallows the error and says \"CUDA extension not installed\","
+            'they ask for. auto-gptq swallows the error and says "CUDA extension not installed",'
             " which is not true: neither the version string nor the files decide, the symbols do."
             f"{_about_cpu_torch(case)}"
         ),
@@ -184,7 +184,7 @@ def sdist_version(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-SDIST-VERSION",
         severity=Severity.WARNING,
-        title="Building auto-gptq stops at \"inconsistent version\" unless PYPI_RELEASE is set",
+        title='Building auto-gptq stops at "inconsistent version" unless PYPI_RELEASE is set',
         explanation=(
             "Its setup.py adds the CUDA version to its own version, and pip refuses what it asked "
             "for by another name: \"expected '0.7.1', but metadata has '0.7.1+cu121'\". With "
@@ -234,8 +234,8 @@ def optimum_mismatch(case: Case) -> Iterator[Finding]:
         f"{case.version(package)}",
         explanation=(
             f"transformers loads GPTQ through optimum, and optimum {case.version('optimum')} "
-            f"{asks}: it refuses {package} {case.version(package)} (\"Found an incompatible "
-            f"version of {package}\")."
+            f'{asks}: it refuses {package} {case.version(package)} ("Found an incompatible '
+            f'version of {package}").'
         ),
         evidence=(f"optimum {case.version('optimum')}, {package} {case.version(package)}",),
         fixes=_optimum_fixes(case, package, versions),

@@ -81,9 +81,9 @@ def build_isolation(case: Case) -> Iterator[Finding]:
         title=f"gptqmodel up to 4.1, which fits torch {case.torch_version}, needs "
         "--no-build-isolation",
         explanation=(
-            f"gptqmodel 4.2.5 and newer need torch 2.8, so with torch {case.torch_version} an older "
-            "one is installed; its setup.py imports torch, which pip's isolated build environment "
-            "does not have (\"No module named 'torch'\")."
+            f"gptqmodel 4.2.5 and newer need torch 2.8, so with torch {case.torch_version} an "
+            "older one is installed; its setup.py imports torch, which pip's build isolation hides "
+            "(\"No module named 'torch'\")."
         ),
         evidence=(f"torch {case.torch_version}, Python {case.snapshot.python}",),
         fixes=some(

@@ -50,11 +50,14 @@ def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
         title=f"torch has no code for the {gpu.name} ({arch}): the GPU is newer",
         explanation=(
             f"The {gpu.name} has compute capability {capability_words(capability)} ({arch}); this "
-            f"torch holds code for {' '.join(archs)} only, and fails with \"no kernel image is "
-            f"available for execution on the device\". Wheels with {arch} come from the index "
+            f'torch holds code for {" ".join(archs)} only, and fails with "no kernel image is '
+            f'available for execution on the device". Wheels with {arch} come from the index '
             f"{_tags(case)}."
         ),
-        evidence=(f"compute capability {capability_words(capability)}", f"torch: {' '.join(archs)}"),
+        evidence=(
+            f"compute capability {capability_words(capability)}",
+            f"torch: {' '.join(archs)}",
+        ),
         fixes=some(install_torch(case, ">=2.7", f"A torch with code for {arch}")),
     )
 

@@ -86,7 +86,7 @@ def cuda_runtime_missing(case: Case) -> Iterator[Finding]:
     commands = Commands(case)
     library_path = (
         f"export LD_LIBRARY_PATH=\"$({commands.python} -c 'import os, nvidia; "
-        "root = list(nvidia.__path__)[0]; print(\":\".join(os.path.join(root, d, \"lib\") "
+        'root = list(nvidia.__path__)[0]; print(":".join(os.path.join(root, d, "lib") '
         "for d in os.listdir(root)))'):$LD_LIBRARY_PATH\""
     )
     yield Finding(

@@ -28,7 +28,7 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         title="torch is a CPU build, although there is an NVIDIA GPU",
         explanation=(
             f"torch {case.torch_version} was built without CUDA, so nothing of torch's world uses "
-            f"the {case.gpus[0].name} (\"Torch not compiled with CUDA enabled\"). pip keeps an "
+            f'the {case.gpus[0].name} ("Torch not compiled with CUDA enabled"). pip keeps an '
             "installed CPU build when asked for torch again: it has to be removed first."
         ),
         evidence=(
@@ -75,7 +75,7 @@ def companion_mismatch(case: Case) -> Iterator[Finding]:
         title=f"{' and '.join(wrong)} belong to another torch than {case.torch_version}",
         explanation=(
             "torchvision and torchaudio are compiled for one release of torch each. Out of step "
-            "they fail with \"operator torchvision::nms does not exist\", and transformers fails "
+            'they fail with "operator torchvision::nms does not exist", and transformers fails '
             "with them, for it imports torchvision where it is installed. Here another package "
             "probably changed torch alone."
         ),
@@ -113,9 +113,9 @@ def numpy_2(case: Case) -> Iterator[Finding]:
         severity=case.severity(*NEEDS_TORCH, Goal.BUILD),
         title=f"torch {case.torch_version} cannot use numpy {case.version('numpy')}",
         explanation=(
-            "torch up to 2.2 is compiled against numpy 1. With numpy 2 it warns \"A module that "
-            "was compiled using NumPy 1.x cannot be run in NumPy 2\" and fails later with \"Numpy "
-            "is not available\"."
+            'torch up to 2.2 is compiled against numpy 1. With numpy 2 it warns "A module that '
+            'was compiled using NumPy 1.x cannot be run in NumPy 2" and fails later with "Numpy '
+            'is not available".'
         ),
         evidence=(f"torch {case.torch_version}, numpy {case.version('numpy')}",),
         fixes=some(Fix("Go back to numpy 1", (Commands(case).install("numpy<2"),))),

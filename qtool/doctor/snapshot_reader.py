@@ -1,18 +1,16 @@
-"""Snapshots to JSON and back.
+"""Read snapshots from JSON values.
 
 Reading is lenient, for snapshots come from other versions, other tools and other hands: a field
 that is missing or of the wrong type becomes ``UNKNOWN``, never an error.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
-from qtool.doctor.finding import Goal
 from qtool.doctor.snapshot import (
+    MIB,
     UNKNOWN,
     Cpu,
     Gpu,
@@ -26,10 +24,7 @@ from qtool.doctor.snapshot import (
     Unknown,
     canonical_name,
 )
-from qtool.errors import NotFoundError, UsageError
-
-MIB = 1024 * 1024
-MAX_FILE_BYTES = 64 * MIB
+from qtool.doctor.versions import parse_capability
 
 
 def from_mapping(source: object) -> Snapshot:
@@ -47,7 +42,7 @@ def from_mapping(source: object) -> Snapshot:
         missing_libraries=_tuples(env.get("missing_libraries")),
         requires=_tuples(env.get("requires"), canonical_name),
         torch=_read_torch(env),
-        gpus=_read_gpus(env.get("gpus")),
+        gpus=read_gpus(env.get("gpus")),
         driver=library,
         driver_kernel=kernel,
         nvml_error=_read_nvml_error(env),
@@ -65,81 +60,6 @@ def from_mapping(source: object) -> Snapshot:
         other_interpreters=_read_others(env.get("other_interpreters")),
         reasons=_texts(env.get("unknown")),
     )
-
-
-def to_mapping(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the snapshot as JSON values; what is ``UNKNOWN`` is left out."""
-    env: dict[str, Any] = {}
-    for name in Snapshot.__dataclass_fields__:
-        env[name] = _plain(getattr(snapshot, name))
-    env["os"] = _renamed(env["os"], {"is_jetson": "jetson", "is_wsl": "wsl"})
-    torch_names = {"has_cxx11_abi": "cxx11_abi", "is_cuda_available": "cuda_available"}
-    env["torch"] = _renamed(env["torch"], torch_names)
-    if snapshot.gpus is not UNKNOWN:
-        env["gpus"] = [_gpu_to_mapping(gpu) for gpu in snapshot.gpus]
-    if snapshot.model is not None:
-        env["model"] = _model_to_mapping(snapshot.model)
-    env["unknown"] = env.pop("reasons")
-    optional = {"model": None, "other_interpreters": [], "unknown": {}, "missing_libraries": {}}
-    return {
-        key: value
-        for key, value in env.items()
-        if value is not UNKNOWN and not (key in optional and value == optional[key])
-    }
-
-
-def load(reference: str) -> tuple[Snapshot, Goal | None]:
-    """Read ``FILE`` or ``FILE#ID``: a snapshot, a case holding ``env``, or a list of cases.
-
-    Returns the snapshot and the goal that a case names.
-
-    Raises:
-        NotFoundError: no such file, or no case of that id in it.
-        UsageError: the file is no JSON object, or several cases and none chosen.
-    """
-    path, _, case_id = reference.partition("#")
-    if case_id and Path(reference).exists():
-        path, case_id = reference, ""
-    document = _choose_case(_read_json_object(Path(path)), path, case_id)
-    env = document["env"] if _is_mapping(document.get("env")) else document
-    goal = document.get("goal")
-    is_goal = isinstance(goal, str) and goal in [str(known) for known in Goal]
-    return from_mapping(env), Goal(goal) if is_goal else None
-
-
-def _read_json_object(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is larger than any snapshot ({MAX_FILE_BYTES} bytes)")
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as exc:
-        raise NotFoundError(f"there is no file {path}") from exc
-    except OSError as exc:
-        raise UsageError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise UsageError(
-            f"{path} is no snapshot: not JSON ({exc})", hint="qtool doctor --save snapshot.json"
-        ) from exc
-    if not isinstance(document, dict):
-        raise UsageError(
-            f"{path} is no snapshot: not a JSON object", hint="qtool doctor --save snapshot.json"
-        )
-    return document
-
-
-def _choose_case(document: dict[str, Any], path: str, case_id: str) -> dict[str, Any]:
-    cases = document.get("cases")
-    if not isinstance(cases, list):
-        return document
-    by_id = {str(case.get("id")): case for case in cases if isinstance(case, dict)}
-    if not case_id:
-        first = next(iter(by_id), "ID")
-        raise UsageError(
-            f"{path} holds {len(by_id)} cases", hint=f"qtool doctor --snapshot {path}#{first}"
-        )
-    if case_id not in by_id:
-        raise NotFoundError(f"{path} has no case {case_id!r}; it has {', '.join(by_id)}")
-    return by_id[case_id]
 
 
 # --- values of one type, or UNKNOWN ---------------------------------------------------------
@@ -191,7 +111,7 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(item for item in _list(value) if isinstance(item, str))
 
 
-def _tuples(value: object, key: Any = str) -> dict[str, tuple[str, ...]]:
+def _tuples(value: object, key: Callable[[str], str] = str) -> dict[str, tuple[str, ...]]:
     pairs = _mapping(value).items()
     return {key(str(name)): _strings(items) for name, items in pairs if isinstance(items, list)}
 
@@ -232,7 +152,7 @@ def _read_import_results(value: object) -> dict[str, str] | Unknown:
     return _texts(value) if isinstance(value, Mapping) else UNKNOWN
 
 
-def _read_torch(env: Mapping[str, Any]) -> TorchBuild | None | Unknown:
+def _read_torch(env: Mapping[str, Any]) -> TorchBuild | Unknown | None:
     source = env.get("torch", UNKNOWN)
     if source is None:
         return None
@@ -249,7 +169,8 @@ def _read_torch(env: Mapping[str, Any]) -> TorchBuild | None | Unknown:
     )
 
 
-def _read_gpus(value: object) -> tuple[Gpu, ...] | Unknown:
+def read_gpus(value: object) -> tuple[Gpu, ...] | Unknown:
+    """Return the GPUs of a list of objects; ``UNKNOWN`` for anything else."""
     if not isinstance(value, list):
         return UNKNOWN
     return tuple(_read_gpu(item) for item in value if isinstance(item, Mapping))
@@ -259,16 +180,10 @@ def _read_gpu(source: Mapping[str, Any]) -> Gpu:
     vram, free = _number(source, "vram_mib"), _number(source, "vram_free_mib")
     return Gpu(
         name=_known_text(source, "name"),
-        compute_capability=parse_capability(source.get("cc")),
+        compute_capability=parse_capability(source.get("cc")) or UNKNOWN,
         vram_bytes=UNKNOWN if vram is UNKNOWN else int(vram * MIB),
         vram_free_bytes=UNKNOWN if free is UNKNOWN else int(free * MIB),
     )
-
-
-def parse_capability(value: object) -> tuple[int, int] | Unknown:
-    """Return ``(8, 6)`` for ``"8.6"`` or ``8.6``; anything else is ``UNKNOWN``."""
-    match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", str(value).strip())
-    return (int(match[1]), int(match[2])) if match else UNKNOWN
 
 
 def _driver_versions(env: Mapping[str, Any]) -> tuple[Maybe[str], Maybe[str]]:
@@ -330,41 +245,3 @@ def _read_others(value: object) -> tuple[OtherInterpreter, ...]:
         for item in _list(value)
         if isinstance(item, Mapping) and isinstance(item.get("path"), str)
     )
-
-
-# --- writing --------------------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        parts = {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-        return {name: part for name, part in parts.items() if part is not UNKNOWN}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {names.get(key, key): item for key, item in value.items()}
-
-
-def _gpu_to_mapping(gpu: Gpu) -> dict[str, Any]:
-    item: dict[str, Any] = {}
-    if gpu.name is not UNKNOWN:
-        item["name"] = gpu.name
-    if gpu.compute_capability is not UNKNOWN:
-        item["cc"] = "{}.{}".format(*gpu.compute_capability)
-    if gpu.vram_bytes is not UNKNOWN:
-        item["vram_mib"] = gpu.vram_bytes // MIB
-    if gpu.vram_free_bytes is not UNKNOWN:
-        item["vram_free_mib"] = gpu.vram_free_bytes // MIB
-    return item
-
-
-def _model_to_mapping(model: SnapshotModel) -> dict[str, Any]:
-    names = {"name": "id", "n_parameters": "params", "n_ctx_tokens": "context"}
-    return dict(_renamed(_plain(model), names))

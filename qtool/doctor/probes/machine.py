@@ -1,0 +1,254 @@
+"""The machine below Python: system, processor, memory, disk, toolchain, environment variables."""
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from qtool.doctor.probes.child import Child
+from qtool.doctor.snapshot import UNKNOWN, Cpu, Maybe, OperatingSystem, Unknown
+
+TOOL_TIMEOUT_S = 3.0
+CPU_FLAGS = frozenset(
+    [
+        "avx",
+        "avx2",
+        "avx512f",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx_vnni",
+        "amx_tile",
+        "amx_int8",
+        "f16c",
+        "fma",
+        "asimd",
+        "asimddp",
+        "bf16",
+        "i8mm",
+        "sve",
+    ]
+)
+ENV_VARS = frozenset(
+    [
+        "CUDA_VISIBLE_DEVICES",
+        "NVIDIA_VISIBLE_DEVICES",
+        "HIP_VISIBLE_DEVICES",
+        "CUDA_HOME",
+        "CUDA_PATH",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "TORCH_CUDA_ARCH_LIST",
+        "BUILD_CUDA_EXT",
+        "PYPI_RELEASE",
+        "CMAKE_ARGS",
+        "MAX_JOBS",
+        "CC",
+        "CXX",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_CONSTRAINT",
+        "PIP_NO_BUILD_ISOLATION",
+        "UV_INDEX_URL",
+        "UV_DEFAULT_INDEX",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "OMP_NUM_THREADS",
+        "BACKEND",
+        "GPTQMODEL_CPU_WORKERS",
+    ]
+)
+SECRET_VARS = frozenset(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+_SECRET_PARAMETER = re.compile(r"(?i)((?:token|key|password|secret)=)[^&\s]+")
+
+
+def read_os() -> OperatingSystem:
+    """Describe the operating system."""
+    release = platform.uname().release.lower()
+    return OperatingSystem(
+        system=platform.system() or UNKNOWN,
+        distro=_distro(),
+        arch=platform.machine() or UNKNOWN,
+        is_jetson=Path("/etc/nv_tegra_release").exists(),
+        is_wsl="microsoft" in release,
+        container=_container(),
+    )
+
+
+def _distro() -> Maybe[str]:
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    if sys.platform == "win32":
+        return f"Windows {platform.release()}"
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return UNKNOWN
+    return release.get("PRETTY_NAME") or release.get("ID") or UNKNOWN
+
+
+def _container() -> str | None:
+    marks = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
+    return next((name for path, name in marks.items() if Path(path).exists()), None)
+
+
+def read_cpu() -> Cpu:
+    """Describe the processor: usable cores and the flags that matter to inference."""
+    text = _read(Path("/proc/cpuinfo"), 200_000) or ""
+    name = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.M)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
+    known = tuple(f for f in flags[1].split() if f in CPU_FLAGS) if flags else UNKNOWN
+    label = name[1].strip() if name else platform.processor()
+    return Cpu(name=label or UNKNOWN, n_cores=_usable_cores() or UNKNOWN, flags=known)
+
+
+def _usable_cores() -> int | None:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def read_ram(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int | Unknown, int | Unknown]:
+    """Return the total and the available RAM in bytes, at most what the cgroup allows."""
+    total, available = _ram_of_machine()
+    limit = _cgroup_number(cgroup, "memory.max", "memory/memory.limit_in_bytes")
+    if limit is None or total is UNKNOWN or limit >= total:
+        return total, available
+    used = _cgroup_number(cgroup, "memory.current", "memory/memory.usage_in_bytes") or 0
+    free = max(0, limit - used)
+    return limit, free if available is UNKNOWN else min(free, available)
+
+
+def _ram_of_machine() -> tuple[int | Unknown, int | Unknown]:
+    text = _read(Path("/proc/meminfo"), 10_000) or ""
+    sizes = {k: int(v) * 1024 for k, v in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)}
+    total, available = sizes.get("MemTotal"), sizes.get("MemAvailable")
+    if total is None and hasattr(os, "sysconf"):
+        try:
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError):
+            total = None
+    return total or UNKNOWN, available or UNKNOWN
+
+
+def _cgroup_number(root: Path, *names: str) -> int | None:
+    """Read a number of this process's control group, version 2 or 1; "max" is no number."""
+    own = re.search(r"^0::(/.*)$", _read(Path("/proc/self/cgroup"), 10_000) or "", re.M)
+    folders = [root / own[1].lstrip("/")] if own else []
+    for folder in [*folders, root]:
+        for name in names:
+            text = (_read(folder / name, 100) or "").strip()
+            if text.isdecimal():
+                return int(text)
+    return None
+
+
+def read_disk_free(folder: Path) -> int | Unknown:
+    """Return the free bytes of the disk that holds ``folder``."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return UNKNOWN
+
+
+def read_env_vars(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that matter, passwords in addresses and tokens blotted out."""
+    found = {
+        name: blot_secrets(value)
+        for name, value in environ.items()
+        if name.upper() in ENV_VARS and value
+    }
+    found.update({name: "<set>" for name in SECRET_VARS if environ.get(name)})
+    return dict(sorted(found.items()))
+
+
+def blot_secrets(text: str) -> str:
+    """Replace user names and passwords in addresses, and tokens in parameters."""
+    return _SECRET_PARAMETER.sub(r"\1***", _CREDENTIALS.sub("***@", text))
+
+
+class ToolchainProbe:
+    """Asks nvcc, the C++ compiler and ninja for their versions, side by side."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Look for the programs and start asking those that are there."""
+        path = environ.get("PATH")
+        found = {
+            "nvcc": next(_nvcc_places(environ), None),
+            "compiler": next(
+                filter(None, (shutil.which(n, path=path) for n in _compilers())), None
+            ),
+            "ninja": shutil.which("ninja", path=path),
+        }
+        self._asked = {n: Child([p, "--version"], environ=environ) for n, p in found.items() if p}
+
+    def result(self) -> dict[str, Maybe[str]]:
+        """Return the versions by tool: ``None`` for none, ``UNKNOWN`` for one without an answer."""
+        versions: dict[str, Maybe[str]] = dict.fromkeys(("nvcc", "compiler", "ninja"), None)
+        for name, child in self._asked.items():
+            text = child.result(TOOL_TIMEOUT_S).output
+            versions[name] = _tool_version(name, text)
+        return versions
+
+
+def _first_on_path(names: tuple[str, ...], path: str | None) -> str | None:
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)
+
+
+def _compilers() -> tuple[str, ...]:
+    return ("cl",) if sys.platform == "win32" else ("c++", "g++", "clang++")
+
+
+def _tool_version(name: str, text: str) -> str | Unknown:
+    if name == "nvcc":
+        match = re.search(r"release (\d+\.\d+)", text)
+        return match[1] if match else UNKNOWN
+    first = text.strip().splitlines()
+    return first[0][:100] if first else UNKNOWN
+
+
+def _nvcc_places(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield nvcc where torch's builder would look: CUDA_HOME, PATH, the usual folder."""
+    name = "nvcc.exe" if sys.platform == "win32" else "nvcc"
+    homes = [environ.get("CUDA_HOME"), environ.get("CUDA_PATH")]
+    for home in filter(None, homes):
+        path = Path(home) / "bin" / name
+        if path.is_file():
+            yield str(path)
+    on_path = shutil.which("nvcc", path=environ.get("PATH"))
+    if on_path:
+        yield on_path
+    usual = Path("/usr/local/cuda/bin/nvcc")
+    if usual.is_file():
+        yield str(usual)
+
+
+def find_llama_cpp(environ: Mapping[str, str]) -> str | None:
+    """Return how qtool itself can run llama.cpp: its own wheel, or llama-server on PATH."""
+    from importlib.util import find_spec
+
+    if find_spec("xllamacpp") is not None:
+        return "xllamacpp"
+    return "llama-server" if shutil.which("llama-server", path=environ.get("PATH")) else None
+
+
+def _read(path: Path, limit: int) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit).decode("utf-8", "replace")
+    except OSError:
+        return None

@@ -1,0 +1,62 @@
+"""Snapshot files: a snapshot, a case that holds one in ``env``, or a list of cases."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qtool.doctor.finding import Goal
+from qtool.doctor.snapshot import MIB, Snapshot
+from qtool.doctor.snapshot_reader import from_mapping
+from qtool.errors import NotFoundError, UsageError
+
+MAX_FILE_BYTES = 64 * MIB
+SAVE_HINT = "qtool doctor --save snapshot.json"
+
+
+def load(reference: str) -> tuple[Snapshot, Goal | None]:
+    """Read ``FILE`` or ``FILE#ID``: a snapshot, a case holding ``env``, or a list of cases.
+
+    Returns the snapshot and the goal that a case names.
+
+    Raises:
+        NotFoundError: no such file, or no case of that id in it.
+        UsageError: the file is no JSON object, or several cases and none chosen.
+    """
+    path, _, case_id = reference.partition("#")
+    if case_id and Path(reference).exists():
+        path, case_id = reference, ""
+    document = _choose_case(_read_json_object(Path(path)), path, case_id)
+    env = document.get("env")
+    goal = next((known for known in Goal if known == document.get("goal")), None)
+    return from_mapping(env if isinstance(env, dict) else document), goal
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{path} is larger than any snapshot ({MAX_FILE_BYTES} bytes)")
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"there is no file {path}") from exc
+    except OSError as exc:
+        raise UsageError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"{path} is no snapshot: not JSON ({exc})", hint=SAVE_HINT) from exc
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} is no snapshot: not a JSON object", hint=SAVE_HINT)
+    return document
+
+
+def _choose_case(document: dict[str, Any], path: str, case_id: str) -> dict[str, Any]:
+    cases = document.get("cases")
+    if not isinstance(cases, list):
+        return document
+    by_id = {str(case.get("id")): case for case in cases if isinstance(case, dict)}
+    if not case_id:
+        first = next(iter(by_id), "ID")
+        raise UsageError(
+            f"{path} holds {len(by_id)} cases", hint=f"qtool doctor --snapshot {path}#{first}"
+        )
+    if case_id not in by_id:
+        raise NotFoundError(f"{path} has no case {case_id!r}; it has {', '.join(by_id)}")
+    return by_id[case_id]
