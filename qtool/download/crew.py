@@ -63,7 +63,8 @@ class Crew:
                 # A full disk has been reported already; what is there stays valid.
                 with contextlib.suppress(QtoolError):
                     job.sink.checkpoint()
-                job.sink.close()
+                if all(not thread.is_alive() for thread in self._threads):
+                    job.sink.close()
 
     def _keep_journals(self) -> None:
         sinks = [job.sink for job in self._jobs if isinstance(job.sink, PartialFile)]

@@ -4,7 +4,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from qtool.download.crew import Crew
 from qtool.download.disk import check_space, disk_errors
@@ -17,7 +19,7 @@ from qtool.download.events import (
     Planned,
     Waiting,
 )
-from qtool.download.finish import Finisher
+from qtool.download.finish import Finisher, verified_entry
 from qtool.download.job import Job
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest
@@ -40,6 +42,7 @@ from qtool.hub.repo import Listing, RemoteFile
 
 PARTIAL_FOLDER = "partial"
 MAX_FOR_SMALL = 32
+RATE_PER_CONNECTION = 512 * 1024
 
 
 class Fetch:
@@ -79,14 +82,30 @@ class Fetch:
         """
         folder = self._layout.state_dir / PARTIAL_FOLDER
         remove_orphans(folder, self._listing)
-        jobs = [self._job(file) for file in sorted(files, key=_small_first)]
+        # In a cache, files of the same content are one.
+        by_content = {self._layout.content_path(file): file for file in reversed(files)}
+        jobs = [self._job(file) for file in sorted(by_content.values(), key=_small_first)]
         on_event(self._planned(jobs, known))
         if jobs:
             check_space(self._layout.root, sum(_missing_bytes(job) for job in jobs))
             self._transfer(jobs, known, on_event, stop)
+        outcomes = {self._layout.content_path(job.file): job.outcome for job in jobs}
         with disk_errors(self._layout.root):
+            results = [self._result(file, outcomes) for file in files]
             self._layout.finish()
-        return tuple(job.outcome for job in jobs if job.outcome is not None)
+        return tuple(results)
+
+    def _result(self, file: RemoteFile, outcomes: Mapping[Path, FileResult | None]) -> FileResult:
+        """Return a file's result; one that shares another's content is put in its place."""
+        outcome = outcomes[self._layout.content_path(file)]
+        if outcome is None:
+            raise AssertionError(f"{file.path} was neither fetched nor given up")
+        if outcome.path == file.path:
+            return outcome
+        if outcome.error is None:
+            self._layout.adopt(file)
+            self._manifest.add(verified_entry(self._layout, file, self._listing.commit))
+        return replace(outcome, path=file.path)
 
     def _transfer(
         self,
@@ -96,8 +115,9 @@ class Fetch:
         stop: threading.Event,
     ) -> None:
         request = self._request
-        n_connections = request.connections or DEFAULT_CONNECTIONS
-        n_small = sum(job.task.is_small for job in jobs) if request.connections is None else 0
+        n_connections = _bulk_connections(request)
+        is_automatic = request.connections is None and request.rate_limit_bytes_per_s is None
+        n_small = sum(job.task.is_small for job in jobs) if is_automatic else 0
         n_for_small = max(0, min(n_small, MAX_FOR_SMALL) - n_connections)
         schedule = Schedule((job.task for job in jobs), max_files=request.max_files)
         shop = Workshop(
@@ -170,6 +190,14 @@ class Fetch:
                     url = source.endpoint_url
                     count = self.bytes_by_endpoint.get(url, 0) + source.bytes_received
                     self.bytes_by_endpoint[url] = count
+
+
+def _bulk_connections(request: DownloadRequest) -> int:
+    """Return the number of connections for large files; a low rate keeps but few of them busy."""
+    wished = request.connections or DEFAULT_CONNECTIONS
+    if request.rate_limit_bytes_per_s is None:
+        return wished
+    return max(1, min(wished, int(request.rate_limit_bytes_per_s / RATE_PER_CONNECTION)))
 
 
 def _small_first(file: RemoteFile) -> bool:

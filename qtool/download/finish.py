@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from qtool.download.digests import Digest, new_digest
-from qtool.download.disk import disk_errors, sync_data
+from qtool.download.disk import disk_errors
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.job import Job
 from qtool.download.layout import Layout
@@ -59,8 +59,7 @@ class Finisher:
         except IntegrityError:
             sink.discard()
             raise
-        with disk_errors(sink.path):
-            sync_data(sink.fd)
+        sink.sync()
         self._publish(job, sink.path)
         sink.forget()
 
@@ -116,14 +115,12 @@ class FrontHasher:
         return position > start
 
     def _hash(self, sink: PartialFile, digest: Digest, position: int, front: int) -> int:
-        with disk_errors(sink.path), open(sink.fd, "rb", buffering=0, closefd=False) as stream:
-            stream.seek(position)
-            while position < front and not self._stop.is_set():
-                count = stream.readinto(self._block[: front - position])
-                if not count:
-                    break
-                digest.update(self._block[:count])
-                position += count
+        while position < front and not self._stop.is_set():
+            count = sink.read_into(self._block[: front - position], position)
+            if not count:
+                break
+            digest.update(self._block[:count])
+            position += count
         return position
 
 

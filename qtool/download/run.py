@@ -15,12 +15,16 @@ from qtool.download.plan import Plan, plan
 from qtool.download.request import DownloadRequest
 from qtool.download.survey import Surveyor, is_known
 from qtool.errors import NetworkError, UsageError
-from qtool.hub.client import HubClient
+from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.listing import list_repo
 from qtool.hub.repo import Listing, RemoteFile, RepoRef
 
 log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+# Silence for so long ends a connection; another one goes on.
+STALL_TIMEOUT_S = 4.0
 
 
 def download(
@@ -36,7 +40,7 @@ def download(
     all, KeyboardInterrupt when ``stop`` is set meanwhile; what has arrived is kept for next time.
     """
     started_at = time.monotonic()
-    pool = ConnectionPool()
+    pool = ConnectionPool(connect_timeout_s=CONNECT_TIMEOUT_S, stall_timeout_s=STALL_TIMEOUT_S)
     try:
         run = _Run(request, pool, on_event or _ignore, stop or threading.Event())
         result = run.to_result()
@@ -80,7 +84,12 @@ class _Run:
     def to_result(self) -> DownloadResult:
         """Do what the request says."""
         request = self._request
-        clients = [HubClient(self._pool, url, request.token) for url in request.endpoints]
+        # Where there is another endpoint, it is the better second attempt.
+        attempts = ATTEMPTS if len(request.endpoints) == 1 else 1
+        clients = [
+            HubClient(self._pool, endpoint, request.token, attempts=attempts)
+            for endpoint in request.endpoints
+        ]
         listing, clients_left = list_on_first(clients, request.repo)
         wanted = plan(listing, request.selection)
         layout = choose_layout(listing, local_dir=request.local_dir, cache=request.cache_dir)

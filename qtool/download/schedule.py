@@ -3,7 +3,7 @@
 Segments are handed out from the front of the first unfinished file, so that hashing can follow.
 Their size is a share of what is left (guided self-scheduling): long requests at first, short ones
 towards the end, between 1 and 32 MiB. A connection that finds nothing left takes half of the
-largest segment in flight, or the whole rest of one that has gone quiet.
+segment in flight that would take longest, or the whole rest of one that has gone quiet.
 """
 
 import threading
@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from qtool.download.ranges import Range
 
@@ -18,6 +19,7 @@ MIN_SEGMENT_BYTES = 1024 * 1024
 MAX_SEGMENT_BYTES = 32 * 1024 * 1024
 # Below this a split costs more than it saves.
 MIN_SPLIT_BYTES = 256 * 1024
+MIN_SPLIT_S = 0.1
 QUIET_S = 1.0
 
 
@@ -46,7 +48,28 @@ class Segment:
     position: int
     end: int
     last_byte_s: float
+    started_at: int
+    started_s: float
     patience_s: float = QUIET_S
+
+    @property
+    def left_bytes(self) -> int:
+        """Return how much is still to come."""
+        return self.end - self.position
+
+    def left_s(self, now: float) -> float:
+        """Return how long the rest takes if it goes on like this; infinite without a byte yet."""
+        received = self.position - self.started_at
+        return self.left_bytes * (now - self.started_s) / received if received else inf
+
+    def is_worth_splitting(self, now: float) -> bool:
+        """Return whether another connection would bring the end of the rest any sooner.
+
+        What the server has sent already of the second half is lost by a split.
+        """
+        is_old_enough = now - self.started_s >= MIN_SPLIT_S
+        is_large = self.left_bytes >= 2 * MIN_SPLIT_BYTES
+        return is_large and is_old_enough and self.left_s(now) >= MIN_SPLIT_S
 
 
 class Schedule:
@@ -159,32 +182,31 @@ class Schedule:
 
     def _start(self, task: Task, start: int, end: int) -> Segment:
         self._unassigned_bytes -= end - start
-        segment = Segment(task, start, end, self._clock())
+        now = self._clock()
+        segment = Segment(task, start, end, now, start, now)
         task.in_flight.append(segment)
         return segment
 
     def _split(self) -> Segment | None:
-        """Take over the rest of a quiet segment, else half of the largest."""
+        """Take over the rest of a quiet segment, else half of the one that would take longest."""
         now = self._clock()
-        candidates = [s for t in self._open if not t.is_whole for s in t.in_flight]
-        candidates = [s for s in candidates if s.position < s.end]
-        if not candidates:
-            return None
-        quiet = [s for s in candidates if now - s.last_byte_s > s.patience_s]
-        largest = max(quiet or candidates, key=lambda s: s.end - s.position)
-        left = largest.end - largest.position
+        busy = [s for t in self._open if not t.is_whole for s in t.in_flight if s.left_bytes]
+        quiet = [s for s in busy if now - s.last_byte_s > s.patience_s]
         if quiet:
-            middle = largest.position
-        elif left >= 2 * MIN_SPLIT_BYTES:
-            middle = largest.position + left // 2
-        else:
+            # Whoever takes over gets twice the time, lest two connections to a server that is slow
+            # to answer take it from one another for ever.
+            silent = max(quiet, key=lambda s: s.left_bytes)
+            return self._take_over(silent, silent.position, now, 2 * silent.patience_s)
+        worth_it = [s for s in busy if s.is_worth_splitting(now)]
+        if not worth_it:
             return None
-        # Whoever takes over gets twice the time, lest two connections to a server that is slow to
-        # answer take it from one another for ever.
-        patience_s = 2 * largest.patience_s if quiet else QUIET_S
-        taken = Segment(largest.task, middle, largest.end, now, patience_s)
-        largest.end = middle
-        largest.task.in_flight.append(taken)
+        slowest = max(worth_it, key=lambda s: s.left_s(now))
+        return self._take_over(slowest, slowest.position + slowest.left_bytes // 2, now, QUIET_S)
+
+    def _take_over(self, old: Segment, middle: int, now: float, patience_s: float) -> Segment:
+        taken = Segment(old.task, middle, old.end, now, middle, now, patience_s)
+        old.end = middle
+        old.task.in_flight.append(taken)
         return taken
 
     def _close_if_done(self, task: Task) -> None:

@@ -1,9 +1,8 @@
 """Where the bytes of one file go until it is verified: the disk, or memory for small files."""
 
-import contextlib
 import hashlib
+import io
 import logging
-import os
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -56,32 +55,42 @@ class MemorySink:
 
 
 class PartialFile:
-    """A partial file with its journal in the target's state folder."""
+    """A partial file with its journal in the target's state folder.
+
+    Nothing is created or kept open before the first byte is to be written or read.
+    """
 
     def __init__(self, folder: Path, file: RemoteFile, identity: Identity) -> None:
         name = part_name(identity)
         self.path = folder / f"{name}.part"
         self._journal_path = folder / f"{name}.journal"
+        self._identity = identity
         self._size_bytes = file.size_bytes
         self._lock = threading.Lock()
-        self._unsynced = False
+        # Held while syncing, which takes long, so that nobody closes the files meanwhile.
+        self._syncing = threading.Lock()
+        self._is_unsynced = False
+        self._stream: io.FileIO | None = None
+        self._journal: Journal | None = None
         with disk_errors(self.path):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._done = self._read_state(identity)
-            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            if self._done.size_bytes:
-                sync_data(self.fd)
-            os.ftruncate(self.fd, file.size_bytes)
-            self._journal = Journal.start(self._journal_path, identity, self._done, boot_id())
+            self._done = self._read_state()
 
     def write(self, start: int, data: memoryview) -> None:
         """Store bytes at an offset and note them in the journal. Raises ResourceError."""
         with disk_errors(self.path):
-            write_at(self.fd, data, start)
-            self._journal.written(start, start + len(data))
+            stream, journal = self._opened()
+            write_at(stream.fileno(), data, start)
+            journal.written(start, start + len(data))
         with self._lock:
             self._done.add(start, start + len(data))
-            self._unsynced = True
+            self._is_unsynced = True
+
+    def read_into(self, buffer: memoryview, start: int) -> int:
+        """Read bytes from an offset; return how many. For one thread. Raises ResourceError."""
+        with disk_errors(self.path):
+            stream, _ = self._opened()
+            stream.seek(start)
+            return stream.readinto(buffer)
 
     def size_done(self) -> int:
         """Return how many of the file's bytes are there."""
@@ -99,41 +108,71 @@ class PartialFile:
 
     def checkpoint(self) -> None:
         """Bring what was written to the disk, then say so in the journal. Raises ResourceError."""
-        with self._lock:
-            if not self._unsynced:
-                return
-            self._unsynced = False
-            snapshot = RangeSet(self._done)
+        with self._syncing:
+            with self._lock:
+                if not self._is_unsynced or self._stream is None or self._journal is None:
+                    return
+                self._is_unsynced = False
+                snapshot = RangeSet(self._done)
+                stream, journal = self._stream, self._journal
+            with disk_errors(self.path):
+                sync_data(stream.fileno())
+                journal.durable(snapshot)
+
+    def sync(self) -> None:
+        """Bring the content to the disk. Raises ResourceError."""
         with disk_errors(self.path):
-            sync_data(self.fd)
-            self._journal.durable(snapshot)
+            sync_data(self._opened()[0].fileno())
 
     def close(self) -> None:
         """Close the files; what they hold stays for the next run."""
-        os.close(self.fd)
-        self._journal.close()
+        with self._syncing, self._lock:
+            if self._stream is not None and self._journal is not None:
+                self._stream.close()
+                self._journal.close()
+                self._stream = self._journal = None
 
     def forget(self) -> None:
-        """Remove the journal, after the content got its final name."""
+        """Close, and remove the journal, after the content got its final name."""
+        self.close()
         self._journal_path.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove everything: the content is wrong."""
+        """Close, and remove everything: the content is wrong."""
         self.forget()
         self.path.unlink(missing_ok=True)
 
-    def _read_state(self, identity: Identity) -> RangeSet:
+    def _opened(self) -> tuple[io.FileIO, Journal]:
+        with self._lock:
+            if self._stream is None or self._journal is None:
+                self._stream, self._journal = self._open()
+            return self._stream, self._journal
+
+    def _open(self) -> tuple[io.FileIO, Journal]:
+        """Open both files; what is there becomes durable, what is not vouched for is cut off."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        stream = io.FileIO(self.path, "r+" if self._done.size_bytes else "w+")
+        try:
+            if self._done.size_bytes:
+                sync_data(stream.fileno())
+            stream.truncate(self._size_bytes)
+            journal = Journal.start(self._journal_path, self._identity, self._done, boot_id())
+        except BaseException:
+            stream.close()
+            raise
+        return stream, journal
+
+    def _read_state(self) -> RangeSet:
         try:
             content = self._journal_path.read_bytes()
             size_on_disk = self.path.stat().st_size
         except FileNotFoundError:
-            content, size_on_disk = b"", 0
-        known = read_journal(content, identity, boot_id())
-        if known is None:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
             return RangeSet()
-        log.debug("%s: %d bytes are there already", identity.path, known.size_bytes)
+        known = read_journal(content, self._identity, boot_id())
+        if known is None:
+            log.debug("%s: what is there is of another version", self._identity.path)
+            return RangeSet()
+        log.debug("%s: %d bytes are there already", self._identity.path, known.size_bytes)
         return known.clipped(size_on_disk)
 
 

@@ -41,12 +41,14 @@ class HubClient:
         endpoint: Endpoint,
         token: str | None = None,
         *,
+        attempts: int = ATTEMPTS,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self.pool = pool
         self.endpoint = endpoint
         self._token = token if endpoint.is_trusted_with_token else None
         self._origin = Origin.of(endpoint.url)
+        self._attempts = attempts
         self._pause = pause
 
     @property
@@ -66,8 +68,8 @@ class HubClient:
         Raises NotFoundError and AuthError as the hub says, NetworkError when it does not answer
         in a few attempts or answers with something else than JSON.
         """
-        for attempt in range(ATTEMPTS):
-            is_last = attempt == ATTEMPTS - 1
+        for attempt in range(self._attempts):
+            is_last = attempt == self._attempts - 1
             wait_s = 0.5 * 2**attempt
             try:
                 exchange, final_url = self.follow(url)

@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def test_set_holds_exactly_what_was_added(ranges):
 def test_ranges_are_sorted_and_do_not_touch(ranges):
     listed = list(RangeSet(ranges))
     assert all(start < end for start, end in listed)
-    assert all(a[1] < b[0] for a, b in zip(listed, listed[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(listed))
 
 
 @given(RANGES, st.integers(0, 60), st.integers(0, 60))

@@ -1,3 +1,4 @@
+import itertools
 from collections import deque
 
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_segments_cover_a_file_once_and_in_order(size, n_connections):
     schedule = Schedule([task_of(size)])
     ranges = drain(schedule, n_connections)
     assert ranges[0][0] == 0 and ranges[-1][1] == size
-    assert all(a[1] == b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))
     assert all(end - start <= MAX_SEGMENT_BYTES * 1.5 for start, end in ranges)
     assert schedule.is_finished
 
@@ -58,11 +59,36 @@ def test_only_gaps_are_fetched():
     assert drain(schedule) == [(0, 100), (5 * MIB, 5 * MIB + 7)]
 
 
-def test_dry_connection_takes_half_of_the_largest_segment():
-    schedule = Schedule([task_of(MIB)])
+def test_dry_connection_takes_half_of_a_slow_segment():
+    clock = Clock()
+    schedule = Schedule([task_of(MIB)], clock=clock)
     slow = schedule.take(1)
+    clock.now = 0.5
     helper = schedule.take(1)
     assert (slow.end, helper.position, helper.end) == (MIB // 2, MIB // 2, MIB)
+
+
+def test_dry_connection_helps_the_segment_that_would_take_longest():
+    clock = Clock()
+    schedule = Schedule([task_of(2 * MIB)], clock=clock)
+    quick, slow = schedule.take(1), schedule.take(1)
+    clock.now = 0.5
+    schedule.claim(quick, 300_000)
+    schedule.claim(slow, 100_000)
+    assert schedule.take(1).end == slow.task.size_bytes
+
+
+def test_segment_that_is_done_in_a_moment_is_not_split():
+    clock = Clock()
+    schedule = Schedule([task_of(MIB)], clock=clock)
+    quick = schedule.take(1)
+    clock.now = 0.11
+    schedule.claim(quick, MIB // 2)
+    assert schedule.take(1) is not None
+    schedule = Schedule([task_of(MIB)], clock=clock)
+    schedule.take(1)
+    clock.now += 0.01
+    assert schedule.take(1) is None
 
 
 def test_small_rest_is_not_split():
@@ -95,8 +121,10 @@ def test_take_over_needs_more_patience_each_time():
 
 
 def test_late_bytes_beyond_a_lowered_end_are_not_claimed():
-    schedule = Schedule([task_of(MIB)])
+    clock = Clock()
+    schedule = Schedule([task_of(MIB)], clock=clock)
     slow = schedule.take(1)
+    clock.now = 0.5
     schedule.take(1)
     assert schedule.claim(slow, MIB) == (0, MIB // 2)
     assert schedule.claim(slow, 5) == (MIB // 2, MIB // 2)

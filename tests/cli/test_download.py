@@ -1,0 +1,239 @@
+"""``qtool download`` as a process, against the loopback hub."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.hub import Fault, FaultKind, Generated, Repo
+from tests.hub.server import Line
+
+MIB = 1024 * 1024
+SIZE = 24 * MIB
+
+
+@pytest.fixture
+def repo():
+    return Repo("org/name", {"model-Q4_K_M.gguf": Generated(SIZE), "config.json": b"{}"})
+
+
+@pytest.fixture
+def qtool(run_qtool, tmp_path, monkeypatch):
+    """Run ``qtool download org/name`` from a hub, in an empty folder."""
+
+    def run(hub, *arguments, **options):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        return run_qtool("download", "org/name", *arguments, cwd=tmp_path, **options)
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    return run
+
+
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start(hub, folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "qtool", "download", "org/name", *arguments],
+        env={**os.environ, "HF_ENDPOINT": hub.url},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_bytes(hub, count):
+    deadline_s = time.monotonic() + 30
+    while hub.bytes_sent("model-Q4_K_M.gguf", "cdn") < count:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_repository_lands_in_a_folder_of_its_name(qtool, hub_factory, repo, tmp_path):
+    done = qtool(hub_factory([repo]), "-x", "8")
+    assert done.returncode == 0, done.stderr
+    model = repo.file("model-Q4_K_M.gguf")
+    assert sha256_of(tmp_path / "name/model-Q4_K_M.gguf") == model.blob.sha256
+    assert "next: qtool chat ./name/model-Q4_K_M.gguf" in done.stdout
+    assert "2 files" in done.stdout
+
+
+def test_result_as_json(qtool, hub_factory, repo):
+    hub = hub_factory([repo])
+    done = qtool(hub, "--json")
+    result = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert result["schema_version"] == 1
+    assert result["repo"] == "org/name" and result["commit"] == repo.sha
+    assert {file["path"]: file["status"] for file in result["files"]} == {
+        "config.json": "downloaded",
+        "model-Q4_K_M.gguf": "downloaded",
+    }
+    assert result["bytes_transferred"] == SIZE + 2
+    assert result["endpoints"] == {hub.url: SIZE + 2}
+
+
+def test_nothing_to_do_is_quick(qtool, hub_factory, repo):
+    hub = hub_factory([repo])
+    qtool(hub)
+    hub.reset()
+    started_at = time.monotonic()
+    done = qtool(hub, "--json")
+    took_s = time.monotonic() - started_at
+    assert {file["status"] for file in json.loads(done.stdout)["files"]} == {"skipped"}
+    assert len(hub.requests) == 1
+    # 0.25 s on an idle machine; tests share theirs.
+    assert took_s < 1.0
+
+
+def test_killed_download_goes_on_where_it_was(qtool, hub_factory, repo, tmp_path):
+    hub = hub_factory([repo], rate_bytes_per_s=2 * MIB)
+    victim = start(hub, tmp_path, "-x", "8")
+    wait_for_bytes(hub, SIZE // 2)
+    victim.kill()
+    victim.communicate()
+    assert not (tmp_path / "name/model-Q4_K_M.gguf").exists()
+    hub.set_line("cdn", Line(None, 0.0, None, 503))
+    done = qtool(hub, "--json")
+    statuses = {file["path"]: file["status"] for file in json.loads(done.stdout)["files"]}
+    assert statuses["model-Q4_K_M.gguf"] == "resumed"
+    expected = repo.file("model-Q4_K_M.gguf").blob.sha256
+    assert sha256_of(tmp_path / "name/model-Q4_K_M.gguf") == expected
+    assert hub.bytes_sent("model-Q4_K_M.gguf", "cdn") <= 1.1 * SIZE
+    left = [p.name for p in (tmp_path / "name/.cache/qtool").rglob("*") if p.is_file()]
+    assert sorted(left) == [".gitignore", "lock", "manifest"]
+
+
+def test_flipped_byte_is_an_integrity_failure(qtool, hub_factory, repo, tmp_path):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.FLIP, path="*.gguf", at=0.5))
+    done = qtool(hub)
+    assert done.returncode == 6
+    assert "model-Q4_K_M.gguf" in done.stderr
+    assert "hint: run the same command again" in done.stderr
+    assert not list((tmp_path / "name").glob("*.gguf"))
+    assert qtool(hub).returncode == 0
+
+
+def test_flipped_byte_as_json_is_one_object_with_the_error(qtool, hub_factory, repo):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.FLIP, path="*.gguf", at=0.5))
+    done = qtool(hub, "--json")
+    result = json.loads(done.stdout)
+    assert result["error"]["code"] == "integrity"
+    assert {file["status"] for file in result["files"]} == {"downloaded", "failed"}
+
+
+def test_interruption_ends_at_once_and_says_how_to_go_on(hub_factory, repo, tmp_path):
+    hub = hub_factory([repo], rate_bytes_per_s=MIB)
+    process = start(hub, tmp_path)
+    wait_for_bytes(hub, MIB)
+    process.send_signal(signal.SIGINT)
+    started_at = time.monotonic()
+    _, said = process.communicate(timeout=10)
+    assert time.monotonic() - started_at < 1.0
+    assert process.returncode == 130
+    assert "run the same command again" in said
+
+
+def test_interruption_while_the_server_is_silent(hub_factory, repo, tmp_path):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.STALL, path="*.gguf", at=0.0, times=None, of="response"))
+    process = start(hub, tmp_path)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    started_at = time.monotonic()
+    process.communicate(timeout=10)
+    assert time.monotonic() - started_at < 1.0
+    assert process.returncode == 130
+
+
+def test_second_download_into_one_folder_says_who_is_at_work(qtool, hub_factory, repo, tmp_path):
+    hub = hub_factory([repo], rate_bytes_per_s=MIB)
+    first = start(hub, tmp_path)
+    try:
+        wait_for_bytes(hub, MIB)
+        second = qtool(hub)
+        assert second.returncode == 8
+        assert f"process {first.pid}" in second.stderr
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_dry_run_lists_sizes(qtool, hub_factory, repo, tmp_path):
+    done = qtool(hub_factory([repo]), "--dry-run")
+    assert "25.2 MB  model-Q4_K_M.gguf" in done.stdout
+    assert not (tmp_path / "name").exists()
+
+
+def test_verification_exits_with_integrity_when_something_is_wrong(
+    qtool, hub_factory, repo, tmp_path
+):
+    hub = hub_factory([repo])
+    qtool(hub)
+    assert qtool(hub, "--verify").returncode == 0
+    (tmp_path / "name/config.json").write_text("no")
+    done = qtool(hub, "--verify")
+    assert done.returncode == 6
+    assert "config.json" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--limit-rate", "fast"], 2),
+        (["--endpoint", "ftp://x"], 2),
+        (["--local-dir", "a", "--cache"], 2),
+        (["--revision", "nope"], 3),
+        (["absent.txt"], 3),
+        (["--endpoint", "http://127.0.0.1:9"], 5),
+    ],
+)
+def test_failure_has_its_exit_code(qtool, hub_factory, repo, arguments, code):
+    done = qtool(hub_factory([repo]), *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    assert set(json.loads(done.stdout)["error"]) == {"code", "message", "hint"}
+
+
+def test_token_is_never_said(qtool, hub_factory, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    repo = Repo("org/name", {"a.bin": b"1"}, gated="auto")
+    done = qtool(hub_factory([repo]), "--debug")
+    assert done.returncode == 4
+    assert "hf_secret" not in done.stdout + done.stderr
+
+
+def test_plain_lines_tell_progress_elsewhere_than_on_a_terminal(qtool, hub_factory, repo):
+    done = qtool(hub_factory([repo], rate_bytes_per_s=MIB // 2), "-x", "8")
+    assert re.search(r"\d+ %: .* of 25\.2 MB, 1 of 2 files, .*/s, .* left", done.stderr)
+    assert "\x1b" not in done.stderr and "\r" not in done.stderr
+
+
+def test_terminal_shows_bars(hub_factory, repo, tmp_path):
+    hub = hub_factory([repo], rate_bytes_per_s=MIB)
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "qtool", "download", "org/name"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_ENDPOINT": hub.url, "TERM": "xterm-256color"},
+        encoding="utf-8",
+        dimensions=(24, 80),
+    )
+    child.expect("model-Q4_K_M.gguf", timeout=20)
+    child.expect(r"MB/s.*left", timeout=20)
+    child.expect("next: qtool chat", timeout=30)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
