@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtool.errors import UsageError
+from qtool.models.formats import inspect_model
 from qtool.models.info import AttentionShape, KvLayer, ModelFormat, ModelInfo
 from qtool.models.memory import (
     CUDA_CONTEXT_BYTES,
@@ -112,3 +113,11 @@ def test_largest_context_fits_and_one_token_more_does_not(
         return
     assert total(context) <= budget_bytes
     assert context == 32768 or total(context + 1) > budget_bytes
+
+
+@pytest.mark.model
+def test_starter_model_needs_what_llama_cpp_allocates(starter_gguf: Path) -> None:
+    """llama-server prints 92.10 MiB of weights and 180.00 MiB of KV cache for 8192 cells."""
+    need = estimate_memory(inspect_model(starter_gguf), n_ctx_tokens=8192)
+    assert round(need.weights_bytes / 2**20, 2) == 92.10
+    assert need.kv_cache_bytes == 180 * 2**20
