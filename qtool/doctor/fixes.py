@@ -99,18 +99,17 @@ def _has_modern_torch(case: Case) -> bool:
 
 def legacy_gptq(case: Case) -> Fix | None:
     """Go back to the torch that auto-gptq's published kernels were built for."""
-    if not _has_gptq_wheel(case) or case.has_vendor_torch:
+    if not _has_gptq_wheel(case) or case.has_vendor_torch or case.has_no_gpu:
         return None
     if case.driver_runs(12) is False or any(one > (9, 0) for one in case.capabilities):
         return None
     commands = Commands(case)
-    kept = case.has_within("transformers", ">=4.36,<4.50")
-    old = () if kept else LEGACY_TRANSFORMERS
-    tag = "cu121"
+    is_fitting = case.has_within("transformers", ">=4.36,<4.50")
+    old = () if is_fitting else LEGACY_TRANSFORMERS
     return Fix(
         "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for",
         (
-            *commands.install_torch("2.2.2", tag),
+            *commands.install_torch("2.2.2", "cu121"),
             commands.install("auto-gptq==0.7.1", *old, "numpy<2"),
         ),
     )

@@ -60,15 +60,21 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
         title=f"auto-gptq's kernels are present but do not load on torch {case.torch_version}",
         explanation=(
             f"The kernels are present ({', '.join(report.modules)}), built for {words}; they do "
-            f"not load on torch {case.torch_version}, whose libraries no longer have the symbols "
-            'they ask for. auto-gptq swallows the error and says "CUDA extension not installed",'
-            " which is not true: neither the version string nor the files decide, the symbols do."
+            f"not load on torch {case.torch_version}, {_reason(report)}. auto-gptq swallows the "
+            'error and says "CUDA extension not installed", which is not true: neither the version '
+            "string nor the presence of files decides, the symbols do."
             f"{_about_cpu_torch(case)}"
         ),
         evidence=report.evidence,
         fixes=some(modern(case), legacy_gptq(case), build_gptq(case), _without_gpu(case)),
         confidence=report.confidence,
     )
+
+
+def _reason(report: KernelReport) -> str:
+    if any("need " in text for text in report.evidence) and not report.symbols:
+        return "for the libraries they are linked against are not there"
+    return "whose libraries do not have the symbols they ask for"
 
 
 def _severity(case: Case) -> Severity:
