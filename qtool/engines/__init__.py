@@ -1,0 +1,1 @@
+"""Engines: command lines that start an OpenAI-compatible server on loopback."""

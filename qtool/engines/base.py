@@ -1,0 +1,53 @@
+"""What every engine is to the rest of the program.
+
+An adapter turns (model, options) into a ``Launch``; ``process.EngineProcess`` runs it; what comes
+out is an ``Endpoint`` that ``chat.client`` talks to. Standard streams of an engine's program:
+
+- stdin: one JSON line, its settings (the API key among them, so that it never shows in a process
+  list). The pipe then stays open; its end means that the parent is gone, and the engine dies.
+- stdout: one JSON line once it listens, ``{"url": "http://127.0.0.1:PORT"}``.
+- stderr: its log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EngineKind(StrEnum):
+    """The engines that qtool drives, by the names of ``--engine``."""
+
+    AUTO = "auto"
+    LLAMA_CPP = "llama.cpp"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What a user may ask of any engine. ``None`` leaves it to the engine.
+
+    ``n_ctx_tokens`` is the context length, ``n_gpu_layers`` how many layers go to the GPU.
+    """
+
+    n_ctx_tokens: int | None = None
+    n_gpu_layers: int | None = None
+    n_threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start an engine: its program and the settings written to its stdin."""
+
+    kind: EngineKind
+    argv: tuple[str, ...]
+    settings: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server that speaks the OpenAI API. ``url`` has no ``/v1`` and no trailing slash."""
+
+    url: str
+    api_key: str = field(repr=False)
+    model: str
+    engine: str

@@ -1,0 +1,59 @@
+"""Keeps one engine for a conversation: started at once, started again after a crash."""
+
+from collections.abc import Callable
+
+from qtool.engines.base import Endpoint, Launch
+from qtool.engines.process import EngineProcess
+
+POLL_S = 0.2
+
+
+class EngineKeeper:
+    """Owns the engine's process. As a context manager it leaves none behind."""
+
+    def __init__(
+        self, launch: Launch, start: Callable[[Launch], EngineProcess] = EngineProcess
+    ) -> None:
+        self.launch = launch
+        self._start = start
+        self._process: EngineProcess | None = None
+
+    def start(self) -> None:
+        """Start the engine; return without waiting for it."""
+        if self._process is None:
+            self._process = self._start(self.launch)
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether a request would be answered at once."""
+        return self._process is not None and self._process.is_ready
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id, if it was started."""
+        return self._process.pid if self._process else None
+
+    def endpoint(self) -> Endpoint:
+        """Wait for the engine, after a crash for a new one, and return where it listens.
+
+        Raises:
+            EnvironmentFault: the engine does not start.
+        """
+        if self._process is not None and self._process.has_crashed:
+            self.stop()
+        self.start()
+        while True:
+            if self._process and (endpoint := self._process.wait_until_ready(POLL_S)):
+                return endpoint
+
+    def stop(self) -> None:
+        """End the engine, if there is one."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def __enter__(self) -> "EngineKeeper":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()

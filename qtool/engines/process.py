@@ -1,0 +1,123 @@
+"""A running engine: started at once, ready later, dead with its parent."""
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import threading
+from typing import IO
+
+from qtool.engines.base import Endpoint, Launch
+from qtool.errors import EnvironmentFault
+
+LOG_TAIL_BYTES = 4000
+
+
+class EngineProcess:
+    """One engine's process. The constructor returns as soon as the program is started.
+
+    The process gets a session of its own, so that Ctrl+C in the terminal stops the reply and not
+    the engine, and a pipe on stdin whose end kills it (see ``lifeline``).
+
+    Raises:
+        EnvironmentFault: the program cannot be started.
+    """
+
+    def __init__(self, launch: Launch, *, log: IO[bytes] | None = None) -> None:
+        self.launch = launch
+        self._log = log or tempfile.TemporaryFile(prefix="qtool-engine-")  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                launch.argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,
+            )
+        except OSError as exc:
+            self._log.close()
+            raise EnvironmentFault(f"cannot start {launch.argv[0]}: {exc.strerror}") from exc
+        self._url: str | None = None
+        self._has_reported = threading.Event()
+        self._send_settings()
+        threading.Thread(target=self._read_report, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the engine."""
+        return self._process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether the server listens, the model loaded."""
+        return self._url is not None and self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether the process still runs."""
+        return self._process.poll() is None
+
+    @property
+    def has_crashed(self) -> bool:
+        """Tell whether the engine was ready once and is gone now."""
+        return self._url is not None and not self.is_alive
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> Endpoint | None:
+        """Wait for the server to listen; ``None`` when ``timeout_s`` passes before that.
+
+        Raises:
+            EnvironmentFault: the engine ended instead; carries the last lines of its log.
+        """
+        if not self._has_reported.wait(timeout_s):
+            return None
+        if self._url is None:
+            raise self._failure()
+        settings, kind = self.launch.settings, self.launch.kind
+        return Endpoint(self._url, settings["api_key"], settings["alias"], str(kind))
+
+    def stop(self) -> None:
+        """Kill the engine and wait for its end. May be called twice."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+        self._has_reported.wait(5)
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._log.close()
+
+    def log_tail(self) -> str:
+        """Return the last lines that the engine wrote to stderr."""
+        if self._log.closed or not self._log.readable():
+            return ""
+        end = self._log.seek(0, 2)
+        self._log.seek(max(0, end - LOG_TAIL_BYTES))
+        return self._log.read().decode("utf-8", "replace").strip()
+
+    def _send_settings(self) -> None:
+        pipe = self._process.stdin
+        if pipe is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # it died already; _read_report will say so
+            pipe.write(json.dumps(dict(self.launch.settings)).encode() + b"\n")
+            pipe.flush()
+
+    def _read_report(self) -> None:
+        stdout = self._process.stdout
+        line = stdout.readline() if stdout else b""
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            self._url = json.loads(line)["url"]
+        if self._url is None:
+            self._process.wait()
+        self._has_reported.set()
+
+    def _failure(self) -> EnvironmentFault:
+        code = self._process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        lines = self.log_tail().splitlines()[-8:]
+        details = "".join(f"\n  {line}" for line in lines)
+        return EnvironmentFault(
+            f"the {self.launch.kind} engine {how} before it was ready{details}",
+            hint=f"qtool doctor {self.launch.settings['model']}",
+        )

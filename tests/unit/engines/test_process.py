@@ -1,0 +1,116 @@
+"""Engines as processes, with small programs in their place."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from qtool.engines.base import EngineKind, Launch
+from qtool.engines.keeper import EngineKeeper
+from qtool.engines.process import EngineProcess
+from qtool.errors import EnvironmentFault
+
+READS_SETTINGS = "import json, sys, time; s = json.loads(sys.stdin.readline()); "
+LISTENS = READS_SETTINGS + "print(json.dumps({'url': 'http://' + s['where']}), flush=True); "
+
+
+def launch(program: str, **settings: object) -> Launch:
+    base = {"model": "/models/m.gguf", "alias": "m.gguf", "api_key": "secret", "where": "there"}
+    argv = (sys.executable, "-c", program)
+    return Launch(EngineKind.LLAMA_CPP, argv, {**base, **settings})
+
+
+def test_endpoint_is_known_when_the_program_reports():
+    process = EngineProcess(launch(LISTENS + "time.sleep(30)"))
+    try:
+        endpoint = process.wait_until_ready()
+        assert endpoint is not None
+        assert (endpoint.url, endpoint.api_key, endpoint.model) == (
+            "http://there",
+            "secret",
+            "m.gguf",
+        )
+    finally:
+        process.stop()
+    assert not process.is_alive
+
+
+def test_constructor_does_not_wait_for_the_model():
+    started_at = time.monotonic()
+    process = EngineProcess(launch("import time; time.sleep(30)"))
+    try:
+        assert time.monotonic() - started_at < 1
+        assert process.wait_until_ready(0.05) is None
+    finally:
+        process.stop()
+
+
+def test_key_is_neither_in_the_arguments_nor_in_the_representation():
+    plan = launch(LISTENS + "time.sleep(30)")
+    process = EngineProcess(plan)
+    try:
+        process.wait_until_ready()
+        with open(f"/proc/{process.pid}/cmdline", "rb") as cmdline:
+            assert b"secret" not in cmdline.read()
+        with open(f"/proc/{process.pid}/environ", "rb") as environ:
+            assert b"secret" not in environ.read()
+        assert "secret" not in repr(plan) + repr(process.wait_until_ready())
+    finally:
+        process.stop()
+
+
+def test_program_that_fails_is_reported_with_its_log():
+    process = EngineProcess(launch("import sys; sys.exit('no such tensor')"))
+    with pytest.raises(EnvironmentFault, match="no such tensor") as caught:
+        process.wait_until_ready()
+    assert "code 1" in caught.value.message
+    assert caught.value.hint == "qtool doctor /models/m.gguf"
+    process.stop()
+
+
+def test_program_that_is_killed_is_reported():
+    process = EngineProcess(launch("import os; os.kill(os.getpid(), 9)"))
+    with pytest.raises(EnvironmentFault, match="signal 9"):
+        process.wait_until_ready()
+    process.stop()
+
+
+def test_program_that_does_not_exist_is_an_environment_fault():
+    with pytest.raises(EnvironmentFault, match="/nowhere/python"):
+        EngineProcess(Launch(EngineKind.LLAMA_CPP, ("/nowhere/python",), {}))
+
+
+def test_keeper_starts_a_new_engine_after_a_crash():
+    with EngineKeeper(launch(LISTENS + "time.sleep(30)")) as keeper:
+        keeper.endpoint()
+        first = keeper.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        assert keeper.endpoint().url == "http://there"
+        assert keeper.pid != first
+
+
+def test_keeper_does_not_start_again_what_never_was_ready():
+    with EngineKeeper(launch("import sys; sys.exit('broken')")) as keeper:
+        with pytest.raises(EnvironmentFault):
+            keeper.endpoint()
+        first = keeper.pid
+        with pytest.raises(EnvironmentFault):
+            keeper.endpoint()
+        assert keeper.pid == first
+
+
+def test_nothing_is_left_after_stop():
+    before = threading.active_count()
+    keeper = EngineKeeper(launch(LISTENS + "time.sleep(30)"))
+    with keeper:
+        keeper.endpoint()
+        pid = keeper.pid
+    assert keeper.pid is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert threading.active_count() == before
