@@ -1,0 +1,1 @@
+"""Conversations: messages, their journal and files, the client of an engine, the screen."""

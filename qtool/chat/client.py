@@ -1,0 +1,97 @@
+"""The client of an engine: one streamed chat completion over HTTP.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create, and llama.cpp's
+tools/server/README.md for ``cache_prompt`` and the errors.
+"""
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from qtool.chat.messages import Message
+from qtool.chat.request import Sampling
+from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
+from qtool.engines.base import Endpoint
+from qtool.errors import AuthError, NetworkError, QtoolError, ResourceError
+
+CONNECT_TIMEOUT_S = 10
+MAX_ERROR_BYTES = 64 * 1024
+
+
+class ContextFullError(ResourceError):
+    """The conversation is longer than the engine's context."""
+
+    code = "context_full"
+
+
+def stream_chat(
+    endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling
+) -> Iterator[Delta | ReplyEnd]:
+    """Yield the reply to ``messages`` piece by piece, then one ``ReplyEnd``.
+
+    Closing the generator closes the connection, which stops the engine.
+
+    Raises:
+        ContextFullError: ``messages`` do not fit into the context.
+        AuthError: the key is wrong.
+        NetworkError: the engine cannot be reached, refuses, or goes away in mid-reply.
+    """
+    body = {
+        "model": endpoint.model,
+        "messages": [message.to_api() for message in messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "cache_prompt": True,
+        **sampling.to_api(),
+    }
+    connection = _connect(endpoint)
+    try:
+        with _post(connection, endpoint, body) as response:
+            if response.status != 200:
+                raise _refusal(response.status, response.read(MAX_ERROR_BYTES), endpoint)
+            yield from read_reply(read_events(iter(response.readline, b"")))
+    except (OSError, http.client.HTTPException) as exc:
+        raise _lost(endpoint, exc) from exc
+    finally:
+        connection.close()
+
+
+def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
+    url = urlsplit(endpoint.url)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S)
+
+
+def _post(
+    connection: http.client.HTTPConnection, endpoint: Endpoint, body: Mapping[str, Any]
+) -> http.client.HTTPResponse:
+    path = urlsplit(endpoint.url).path.rstrip("/") + "/v1/chat/completions"
+    headers = {
+        "Authorization": f"Bearer {endpoint.api_key}",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+    }
+    connection.connect()
+    connection.sock.settimeout(None)  # a long prompt may take minutes before the first token
+    connection.request("POST", path, json.dumps(body).encode(), headers)
+    return connection.getresponse()
+
+
+def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
+    try:
+        error = json.loads(body)["error"]
+        message, kind = str(error["message"]), error.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, kind = body[:200].decode("utf-8", "replace"), None
+    if kind == "exceed_context_size_error":
+        return ContextFullError(message, hint="start with a larger --ctx")
+    if status in (401, 403):
+        return AuthError(f"{endpoint.url} refuses the key: {message}")
+    return NetworkError(f"the engine answers {status}: {message}")
+
+
+def _lost(endpoint: Endpoint, exc: Exception) -> NetworkError:
+    reason = str(exc) or type(exc).__name__
+    return NetworkError(f"lost the {endpoint.engine} engine at {endpoint.url}: {reason}")

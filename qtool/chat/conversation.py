@@ -1,0 +1,206 @@
+"""The turns of a conversation: what is asked, streamed, kept, and mended when things break."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from qtool.chat.client import ContextFullError, stream_chat
+from qtool.chat.messages import EXIT_WORDS, Message, Role
+from qtool.chat.request import Sampling
+from qtool.chat.session import Session
+from qtool.chat.stream import Delta, ReplyEnd
+from qtool.engines.base import Endpoint
+from qtool.engines.keeper import EngineKeeper
+from qtool.errors import QtoolError
+
+STOPPED = "stopped"
+"""Finish reason of a reply that the user stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One finished reply with its figures; times are in seconds."""
+
+    reply: str
+    reasoning: str
+    engine: str
+    model: str
+    end: ReplyEnd
+    first_token_s: float | None
+    total_s: float
+
+
+@dataclass(slots=True)
+class Draft:
+    """A reply as far as it has come."""
+
+    reply: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    end: ReplyEnd = field(default_factory=lambda: ReplyEnd(STOPPED))
+    first_token_at: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The reply so far."""
+        return "".join(self.reply)
+
+
+class Screen(Protocol):
+    """What a conversation needs of whoever shows it. ``ui`` has three of them."""
+
+    @property
+    def keeps_going(self) -> bool:
+        """Tell whether a failed or stopped turn is followed by the next one."""
+        ...
+
+    def read(self) -> str | None:
+        """Return the next thing the user says, ``None`` at the end of input."""
+        ...
+
+    def wait_for_engine(self, is_ready: bool) -> None:
+        """Say that the model is still loading, unless ``is_ready``."""
+        ...
+
+    def show(self, delta: Delta) -> None:
+        """Show a piece of the reply."""
+        ...
+
+    def finish(self, turn: Turn) -> None:
+        """End the reply."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Tell the user about the conversation."""
+        ...
+
+    def fail(self, exc: QtoolError) -> None:
+        """Tell the user that a turn failed."""
+        ...
+
+
+class Conversation:
+    """Takes turns between a user on a screen and an engine, and keeps them in a session."""
+
+    def __init__(
+        self,
+        session: Session,
+        engine: EngineKeeper,
+        sampling: Sampling,
+        screen: Screen,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._session = session
+        self._engine = engine
+        self._sampling = sampling
+        self._screen = screen
+        self._clock = clock
+
+    def run(self) -> None:
+        """Take turns until an exit word or the end of input, then write the history file.
+
+        Raises:
+            KeyboardInterrupt: interrupted where nobody can be asked; nothing is written then
+                but the journal.
+            QtoolError: a turn failed where nobody can be asked, or the history file cannot be
+                written.
+        """
+        while (text := self._screen.read()) is not None:
+            if text.strip().lower() in EXIT_WORDS:
+                break
+            if text.strip():
+                self.take_turn(text)
+        if path := self._session.save():
+            self._screen.note(f"saved to {path}")
+
+    def take_turn(self, text: str) -> None:
+        """Say ``text``, show the reply and keep both.
+
+        A reply that is interrupted keeps what was said; a turn that fails is withdrawn, so that
+        the next one finds a conversation in order.
+        """
+        self._session.add(Message(Role.USER, text))
+        draft, started_at = Draft(), self._clock()
+        try:
+            endpoint = self._await_engine()
+            self._receive(endpoint, draft)
+        except KeyboardInterrupt:
+            self._keep(draft)
+            if not self._screen.keeps_going:
+                raise
+            self._screen.note("stopped" if draft.reply else "stopped before the reply began")
+        except QtoolError as exc:
+            self._keep(draft)
+            if not self._screen.keeps_going:
+                raise
+            self._screen.fail(exc)
+        else:
+            self._keep(draft)
+            self._screen.finish(self._turn(endpoint, draft, started_at))
+            self._explain(draft.end)
+
+    def _await_engine(self) -> Endpoint:
+        self._screen.wait_for_engine(self._engine.is_ready)
+        endpoint = self._engine.endpoint()
+        self._screen.wait_for_engine(True)
+        return endpoint
+
+    def _receive(self, endpoint: Endpoint, draft: Draft) -> None:
+        """Stream the reply into ``draft``; make room first where the context is full."""
+        while True:
+            try:
+                with contextlib.closing(self._stream(endpoint)) as pieces:
+                    self._collect(pieces, draft)
+            except ContextFullError:
+                if not self._make_room():
+                    raise
+            else:
+                return
+
+    def _stream(self, endpoint: Endpoint) -> Any:
+        return stream_chat(endpoint, self._session.messages, self._sampling)
+
+    def _collect(self, pieces: Iterator[Delta | ReplyEnd], draft: Draft) -> None:
+        for piece in pieces:
+            if isinstance(piece, ReplyEnd):
+                draft.end = piece
+                continue
+            if draft.first_token_at is None:
+                draft.first_token_at = self._clock()
+            (draft.reasoning if piece.is_reasoning else draft.reply).append(piece.text)
+            self._screen.show(piece)
+
+    def _make_room(self) -> bool:
+        count = self._session.drop_oldest_turn()
+        if count:
+            self._screen.note(f"the context is full: the oldest {count} messages were dropped")
+        return count > 0
+
+    def _keep(self, draft: Draft) -> None:
+        """Put the reply into the session, or take the question back where there is none."""
+        if not draft.reply:
+            self._session.take_back()
+            return
+        is_partial = draft.end.finish_reason == STOPPED
+        self._session.add(Message(Role.ASSISTANT, draft.text, is_partial))
+
+    def _turn(self, endpoint: Endpoint, draft: Draft, started_at: float) -> Turn:
+        first = draft.first_token_at
+        return Turn(
+            reply=draft.text,
+            reasoning="".join(draft.reasoning),
+            engine=endpoint.engine,
+            model=endpoint.model,
+            end=draft.end,
+            first_token_s=None if first is None else first - started_at,
+            total_s=self._clock() - started_at,
+        )
+
+    def _explain(self, end: ReplyEnd) -> None:
+        if end.finish_reason == "length":
+            limit = self._sampling.max_new_tokens
+            if limit is not None and (end.completion_tokens or 0) >= limit:
+                self._screen.note(f"cut off at {limit} tokens; -m allows more")
+            else:
+                self._screen.note("cut off: the context is full")

@@ -1,0 +1,113 @@
+"""The journal of a conversation: every message is on disk before the next step is taken.
+
+A journal is a JSON Lines file in the state directory. The first line says what it belongs to;
+each further line is one message or says that the oldest turns were dropped. Lines are appended
+and fsynced; a torn last line (power loss) is skipped when read back.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qtool.chat.messages import Message, parse_message
+from qtool.errors import NotFoundError, UsageError
+
+
+class Journal:
+    """Appends to one journal file, created with the first line.
+
+    Raises:
+        UsageError: the file cannot be created or written.
+    """
+
+    def __init__(self, path: Path, *, model: str) -> None:
+        self.path = path
+        self._model = model
+        self._descriptor: int | None = None
+
+    def append(self, message: Message) -> None:
+        """Put ``message`` on disk before returning."""
+        self._write(message.to_api() | ({"partial": True} if message.is_partial else {}))
+
+    def append_drop(self, n_messages: int) -> None:
+        """Note that the ``n_messages`` oldest messages after the system prompt are gone."""
+        self._write({"dropped": n_messages})
+
+    def append_take_back(self) -> None:
+        """Note that the last message is withdrawn."""
+        self._write({"taken_back": 1})
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _write(self, item: dict[str, Any]) -> None:
+        try:
+            if self._descriptor is None:
+                self._descriptor = self._create()
+            line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
+            os.write(self._descriptor, line.encode("utf-8", "surrogatepass") + b"\n")
+            os.fsync(self._descriptor)
+        except OSError as exc:
+            raise UsageError(
+                f"cannot write the conversation's journal {self.path}: {exc.strerror}",
+                hint="QTOOL_STATE=/a/writable/folder qtool chat …",
+            ) from exc
+
+    def _create(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL
+        descriptor = os.open(self.path, flags, 0o600)
+        head = {"qtool_journal": 1, "model": self._model, "time": round(time.time(), 3)}
+        os.write(descriptor, json.dumps(head, ensure_ascii=False).encode() + b"\n")
+        return descriptor
+
+
+def new_journal(folder: Path, *, model: str, messages: Sequence[Message] = ()) -> Journal:
+    """Return a journal named after the moment, holding ``messages`` as its beginning."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{os.getpid()}.jsonl"
+    journal = Journal(folder / name, model=model)
+    for message in messages:
+        journal.append(message)
+    return journal
+
+
+def last_journal(folder: Path) -> Path:
+    """Return the journal that was written to last.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    journals = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.jsonl")]
+    if not journals:
+        raise NotFoundError("there is no earlier conversation to continue", hint="qtool chat")
+    return max(journals)[1]
+
+
+def read_journal(path: Path) -> list[Message]:
+    """Return the messages of the journal ``path`` as they stood at its end."""
+    messages: list[Message] = []
+    for line in path.read_bytes().split(b"\n")[1:]:
+        try:
+            item = json.loads(line)
+            if "dropped" in item:
+                messages = drop_oldest(messages, int(item["dropped"]))
+            elif "taken_back" in item:
+                del messages[-1:]
+            else:
+                message = parse_message(item)
+                messages.append(Message(message.role, message.content, bool(item.get("partial"))))
+        except (ValueError, TypeError, RecursionError):
+            continue  # a torn or damaged line costs itself, nothing else
+    return messages
+
+
+def drop_oldest(messages: Sequence[Message], count: int) -> list[Message]:
+    """Return ``messages`` without the ``count`` oldest ones after the system prompt."""
+    n_system = 1 if messages and messages[0].role == "system" else 0
+    return [*messages[:n_system], *messages[n_system + count :]]

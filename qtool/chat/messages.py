@@ -1,0 +1,44 @@
+"""A conversation's messages, in the shape that every OpenAI-compatible server takes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+EXIT_WORDS = frozenset({"exit", "quit", "bye"})
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. ``is_partial`` marks a reply that was stopped or cut off."""
+
+    role: Role
+    content: str
+    is_partial: bool = False
+
+    def to_api(self) -> dict[str, str]:
+        """Return the message as the API and history files have it."""
+        return {"role": str(self.role), "content": self.content}
+
+
+def parse_message(item: Any) -> Message:
+    """Read ``{"role", "content"}``; other keys are ignored.
+
+    Raises:
+        ValueError: what is wrong with ``item``, in words.
+    """
+    if not isinstance(item, dict):
+        raise ValueError(f"it is a {type(item).__name__}, not an object with role and content")
+    role, content = item.get("role"), item.get("content")
+    if role not in tuple(Role):
+        raise ValueError(f"role is {role!r}; it must be one of {', '.join(Role)}")
+    if not isinstance(content, str):
+        raise ValueError(f"content is {content!r:.60}; it must be a text")
+    return Message(Role(role), content)

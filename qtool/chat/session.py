@@ -1,0 +1,91 @@
+"""A conversation: its messages, each in the journal before the next step is taken."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qtool.chat.history import save_history
+from qtool.chat.journal import Journal, drop_oldest, new_journal
+from qtool.chat.messages import Message, Role
+
+
+def with_system(
+    messages: Sequence[Message], system: str | None, *, fallback: str | None = None
+) -> list[Message]:
+    """Return ``messages`` headed by the system prompt ``system``, replacing an earlier one.
+
+    Without ``system`` an earlier one stays; where there is none either, ``fallback`` is taken.
+    """
+    has_own = bool(messages) and messages[0].role is Role.SYSTEM
+    if system is None and has_own:
+        return list(messages)
+    chosen = fallback if system is None else system
+    head = [] if chosen is None else [Message(Role.SYSTEM, chosen)]
+    return [*head, *messages[int(has_own) :]]
+
+
+class Session:
+    """The messages of one conversation and the places where they are kept.
+
+    ``output`` is the history file written by ``save``; ``None``: the journal alone has it.
+    """
+
+    def __init__(
+        self,
+        journal_folder: Path,
+        *,
+        model: str,
+        messages: Sequence[Message] = (),
+        output: Path | None = None,
+    ) -> None:
+        self.messages = list(messages)
+        self.output = output
+        self._folder = journal_folder
+        self._model = model
+        self._journal: Journal | None = None
+
+    @property
+    def journal(self) -> Journal:
+        """The journal, created when the first message is added."""
+        if self._journal is None:
+            self._journal = new_journal(self._folder, model=self._model, messages=self.messages)
+        return self._journal
+
+    def add(self, message: Message) -> None:
+        """Append ``message``; it is on disk when this returns."""
+        self.journal.append(message)
+        self.messages.append(message)
+
+    def take_back(self) -> Message:
+        """Withdraw the last message: nobody answered it. The journal still has it."""
+        self.journal.append_take_back()
+        return self.messages.pop()
+
+    def drop_oldest_turn(self) -> int:
+        """Drop the oldest turn after the system prompt; return how many messages went.
+
+        Nothing goes when only the last message is left.
+        """
+        n_system = int(bool(self.messages) and self.messages[0].role is Role.SYSTEM)
+        turns = self.messages[n_system:]
+        count = next((i for i, m in enumerate(turns[1:], 1) if m.role is Role.USER), 0)
+        if count:
+            self.journal.append_drop(count)
+            self.messages = drop_oldest(self.messages, count)
+        return count
+
+    def save(self) -> Path | None:
+        """Write the history file, if one was asked for; return where."""
+        if self.output is not None:
+            save_history(self.output, self.messages)
+        return self.output
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,119 @@
+"""The stream of a reply: Server-Sent Events that carry chunks of a chat completion.
+
+Sources: https://html.spec.whatwg.org/multipage/server-sent-events.html for the stream,
+https://platform.openai.com/docs/api-reference/chat/streaming for the chunks, llama.cpp's
+tools/server/README.md for ``timings`` and ``reasoning_content``. What other servers leave out or
+write differently is unknown, never a failure.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qtool.errors import NetworkError
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of a reply, or of the reasoning before it."""
+
+    text: str
+    is_reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnd:
+    """The end of a reply. Counts are in tokens; ``decode_tokens_per_s`` is the engine's own."""
+
+    finish_reason: str | None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    decode_tokens_per_s: float | None = None
+
+
+def read_events(lines: Iterable[bytes]) -> Iterator[str]:
+    """Yield the data of each Server-Sent Event in ``lines``."""
+    data: list[str] = []
+    for line in lines:
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        if not text:
+            if data:
+                yield "\n".join(data)
+            data = []
+        elif text.startswith("data:"):
+            data.append(text[5:].removeprefix(" "))
+    if data:
+        yield "\n".join(data)
+
+
+def read_reply(events: Iterable[str]) -> Iterator[Delta | ReplyEnd]:
+    """Turn the chunks of a chat completion into deltas and the end.
+
+    Raises:
+        NetworkError: the stream stops before ``[DONE]``, carries an error, or is no JSON.
+    """
+    finish_reason: str | None = None
+    last: Mapping[str, Any] = {}
+    for event in events:
+        if event == "[DONE]":
+            yield _end(finish_reason, last)
+            return
+        chunk = _parse_chunk(event)
+        if "usage" in chunk or "timings" in chunk:
+            last = {**last, **{k: v for k, v in chunk.items() if v is not None}}
+        for choice in _objects(chunk.get("choices")):
+            reason = choice.get("finish_reason")
+            finish_reason = reason if isinstance(reason, str) else finish_reason
+            yield from _deltas(_object(choice.get("delta")))
+    raise NetworkError("the engine stopped in mid-reply")
+
+
+def _parse_chunk(event: str) -> dict[str, Any]:
+    try:
+        chunk = json.loads(event)
+    except (ValueError, RecursionError) as exc:
+        raise NetworkError(f"the engine sent something that is no JSON: {event[:80]!r}") from exc
+    if not isinstance(chunk, dict):
+        raise NetworkError(f"the engine sent something that is no chunk: {event[:80]!r}")
+    if error := chunk.get("error"):
+        message = error.get("message") if isinstance(error, dict) else error
+        raise NetworkError(f"the engine failed in mid-reply: {message}")
+    return chunk
+
+
+def _deltas(delta: Mapping[str, Any]) -> Iterator[Delta]:
+    for key in ("reasoning_content", "content"):
+        text = delta.get(key)
+        if isinstance(text, str) and text:
+            yield Delta(text, is_reasoning=key == "reasoning_content")
+
+
+def _end(finish_reason: str | None, last: Mapping[str, Any]) -> ReplyEnd:
+    usage, timings = _object(last.get("usage")), _object(last.get("timings"))
+    details = _object(usage.get("prompt_tokens_details"))
+    return ReplyEnd(
+        finish_reason,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens", timings.get("cache_n"))),
+        decode_tokens_per_s=_rate(timings.get("predicted_per_second")),
+    )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: object) -> Iterator[Mapping[str, Any]]:
+    return (_object(item) for item in (value if isinstance(value, list) else ()))
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _rate(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]

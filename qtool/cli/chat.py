@@ -1,0 +1,189 @@
+"""``qtool chat``: talk to a model on this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qtool.chat.request import HistoryFiles, Sampling, Think, choose_history_files
+from qtool.cli.options import Debug, Json, Quiet, make_output
+from qtool.config import Config
+from qtool.engines.base import EngineKind, EngineOptions
+from qtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from qtool.chat.conversation import Screen
+    from qtool.models.starters import Starter
+    from qtool.output import Output
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Model = Annotated[
+    str | None,
+    typer.Argument(help="A GGUF file, a folder with one, or a starter model's name."),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option("--prompt", "-p", help="Answer this and end; piped input is added to it."),
+]
+System = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")]
+Input = Annotated[
+    Path | None, typer.Option("--input", "-i", help="Load the conversation from this file.")
+]
+Target = Annotated[Path | None, typer.Option("--output", "-o", help="Save it here at the end.")]
+Both = Annotated[
+    Path | None, typer.Option("--history", "-io", help="Both -i and -o; may not exist yet.")
+]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the last one.")]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option("--max-new-tokens", "-m", min=1, help="Length of a reply.", show_default="1024"),
+]
+Temperature = Annotated[
+    float | None, typer.Option(min=0.0, help="0: always the likeliest token; higher: freer.")
+]
+TopP = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")]
+TopK = Annotated[int | None, typer.Option(min=0, help="Only the K likeliest tokens.")]
+MinP = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Relative to the likeliest token.")
+]
+RepeatPenalty = Annotated[float | None, typer.Option(min=0.0, help="1.1 avoids repetition.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Same seed, same reply.")]
+Stop = Annotated[list[str] | None, typer.Option(help="End the reply here (repeatable).")]
+Context = Annotated[int | None, typer.Option("--ctx", min=16, help="Context length in tokens.")]
+GpuLayers = Annotated[int | None, typer.Option(min=0, help="Layers on the GPU.")]
+Engine = Annotated[EngineKind, typer.Option(help="What runs the model.")]
+Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the reply as it comes.")]
+Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model without asking.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and how fast.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    model: str | None
+    prompt: str | None
+    system: str | None
+    files: HistoryFiles
+    is_continued: bool
+    engine: EngineKind
+    options: EngineOptions
+    is_agreed: bool
+    is_verbose: bool
+    shown: dict[str, Any]
+
+
+@app.command()
+def chat(
+    model: Model = None,
+    prompt: Prompt = None,
+    system: System = None,
+    input_file: Input = None,
+    output_file: Target = None,
+    history_file: Both = None,
+    is_continued: Continue = False,
+    max_new_tokens: MaxNewTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    repeat_penalty: RepeatPenalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    ctx: Context = None,
+    gpu_layers: GpuLayers = None,
+    engine: Engine = EngineKind.AUTO,
+    is_streaming: Stream = True,
+    think: Reasoning = Think.FOLD,
+    is_agreed: Yes = False,
+    is_verbose: Verbose = False,
+    is_json: Json = False,
+    is_quiet: Quiet = False,
+    is_debug: Debug = False,
+) -> None:
+    """Talk to a model on this machine.
+
+    Without MODEL a small starter model is offered. At the prompt exit, quit, bye or Ctrl+D end
+    the conversation, Ctrl+C stops a reply. Without a terminal every line of stdin is a turn.
+    """
+    output, config = make_output(is_json, is_quiet, is_debug), Config()
+    length = config.get("chat.max_new_tokens", max_new_tokens)
+    heat = config.get("chat.temperature", temperature)
+    stops = tuple(stop or ())
+    sampling = Sampling(length, heat, top_p, top_k, min_p, repeat_penalty, seed, stops)
+    request = _Request(
+        model=model,
+        prompt=prompt,
+        system=config.get("chat.system", system),
+        files=choose_history_files(input_file, output_file, history_file),
+        is_continued=is_continued,
+        engine=engine,
+        options=EngineOptions(config.get("chat.ctx", ctx), gpu_layers),
+        is_agreed=is_agreed,
+        is_verbose=is_verbose,
+        shown={"think": think, "is_streaming": is_streaming, "is_verbose": is_verbose},
+    )
+    if is_continued and request.files.input is not None:
+        raise UsageError("-c goes on with the last conversation, -i with another one")
+    _talk(request, sampling, output, config)
+
+
+def _talk(request: _Request, sampling: Sampling, output: "Output", config: Config) -> None:
+    """Start the engine, show the prompt while it loads, and hold the conversation."""
+    import time
+
+    from qtool.chat.conversation import Conversation
+    from qtool.chat.setup import open_session, plan_engine
+
+    path, starter = _obtain_model(request, output, config)
+    session = open_session(
+        path.name,
+        config.state_dir(),
+        files=request.files,
+        system=request.system,
+        fallback_system=starter.system if starter else None,
+        is_continued=request.is_continued,
+    )
+    keeper, choice, warnings = plan_engine(path, request.engine, request.options)
+    for warning in warnings:
+        output.warn(warning)
+    if request.is_verbose:
+        output.note(f"{path.name} runs on {choice.kind}: {choice.why}")
+    suited = Sampling(temperature=starter.temperature) if starter else Sampling()
+    with session, keeper:
+        keeper.start()
+        screen = _make_screen(request, output, config.state_dir() / "prompts")
+        wanted = sampling.or_else(suited)
+        Conversation(session, keeper, wanted, screen, clock=time.monotonic).run()
+
+
+def _obtain_model(
+    request: _Request, output: "Output", config: Config
+) -> tuple[Path, "Starter | None"]:
+    """Return where the model lies; offer and fetch a starter model where none is named."""
+    from qtool.models.local import locate_model
+    from qtool.models.starters import DEFAULT_NAME, find_starter
+
+    name = request.model or DEFAULT_NAME
+    starter = find_starter(name)
+    if starter is None:
+        return locate_model(name, cache_dir=config.cache_dir()), None
+    from qtool.cli.starter import obtain_starter
+
+    is_agreed = request.is_agreed or request.model is not None
+    return obtain_starter(starter, output, config, is_agreed=is_agreed), starter
+
+
+def _make_screen(request: _Request, output: "Output", history: Path) -> "Screen":
+    import sys
+
+    from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen, read_lines, read_prompt
+
+    prompt = request.prompt
+    if prompt is None and output.is_interactive and output.stdout.isatty():
+        output.note("exit, quit, bye or Ctrl+D ends the conversation; Ctrl+C stops a reply")
+        return TerminalScreen(output, history=history, **request.shown)
+    prompts = read_lines(sys.stdin) if prompt is None else iter([read_prompt(prompt)])
+    kind = JsonScreen if output.is_json else PlainScreen
+    return kind(output, prompts=prompts, **request.shown)

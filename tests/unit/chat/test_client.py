@@ -1,0 +1,169 @@
+"""The client against a real socket that answers as told, and its parsers against anything."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtool.chat.client import ContextFullError, stream_chat
+from qtool.chat.messages import Message, Role
+from qtool.chat.request import Sampling
+from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
+from qtool.engines.base import Endpoint
+from qtool.errors import AuthError, NetworkError
+
+HELLO = [Message(Role.USER, "hello")]
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+def event(**chunk: object) -> bytes:
+    return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
+
+
+def piece(text: str, **extra: object) -> bytes:
+    return event(choices=[{"delta": {"content": text}, "finish_reason": None}], **extra)
+
+
+@contextmanager
+def answering(*parts: bytes) -> Iterator[tuple[Endpoint, list[bytes]]]:
+    """Serve one request with ``parts``, then close; yield the endpoint and what was asked."""
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            request = b""
+            while b"\r\n\r\n" not in request or len(request) < _length(request):
+                request += connection.recv(65536)
+            asked.append(request)
+            for part in parts:
+                connection.sendall(part)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Endpoint(url, "secret", "m.gguf", "llama.cpp"), asked
+        thread.join(5)
+
+
+def _length(request: bytes) -> int:
+    head, _, _ = request.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    return len(head) + 4 + int(fields[b"content-length"])
+
+
+def test_pieces_come_in_order_and_end_with_the_figures():
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+    last = event(choices=[], usage=usage, timings={"predicted_per_second": 90.5})
+    stop = event(choices=[{"delta": {}, "finish_reason": "stop"}])
+    with answering(HEAD, piece("你"), piece("好"), stop, last, b"data: [DONE]\n\n") as (at, _):
+        assert list(stream_chat(at, HELLO, Sampling())) == [
+            Delta("你"),
+            Delta("好"),
+            ReplyEnd("stop", 9, 2, 4, 90.5),
+        ]
+
+
+def test_reasoning_is_told_apart():
+    thought = event(choices=[{"delta": {"reasoning_content": "hm"}, "finish_reason": None}])
+    with answering(HEAD, thought, piece("yes"), b"data: [DONE]\n\n") as (at, _):
+        pieces = list(stream_chat(at, HELLO, Sampling()))
+    assert pieces[:2] == [Delta("hm", is_reasoning=True), Delta("yes")]
+
+
+def test_request_carries_key_messages_and_only_the_sampling_that_was_asked():
+    with answering(HEAD, b"data: [DONE]\n\n") as (at, asked):
+        list(stream_chat(at, HELLO, Sampling(max_new_tokens=7, temperature=0.0, stop=("END",))))
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    assert b"Authorization: Bearer secret" in head
+    request = json.loads(body)
+    assert request["messages"] == [{"role": "user", "content": "hello"}]
+    assert (request["max_tokens"], request["temperature"], request["stop"]) == (7, 0.0, ["END"])
+    assert "top_p" not in request
+
+
+def test_characters_split_between_packets_stay_whole():
+    whole = piece("你好👋")
+    with answering(HEAD, *(bytes([byte]) for byte in whole), b"data: [DONE]\n\n") as (at, _):
+        assert next(iter(stream_chat(at, HELLO, Sampling()))) == Delta("你好👋")
+
+
+def test_engine_that_goes_in_mid_reply_is_an_error_after_what_it_said():
+    with answering(HEAD, piece("half")) as (at, _):
+        pieces = stream_chat(at, HELLO, Sampling())
+        assert next(pieces) == Delta("half")
+        with pytest.raises(NetworkError, match="mid-reply"):
+            next(pieces)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "words"),
+    [
+        (401, {"message": "Invalid API Key"}, AuthError, "Invalid API Key"),
+        (
+            400,
+            {"message": "too long", "type": "exceed_context_size_error"},
+            ContextFullError,
+            "too",
+        ),
+        (500, {"message": "boom"}, NetworkError, "500: boom"),
+    ],
+)
+def test_refusals_are_told_apart(status: int, error: dict[str, str], kind: type, words: str):
+    body = json.dumps({"error": error}).encode()
+    head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with answering(head + body) as (at, _), pytest.raises(kind, match=words):
+        list(stream_chat(at, HELLO, Sampling()))
+
+
+def test_refusal_without_json_shows_what_came():
+    answer = b"HTTP/1.1 502 Bad\r\nContent-Length: 5\r\n\r\n<html"
+    with answering(answer) as (at, _), pytest.raises(NetworkError, match="502: <html"):
+        list(stream_chat(at, HELLO, Sampling()))
+
+
+def test_engine_that_is_not_there_is_a_network_error():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    at = Endpoint(f"http://127.0.0.1:{port}", "k", "m", "llama.cpp")
+    with pytest.raises(NetworkError, match=f"127.0.0.1:{port}"):
+        list(stream_chat(at, HELLO, Sampling()))
+
+
+def test_events_of_several_lines_comments_and_carriage_returns():
+    lines = [b": ping\r\n", b"data: a\r\n", b"data:b\r\n", b"id: 7\r\n", b"\r\n", b"data: c\n"]
+    assert list(read_events(lines)) == ["a\nb", "c"]
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_any_stream_gives_pieces_or_a_network_error(lines: list[bytes]):
+    with suppress(NetworkError):
+        for got in read_reply(read_events(line + b"\n" for line in lines)):
+            assert isinstance(got, Delta | ReplyEnd)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["choices", "delta", "content", "usage", "timings", "error"]), inner
+            )
+        ),
+    )
+)
+def test_any_json_gives_pieces_or_a_network_error(chunk: object):
+    with suppress(NetworkError):
+        for got in read_reply([json.dumps(chunk), "[DONE]"]):
+            assert isinstance(got, Delta | ReplyEnd)

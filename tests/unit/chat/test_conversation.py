@@ -1,0 +1,216 @@
+"""Turns against a real socket server that plays the engine, and a screen that takes notes."""
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qtool.chat.conversation import Conversation, Turn
+from qtool.chat.history import load_history
+from qtool.chat.journal import last_journal, read_journal
+from qtool.chat.messages import Message, Role
+from qtool.chat.request import Sampling
+from qtool.chat.session import Session
+from qtool.chat.stream import Delta
+from qtool.engines.base import Endpoint
+from qtool.errors import NetworkError, QtoolError
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Engine(http.server.ThreadingHTTPServer):
+    """Answers with what ``reply`` yields for the messages asked.
+
+    400 refuses them as too long, 500 fails, ``None`` closes the connection without a word.
+    """
+
+    daemon_threads = False
+
+    def __init__(self, reply: Callable[[list[dict[str, str]]], Iterator[str] | int | None]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.reply = reply
+        self.is_ready = True
+
+    def endpoint(self) -> Endpoint:
+        return Endpoint(f"http://127.0.0.1:{self.server_port}", "key", "m.gguf", "llama.cpp")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        reply = self.server.reply(body["messages"])
+        if reply is None:
+            return
+        if isinstance(reply, int):
+            kind = "exceed_context_size_error" if reply == 400 else "server_error"
+            error = {"type": kind, "message": "refused"}
+            self.send_response(reply)
+            self.end_headers()
+            self.wfile.write(json.dumps({"error": error}).encode())
+            return
+        self.send_response(200)
+        self.end_headers()
+        for text in reply:
+            chunk = {"choices": [{"delta": {"content": text}}]}
+            self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        usage = {"prompt_tokens": len(body["messages"]), "completion_tokens": 2}
+        end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}
+        self.wfile.write(b"data: " + json.dumps(end).encode() + b"\n\n" + DONE)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Screen:
+    """Says ``lines`` and remembers what it was shown; ``interrupt_at`` plays Ctrl+C."""
+
+    def __init__(self, *lines: str, keeps_going: bool = True, interrupt_at: str = "") -> None:
+        self.lines = iter(lines)
+        self.keeps_going = keeps_going
+        self.interrupt_at = interrupt_at
+        self.shown: list[str] = []
+        self.notes: list[str] = []
+        self.turns: list[Turn] = []
+        self.failures: list[QtoolError] = []
+
+    def read(self) -> str | None:
+        return next(self.lines, None)
+
+    def wait_for_engine(self, is_ready: bool) -> None:
+        pass
+
+    def show(self, delta: Delta) -> None:
+        self.shown.append(delta.text)
+        if delta.text == self.interrupt_at:
+            raise KeyboardInterrupt
+
+    def finish(self, turn: Turn) -> None:
+        self.turns.append(turn)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def fail(self, exc: QtoolError) -> None:
+        self.failures.append(exc)
+
+
+@pytest.fixture
+def talk(tmp_path: Path):
+    """Return a function that runs a conversation to its end and returns its session."""
+    servers: list[Engine] = []
+
+    def run(reply, screen: Screen, *, messages=(), sampling=Sampling(), output=None) -> Session:
+        server = Engine(reply)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        session = Session(tmp_path / "j", model="m", messages=messages, output=output)
+        try:
+            Conversation(session, server, sampling, screen, clock=time.monotonic).run()
+        finally:
+            session.close()
+        return session
+
+    yield run
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def echo(messages: list[dict[str, str]]) -> Iterator[str]:
+    """Reply with everything that was said, in two pieces."""
+    yield "heard: "
+    yield "|".join(message["content"] for message in messages)
+
+
+def texts(session: Session) -> list[str]:
+    return [message.content for message in session.messages]
+
+
+def test_second_turn_carries_the_first(talk):
+    screen = Screen("a", "b")
+    session = talk(echo, screen)
+    assert screen.turns[1].reply == "heard: a|heard: a|b"
+    assert texts(session) == ["a", "heard: a", "b", "heard: a|heard: a|b"]
+
+
+@pytest.mark.parametrize("word", ["exit", "quit", "bye", " EXIT "])
+def test_exit_word_ends_and_saves(talk, tmp_path: Path, word: str):
+    screen = Screen("a", word, "never said")
+    talk(echo, screen, output=tmp_path / "h.json")
+    assert [message.content for message in load_history(tmp_path / "h.json")] == ["a", "heard: a"]
+    assert len(screen.turns) == 1
+
+
+def test_empty_lines_are_no_turns(talk):
+    screen = Screen("", "  ", "a")
+    talk(echo, screen)
+    assert len(screen.turns) == 1
+
+
+def test_stopped_reply_keeps_what_was_said_and_goes_on(talk, tmp_path: Path):
+    screen = Screen("a", "b", interrupt_at="heard: ")
+    session = talk(echo, screen)
+    assert session.messages[1] == Message(Role.ASSISTANT, "heard: ", is_partial=True)
+    assert screen.notes == ["stopped", "stopped"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_interruption_where_nobody_can_be_asked_ends_without_saving(talk, tmp_path: Path):
+    screen = Screen("a", keeps_going=False, interrupt_at="heard: ")
+    with pytest.raises(KeyboardInterrupt):
+        talk(echo, screen, output=tmp_path / "h.json")
+    assert not (tmp_path / "h.json").exists()
+    assert [m.content for m in read_journal(last_journal(tmp_path / "j"))] == ["a", "heard: "]
+
+
+def test_failed_turn_is_withdrawn_and_the_next_one_works(talk):
+    calls: list[int] = []
+
+    def fails_once(messages):
+        calls.append(1)
+        return 500 if len(calls) == 1 else echo(messages)
+
+    screen = Screen("a", "b")
+    session = talk(fails_once, screen)
+    assert [exc.code for exc in screen.failures] == ["network"]
+    assert texts(session) == ["b", "heard: b"]
+
+
+def test_failure_where_nobody_can_be_asked_is_raised(talk):
+    with pytest.raises(NetworkError):
+        talk(lambda messages: None, Screen("a", keeps_going=False))
+
+
+def test_full_context_drops_the_oldest_turns_and_says_so(talk):
+    def small(messages):
+        return echo(messages) if sum(len(m["content"]) for m in messages) < 20 else 400
+
+    history = [
+        Message(Role.SYSTEM, "S"),
+        Message(Role.USER, "u" * 20),
+        Message(Role.ASSISTANT, "a" * 20),
+    ]
+    screen = Screen("now")
+    session = talk(small, screen, messages=history)
+    assert texts(session) == ["S", "now", "heard: S|now"]
+    assert screen.notes == ["the context is full: the oldest 2 messages were dropped"]
+
+
+def test_single_message_that_does_not_fit_is_an_error(talk):
+    screen = Screen("too much")
+    session = talk(lambda messages: 400, screen)
+    assert [exc.code for exc in screen.failures] == ["context_full"]
+    assert session.messages == []
+
+
+def test_turn_has_its_figures(talk):
+    screen = Screen("a")
+    talk(echo, screen)
+    turn = screen.turns[0]
+    assert (turn.engine, turn.model, turn.end.finish_reason) == ("llama.cpp", "m.gguf", "stop")
+    assert turn.first_token_s is not None
+    assert 0 <= turn.first_token_s <= turn.total_s

@@ -1,0 +1,110 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtool.chat.history import check_writable, load_history, save_history
+from qtool.chat.messages import Message, Role
+from qtool.errors import IntegrityError, NotFoundError, QtoolError, UsageError
+
+MESSAGES = [
+    Message(Role.SYSTEM, "Be brief."),
+    Message(Role.USER, "你好 👋"),
+    Message(Role.ASSISTANT, "Hello.\n"),
+]
+
+
+def test_saved_messages_are_loaded_again(tmp_path: Path):
+    save_history(tmp_path / "h.json", MESSAGES)
+    assert load_history(tmp_path / "h.json") == MESSAGES
+
+
+def test_file_is_the_tutorials_json_list(tmp_path: Path):
+    save_history(tmp_path / "h.json", MESSAGES)
+    assert json.loads((tmp_path / "h.json").read_text(encoding="utf-8"))[1] == {
+        "role": "user",
+        "content": "你好 👋",
+    }
+
+
+def test_file_with_byte_order_mark_and_extra_keys_is_loaded(tmp_path: Path):
+    path = tmp_path / "h.json"
+    path.write_bytes(b'\xef\xbb\xbf[{"role": "user", "content": "hi", "name": "ada"}]')
+    assert load_history(path) == [Message(Role.USER, "hi")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[{"role": "user",\n "content": }]', "line 2, column 13"),
+        ("", "line 1, column 1"),
+        ('{"role": "user"}', "not a list"),
+        ('[{"role": "user", "content": "a"}, 7]', "message 2"),
+        ('[{"role": "robot", "content": "a"}]', "'robot'"),
+        ('[{"role": "user", "content": null}]', "None"),
+        ('[{"role": ["user"], "content": "x"}]', "message 1"),
+        ("[" * 100_000, "nested"),
+    ],
+)
+def test_damaged_file_is_named_and_left_alone(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "h.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(IntegrityError, match=words) as caught:
+        load_history(path)
+    assert str(path) in caught.value.message
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_missing_file_is_an_error_unless_it_may_be_missing(tmp_path: Path):
+    with pytest.raises(NotFoundError):
+        load_history(tmp_path / "none.json")
+    assert load_history(tmp_path / "none.json", may_be_missing=True) == []
+
+
+def test_failed_save_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "h.json"
+    save_history(path, MESSAGES)
+    old = path.read_bytes()
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(UsageError, match="No space left"):
+        save_history(path, MESSAGES[:1])
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save_through_a_link_keeps_the_link_and_the_mode(tmp_path: Path):
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_text("[]")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    save_history(link, MESSAGES)
+    assert link.is_symlink()
+    assert load_history(real) == MESSAGES
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_target_that_cannot_be_written_is_found_before_the_conversation(tmp_path: Path):
+    with pytest.raises(UsageError, match="no folder"):
+        check_writable(tmp_path / "none" / "h.json")
+    with pytest.raises(UsageError, match="is a folder"):
+        check_writable(tmp_path)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_messages_or_a_clear_error(tmp_path_factory: pytest.TempPathFactory, data):
+    path = tmp_path_factory.mktemp("fuzz") / "h.json"
+    path.write_bytes(data)
+    try:
+        assert isinstance(load_history(path), list)
+    except QtoolError as exc:
+        assert str(path) in exc.message
+    assert path.read_bytes() == data

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtool.chat.journal import last_journal, read_journal
+from qtool.chat.messages import Message, Role
+from qtool.chat.session import Session, with_system
+from qtool.errors import NotFoundError, UsageError
+
+SYSTEM = Message(Role.SYSTEM, "Be brief.")
+
+
+def said(*texts: str) -> list[Message]:
+    """Return a conversation in which user and assistant speak in turn."""
+    roles = (Role.USER, Role.ASSISTANT)
+    return [Message(roles[i % 2], text) for i, text in enumerate(texts)]
+
+
+def test_each_message_is_in_the_journal_when_add_returns(tmp_path: Path):
+    session = Session(tmp_path, model="m")
+    for message in said("a", "b", "c"):
+        session.add(message)
+        assert read_journal(last_journal(tmp_path)) == session.messages
+    session.close()
+
+
+def test_journal_holds_what_the_conversation_began_with(tmp_path: Path):
+    session = Session(tmp_path, model="m", messages=[SYSTEM, *said("a", "b")])
+    session.add(Message(Role.USER, "c"))
+    session.close()
+    assert read_journal(last_journal(tmp_path)) == session.messages
+
+
+def test_nothing_said_leaves_no_journal(tmp_path: Path):
+    Session(tmp_path, model="m", messages=[SYSTEM]).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_journal_is_for_its_owner_only(tmp_path: Path):
+    session = Session(tmp_path / "state", model="m")
+    session.add(Message(Role.USER, "secret"))
+    session.close()
+    assert last_journal(tmp_path / "state").stat().st_mode & 0o077 == 0
+
+
+def test_torn_last_line_costs_only_itself(tmp_path: Path):
+    session = Session(tmp_path, model="m")
+    for message in said("a", "b"):
+        session.add(message)
+    session.close()
+    path = last_journal(tmp_path)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert read_journal(path) == said("a")
+
+
+def test_oldest_turn_goes_and_the_system_prompt_stays(tmp_path: Path):
+    session = Session(tmp_path, model="m", messages=[SYSTEM, *said("a", "b", "c", "d", "e")])
+    assert session.drop_oldest_turn() == 2
+    assert session.messages == [SYSTEM, *said("c", "d", "e")]
+    assert read_journal(last_journal(tmp_path)) == session.messages
+    session.close()
+
+
+def test_the_last_message_is_never_dropped(tmp_path: Path):
+    session = Session(tmp_path, model="m", messages=[SYSTEM, *said("a")])
+    assert session.drop_oldest_turn() == 0
+    assert session.messages == [SYSTEM, *said("a")]
+
+
+def test_withdrawn_message_is_gone_from_the_conversation(tmp_path: Path):
+    session = Session(tmp_path, model="m")
+    session.add(Message(Role.USER, "a"))
+    assert session.take_back() == Message(Role.USER, "a")
+    assert session.messages == read_journal(last_journal(tmp_path)) == []
+    session.close()
+
+
+def test_continuing_without_an_earlier_conversation_is_an_error(tmp_path: Path):
+    with pytest.raises(NotFoundError):
+        last_journal(tmp_path)
+
+
+def test_journal_in_an_unwritable_place_is_an_error(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="journal"):
+        Session(tmp_path / "file", model="m").add(Message(Role.USER, "a"))
+
+
+def test_system_prompt_heads_or_replaces():
+    assert with_system(said("a"), "Be brief.") == [SYSTEM, *said("a")]
+    assert with_system([Message(Role.SYSTEM, "old"), *said("a")], "Be brief.") == [
+        SYSTEM,
+        *said("a"),
+    ]
+    assert with_system(said("a"), None) == said("a")
+
+
+def test_fallback_system_prompt_gives_way_to_any_other():
+    assert with_system(said("a"), None, fallback="Be brief.") == [SYSTEM, *said("a")]
+    assert with_system([SYSTEM, *said("a")], None, fallback="x") == [SYSTEM, *said("a")]
+    assert with_system(said("a"), "Be brief.", fallback="x") == [SYSTEM, *said("a")]
+
+
+@given(
+    st.lists(
+        st.one_of(st.text().map(lambda text: ("add", text)), st.just(("back",)), st.just(("drop",)))
+    )
+)
+def test_journal_read_back_is_the_conversation_after_any_steps(
+    tmp_path_factory: pytest.TempPathFactory, steps
+):
+    folder = tmp_path_factory.mktemp("journal")
+    session = Session(folder, model="m", messages=[SYSTEM])
+    session.add(Message(Role.USER, "first"))
+    for step in steps:
+        match step:
+            case ("add", text):
+                is_user = session.messages[-1].role is not Role.USER
+                session.add(Message(Role.USER if is_user else Role.ASSISTANT, text))
+            case ("back",) if len(session.messages) > 1:
+                session.take_back()
+            case ("drop",):
+                session.drop_oldest_turn()
+    session.close()
+    assert read_journal(last_journal(folder)) == session.messages
