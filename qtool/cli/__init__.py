@@ -8,7 +8,7 @@ code (``None`` is 0), raises ``QtoolError``, and does nothing but parse, call an
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 import typer.core
@@ -80,11 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code: the one place where failures are reported."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     _tolerate_narrow_encodings()
+    stdout = sys.stdout
     try:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        code = _silence_closed_stdout()
+        code = _silence(stdout)
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        code = _silence(stdout)  # Typer wraps stdout and exits with 1 when its reader is gone
     sys.exit(code)
 
 
@@ -150,9 +155,9 @@ def _tolerate_narrow_encodings() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _silence_closed_stdout() -> int:
+def _silence(stdout: TextIO) -> int:
     """Answer a closed pipe (``qtool … | head``) as the shell expects it: quietly."""
     import os
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
     return ExitCode.OK

@@ -1,0 +1,89 @@
+"""The frame of the command line: exit codes, errors, completion."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qtool
+from tests.conftest import Run
+
+
+def test_version(run_qtool: Run):
+    assert run_qtool("--version").stdout == f"qtool {qtool.__version__}\n"
+
+
+def test_no_arguments_shows_help_as_a_usage_error(run_qtool: Run):
+    done = run_qtool()
+    assert done.returncode == 2
+    assert "download" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["downlod"], "qtool download --help"),
+        (["chat", "--temperature", "warm"], "warm"),
+        (["chat", "--no-such-option"], "--no-such-option"),
+        (["config", "shw"], "shw"),
+        (["chat", "a/b/c/d", "-p", "hi"], "a/b/c/d"),
+        (["chat", "x.gguf", "-i", "a", "-io", "b"], "-io FILE stands for"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_ends_with_2_and_says_why(run_qtool: Run, arguments: list[str], words: str):
+    done = run_qtool(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_usage_error_with_json_is_an_object_on_stdout(run_qtool: Run):
+    done = run_qtool("chat", "--no-such-option", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+
+
+def test_missing_model_ends_with_3_and_names_the_command_that_fetches_it(run_qtool: Run):
+    done = run_qtool("chat", "org/name:Q4_K_M", "-p", "hi")
+    assert done.returncode == 3
+    assert "hint: qtool download org/name:Q4_K_M" in done.stderr
+
+
+def test_no_model_and_nobody_to_ask_ends_with_2(run_qtool: Run):
+    done = run_qtool("chat", "-p", "hi")
+    assert done.returncode == 2
+    assert "hint: qtool chat -y" in done.stderr
+
+
+def test_closed_pipe_is_no_error(run_qtool: Run):
+    script = f"{sys.executable} -m qtool config show | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_config_show_names_the_origin_of_each_value(
+    run_qtool: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hf-mirror.com")
+    done = run_qtool("config", "show", "--json")
+    settings = {s["name"]: s for s in json.loads(done.stdout)["settings"]}
+    assert settings["download.endpoint"]["value"] == ["https://hf-mirror.com"]
+    assert settings["download.endpoint"]["origin"] == "$HF_ENDPOINT"
+    assert settings["download.connections"]["origin"] == "default"
+
+
+def test_damaged_config_file_ends_with_2(run_qtool: Run, own_settings: Path):
+    (own_settings / "config.toml").write_text("[download\n")
+    done = run_qtool("config", "show")
+    assert done.returncode == 2
+    assert "config.toml is not valid TOML" in done.stderr
+
+
+def test_completion_lists_commands(run_qtool: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("_QTOOL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "qtool d")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert set(run_qtool().stdout.split()) == {"download", "doctor"}

@@ -1,0 +1,62 @@
+"""Start-up is a feature: what help costs, and what it must not import."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from qtool.cli import COMMANDS
+
+HEAVY = {
+    *("rich", "pydantic", "httpx", "httpx2", "huggingface_hub", "prompt_toolkit", "asyncio"),
+    *("torch", "transformers", "numpy", "safetensors", "optimum", "accelerate"),
+    *("xllamacpp", "llama_cpp", "auto_gptq", "awq", "gptqmodel"),
+}
+
+SCRIPT = """
+import sys
+from qtool.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("\\nmodules:", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+HELPS = [["--help"], ["config", "show"], *([name, "--help"] for name in COMMANDS)]
+
+
+def plain_environment() -> dict[str, str]:
+    """Return the environment without coverage, which would be measured too."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=plain_environment(),
+    )
+    assert done.returncode == 0
+    loaded = set(done.stdout.rpartition("modules:")[2].split())
+    assert "typer" in loaded
+    assert loaded.isdisjoint(HEAVY), f"{' '.join(arguments)} imports {loaded & HEAVY}"
+
+
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_costs_under_150_ms_of_cpu(arguments: list[str]):
+    def cost_s() -> float:
+        before = os.times()
+        subprocess.run(
+            [sys.executable, "-m", "qtool", *arguments],
+            stdout=subprocess.DEVNULL,
+            check=True,
+            env=plain_environment(),
+        )
+        after = os.times()
+        used = after.children_user + after.children_system
+        return used - before.children_user - before.children_system
+
+    assert min(cost_s() for _ in range(4)) < 0.15

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from qtool.config import Config
+from qtool.errors import UsageError
+
+
+def config(tmp_path: Path, text: str = "", **environ: str) -> Config:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return Config(environ, path)
+
+
+def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path):
+    text = "[download]\nconnections = 3\n"
+    assert config(tmp_path).lookup("download.connections").origin == "default"
+    from_file = config(tmp_path, text).lookup("download.connections")
+    assert (from_file.value, from_file.origin) == (3, str(tmp_path / "config.toml"))
+    both = config(tmp_path, text, QTOOL_CONNECTIONS="5")
+    assert (both.get("download.connections"), both.get("download.connections", 7)) == (5, 7)
+    assert both.lookup("download.connections").origin == "$QTOOL_CONNECTIONS"
+
+
+def test_endpoint_may_be_a_comma_list_or_a_toml_list(tmp_path: Path):
+    expected = ("https://a", "https://b")
+    assert config(tmp_path, HF_ENDPOINT="https://a, https://b").get("download.endpoint") == expected
+    text = '[download]\nendpoint = ["https://a", "https://b"]\n'
+    assert config(tmp_path, text).get("download.endpoint") == expected
+
+
+def test_empty_variable_counts_as_unset(tmp_path: Path):
+    assert config(tmp_path, QTOOL_CONNECTIONS="").lookup("download.connections").origin == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[download\n", "not valid TOML"),
+        ("[download]\nconections = 3\n", "did you mean download.connections"),
+        ("[download]\nconnections = 0\n", "at least 1"),
+        ("[download]\nconnections = true\n", "at least 1"),
+        ("[download]\nendpoint = [1]\n", "list of texts"),
+        ("[chat]\ntemperature = 'hot'\n", "number"),
+        ("loose = 1\n", "loose"),
+    ],
+)
+def test_wrong_file_is_an_error_that_names_it(tmp_path: Path, text: str, words: str):
+    with pytest.raises(UsageError, match=words) as caught:
+        config(tmp_path, text).values()
+    assert str(tmp_path / "config.toml") in caught.value.message
+
+
+def test_missing_file_is_no_error(tmp_path: Path):
+    assert Config({}, tmp_path / "none" / "config.toml").values()
+
+
+def test_folders_can_be_moved_by_the_environment(tmp_path: Path):
+    moved = config(tmp_path, QTOOL_CACHE=str(tmp_path / "c"), QTOOL_STATE=str(tmp_path / "s"))
+    assert (moved.cache_dir(), moved.state_dir()) == (tmp_path / "c", tmp_path / "s")
