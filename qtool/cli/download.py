@@ -9,6 +9,7 @@ import typer
 
 from qtool.cli.download_view import make_watcher
 from qtool.cli.options import Debug, Json, Quiet, make_output
+from qtool.cli.starter import download_starter
 from qtool.config import Config
 from qtool.download import (
     DownloadRequest,
@@ -23,6 +24,7 @@ from qtool.hub.auth import find_token, hf_home
 from qtool.hub.endpoints import Endpoint, choose_endpoints
 from qtool.hub.repo import RepoRef, RepoType
 from qtool.models.reference import Reference, parse_reference
+from qtool.models.starters import find_starter
 from qtool.output import Output, Style
 from qtool.units import format_duration, format_size, parse_rate
 
@@ -90,6 +92,8 @@ def main(
     What is there and right is not fetched again; what was interrupted goes on where it stopped.
     """
     output = make_output(is_json, is_quiet, is_debug)
+    if starter := find_starter(reference):
+        return download_starter(starter, output, Config())
     kind = RepoType.DATASET if is_dataset else repo_type
     asked = parse_reference(reference, default_repo_type=kind.value, allow_local=False)
     config = Config()

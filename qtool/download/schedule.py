@@ -95,6 +95,14 @@ class Schedule:
         with self._lock:
             return not self._waiting and not self._open
 
+    @property
+    def has_small(self) -> bool:
+        """Return whether small files are left to fetch."""
+        with self._lock:
+            return any(t.is_small for t in self._open) or (
+                bool(self._waiting) and self._waiting[0].is_small
+            )
+
     def take(self, n_connections: int, *, is_for_small: bool = False) -> Segment | None:
         """Return a segment to fetch, None when there is nothing to do at this moment.
 

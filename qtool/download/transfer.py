@@ -51,7 +51,7 @@ class Worker:
     def run(self) -> None:
         """Fetch segments until nothing is left or the download is stopped."""
         shop = self._shop
-        while not shop.stop.is_set() and not shop.schedule.is_finished:
+        while not shop.stop.is_set() and not self._is_superfluous():
             allowed = shop.limit.allowed()
             segment = self._take(allowed) if self._index < allowed else None
             if segment is None:
@@ -60,6 +60,10 @@ class Worker:
             wait_s = self._fetch(shop.jobs[segment.task], segment)
             if wait_s > 0:
                 shop.stop.wait(wait_s)
+
+    def _is_superfluous(self) -> bool:
+        schedule = self._shop.schedule
+        return schedule.is_finished or (self._is_for_small and not schedule.has_small)
 
     def _take(self, allowed: int) -> Segment | None:
         return self._shop.schedule.take(allowed, is_for_small=self._is_for_small)

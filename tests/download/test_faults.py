@@ -1,8 +1,12 @@
 """Every way in which a hub can misbehave: right in the end or clearly failed, never wrong bytes."""
 
+import errno
+
 import pytest
 
-from qtool.errors import IntegrityError, NetworkError
+from qtool.download import FileStatus
+from qtool.download.disk import write_at
+from qtool.errors import IntegrityError, NetworkError, ResourceError
 from tests.hub import Fault, FaultKind, Generated, HubStyle, Repo
 
 MIB = 1024 * 1024
@@ -132,3 +136,23 @@ def test_other_endpoint_takes_over_when_a_store_is_dead(hub_factory, fetch, is_r
     result = fetch(first, second)
     assert is_right(fetch, repo)
     assert set(result.endpoints) == {first.url, second.url}
+
+
+def test_disk_that_fills_up_meanwhile_is_a_clear_failure(
+    hub_factory, fetch, is_right, repo, monkeypatch
+):
+    hub = hub_factory([repo])
+
+    def full(fd, data, offset):
+        if offset > SIZE // 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_at(fd, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qtool.download.sinks.write_at", full)
+        result = fetch(hub)
+    (failure,) = result.failures
+    assert isinstance(failure.error, ResourceError) and "disk is full" in failure.error.message
+    assert set(fetch.files()) == {"small.txt"}
+    assert fetch(hub).files[0].status is FileStatus.RESUMED
+    assert is_right(fetch, repo)

@@ -155,7 +155,12 @@ def test_file_without_ranges_is_fetched_by_one_connection():
 
 def test_extra_connections_get_small_files_only():
     schedule = Schedule([task_of(10, is_small=True), task_of(50 * MIB)])
-    assert schedule.take(4, is_for_small=True).end == 10
+    assert schedule.has_small
+    schedule.release(schedule.take(4, is_for_small=True))
+    small = schedule.take(4, is_for_small=True)
+    schedule.claim(small, 10)
+    schedule.release(small)
+    assert not schedule.has_small
     assert schedule.take(4, is_for_small=True) is None
     assert schedule.take(4) is not None
 
