@@ -141,15 +141,15 @@ class Exchange:
         """
         body = bytearray()
         view = memoryview(bytearray(64 * 1024))
-        while count := self.read_into(view):
-            body += view[:count]
-            if len(body) > limit_bytes:
-                self.close()
-                raise NetworkError(f"{self._origin} answers with more than {limit_bytes} bytes")
-        if self.remaining:
+        try:
+            while count := self.read_into(view):
+                body += view[:count]
+                if len(body) > limit_bytes:
+                    raise NetworkError(f"{self._origin} answers with more than {limit_bytes} bytes")
+            if self.remaining:
+                raise NetworkError(f"{self._origin} closed the connection in mid-answer")
+        finally:
             self.close()
-            raise NetworkError(f"{self._origin} closed the connection in the middle of an answer")
-        self.close()
         return bytes(body)
 
     def close(self) -> None:

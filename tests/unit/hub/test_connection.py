@@ -70,9 +70,11 @@ def test_kept_connection_that_the_server_closed_is_replaced(hub, pool):
 
 def test_silence_ends_in_a_timeout(hub, pool):
     hub.add_fault(Fault(FaultKind.STALL, at=0.5))
+    exchange = pool.get(hub.url + PATH, {})
     started_at = time.monotonic()
     with pytest.raises(TimeoutError):
-        read(pool.get(hub.url + PATH, {}))
+        read(exchange)
+    exchange.close()
     assert time.monotonic() - started_at < 2
 
 
