@@ -12,22 +12,23 @@ from qtool.engines.keeper import EngineKeeper
 from qtool.engines.llama_cpp import plan_launch
 from qtool.engines.select import Choice, select_engine
 from qtool.models.formats import inspect_model
+from qtool.models.local import LocalModel
 
 
 def plan_engine(
-    model: Path, wanted: EngineKind, options: EngineOptions
+    model: LocalModel, wanted: EngineKind, options: EngineOptions
 ) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
     """Return the engine for ``model`` (not started), the reason for it, and warnings.
 
     Raises:
         QtoolError: the model cannot be read, or nothing here runs it.
     """
-    info = inspect_model(model)
+    info = inspect_model(model.path, quant=model.quant)
     choice = select_engine(info, wanted)
     launch = plan_launch(info, options, free_memory_bytes=available_ram_bytes())
     warnings = list(info.warnings)
     if not info.has_chat_template:
-        warnings.append(f"{model.name} has no chat template; llama.cpp falls back to ChatML")
+        warnings.append(f"{model.path.name} has no chat template; llama.cpp falls back to ChatML")
     return EngineKeeper(launch), choice, tuple(warnings)
 
 

@@ -14,6 +14,7 @@ from qtool.errors import UsageError
 
 if TYPE_CHECKING:
     from qtool.chat.conversation import Screen
+    from qtool.models.local import LocalModel
     from qtool.models.starters import Starter
     from qtool.output import Output
 
@@ -136,20 +137,20 @@ def _talk(request: _Request, sampling: Sampling, output: "Output", config: Confi
     from qtool.chat.conversation import Conversation
     from qtool.chat.setup import open_session, plan_engine
 
-    path, starter = _obtain_model(request, output, config)
+    model, starter = _obtain_model(request, output, config)
     session = open_session(
-        path.name,
+        model.path.name,
         config.state_dir(),
         files=request.files,
         system=request.system,
         fallback_system=starter.system if starter else None,
         is_continued=request.is_continued,
     )
-    keeper, choice, warnings = plan_engine(path, request.engine, request.options)
+    keeper, choice, warnings = plan_engine(model, request.engine, request.options)
     for warning in warnings:
         output.warn(warning)
     if request.is_verbose:
-        output.note(f"{path.name} runs on {choice.kind}: {choice.why}")
+        output.note(f"{model.path.name} runs on {choice.kind}: {choice.why}")
     suited = Sampling(temperature=starter.temperature) if starter else Sampling()
     with session, keeper:
         keeper.start()
@@ -160,9 +161,9 @@ def _talk(request: _Request, sampling: Sampling, output: "Output", config: Confi
 
 def _obtain_model(
     request: _Request, output: "Output", config: Config
-) -> tuple[Path, "Starter | None"]:
+) -> tuple["LocalModel", "Starter | None"]:
     """Return where the model lies; offer and fetch a starter model where none is named."""
-    from qtool.models.local import locate_model
+    from qtool.models.local import LocalModel, locate_model
     from qtool.models.starters import DEFAULT_NAME, find_starter
 
     name = request.model or DEFAULT_NAME
@@ -172,7 +173,8 @@ def _obtain_model(
     from qtool.cli.starter import obtain_starter
 
     is_agreed = request.is_agreed or request.model is not None
-    return obtain_starter(starter, output, config, is_agreed=is_agreed), starter
+    path = obtain_starter(starter, output, config, is_agreed=is_agreed)
+    return LocalModel(path), starter
 
 
 def _make_screen(request: _Request, output: "Output", history: Path) -> "Screen":

