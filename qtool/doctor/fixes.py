@@ -83,7 +83,7 @@ def modern(case: Case) -> Fix | None:
 
 def _modern_set(case: Case) -> tuple[str, ...]:
     last = "" if is_within(case.torch_version, ">=2.14.1") else ",<7.7"
-    return ("transformers>=5.14", "accelerate>=1.13", "optimum>=2.3", f"gptqmodel>=7{last}")
+    return ("transformers>=5.4", "accelerate>=1.13", "optimum>=2.3", f"gptqmodel>=7{last}")
 
 
 def _has_modern_torch(case: Case) -> bool:
@@ -110,7 +110,7 @@ def legacy_gptq(case: Case) -> Fix | None:
         "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for",
         (
             *commands.install_torch("2.2.2", "cu121"),
-            commands.install("auto-gptq==0.7.1", *old, "numpy<2"),
+            commands.install("auto-gptq==0.7.1", *old),
         ),
     )
 
@@ -159,6 +159,20 @@ def legacy_awq(case: Case) -> Fix | None:
         return None
     specs, title = _legacy_awq_set(case)
     return Fix(title, (*torch, Commands(case).install(*specs)))
+
+
+def autoawq_on_windows(case: Case) -> Fix:
+    """Install autoawq where its hard requirement triton has another name."""
+    commands = Commands(case)
+    needed = [] if case.has_within("transformers", ">=4.45,<4.57") else ["transformers==4.51.3"]
+    return Fix(
+        "triton-windows, then autoawq without its requirements",
+        (
+            commands.install("triton-windows"),
+            commands.install(*needed, "accelerate", "datasets", "zstandard"),
+            commands.install("--no-deps", "autoawq==0.2.9"),
+        ),
+    )
 
 
 def _legacy_awq_set(case: Case) -> tuple[tuple[str, ...], str]:

@@ -7,6 +7,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import (
+    autoawq_on_windows,
     gguf,
     install_torch,
     modern,
@@ -264,7 +265,6 @@ def windows_triton(case: Case) -> Iterator[Finding]:
         return
     if not is_installed and case.has("gptqmodel"):
         return
-    commands = Commands(case)
     yield Finding(
         code="AWQ-WINDOWS-TRITON",
         severity=case.severity(Goal.AWQ) if is_installed else Severity.WARNING,
@@ -276,14 +276,7 @@ def windows_triton(case: Case) -> Iterator[Finding]:
         ),
         evidence=("Windows, without triton and triton-windows",),
         fixes=(
-            Fix(
-                "triton-windows, then autoawq without its requirements",
-                (
-                    commands.install("triton-windows"),
-                    commands.install("transformers==4.51.3", "accelerate", "datasets", "zstandard"),
-                    commands.install("--no-deps", "autoawq==0.2.9"),
-                ),
-            ),
+            autoawq_on_windows(case),
             gguf(case, "Or a GGUF of the model with llama.cpp"),
         ),
         confidence=Confidence.LIKELY if is_installed else Confidence.POSSIBLE,

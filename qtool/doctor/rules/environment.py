@@ -7,6 +7,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
+from qtool.doctor.fixes import autoawq_on_windows
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, parse_version
 
@@ -59,7 +60,6 @@ def other_interpreter(case: Case) -> Iterator[Finding]:
     here = case.snapshot.interpreter
     where = f"{here.path} " if here is not UNKNOWN else ""
     path, names = elsewhere[0]
-    commands = Commands(case)
     engine = next(n for n in wanted if any(text.startswith(f"{n} ") for text in names))
     yield Finding(
         code="ENV-OTHER-INTERPRETER",
@@ -72,23 +72,18 @@ def other_interpreter(case: Case) -> Iterator[Finding]:
         ),
         evidence=tuple(f"{path}: {', '.join(found)}" for path, found in elsewhere),
         fixes=(
-            Fix(
-                "Install it into the interpreter that runs",
-                (commands.install(*_install_words(case, engine)),),
-            ),
+            _install_here(case, engine),
             Fix("Or examine and use the other one", (f'qtool doctor --python "{path}"',)),
         ),
     )
 
 
-def _install_words(case: Case, engine: str) -> tuple[str, ...]:
+def _install_here(case: Case, engine: str) -> Fix:
     if engine == "autoawq" and case.is_windows:
-        return ("triton-windows", "--no-deps", "autoawq==0.2.9")
-    if engine == "autoawq" and case.has_within("transformers", "<4.57"):
-        return ("autoawq",)
-    if engine == "flash-attn":
-        return ("--no-build-isolation", "flash-attn")
-    return (engine,)
+        return autoawq_on_windows(case)
+    words = ("--no-build-isolation", engine) if engine == "flash-attn" else (engine,)
+    install = Commands(case).install(*words)
+    return Fix("Install it into the interpreter that runs", (install,))
 
 
 def pip_conflict(case: Case) -> Iterator[Finding]:

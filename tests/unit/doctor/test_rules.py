@@ -77,7 +77,7 @@ def test_what_the_goal_does_not_need_is_no_error() -> None:
     broken = healthy_gptq(
         torch=torch("2.3.1+cu121"),
         dists=AUTO_GPTQ | {"torch": "2.3.1+cu121"},
-        import_results={name: "ImportError: undefined symbol: x" for name in GPTQ_MODULES},
+        import_results=dict.fromkeys(GPTQ_MODULES, "ImportError: undefined symbol: x"),
     )
 
     assert findings_of("gptq", **broken)["GPTQ-KERNELS-ABI"].severity == "error"
@@ -96,7 +96,7 @@ def unimported(torch_version: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_symbols_decide_before_versions() -> None:
-    resolved = dict.fromkeys(GPTQ_MODULES, [])
+    resolved: dict[str, list[str]] = {name: [] for name in GPTQ_MODULES}
 
     assert "GPTQ-KERNELS-ABI" in findings_of("gptq", **unimported("2.5.1+cu121"))
     rebuilt = unimported("2.5.1+cu121", missing_symbols=resolved)
@@ -416,8 +416,11 @@ def test_llama_cpp_that_misses_the_cuda_runtime_is_told_where_it_is() -> None:
 
 
 def test_llama_cpp_with_cuda_gets_no_finding() -> None:
-    found = findings_of("gguf", dists={"llama-cpp-python": "0.3.36"}, import_results={},
-                        ext_files={"llama-cpp-python": ["llama_cpp/lib/libggml-cuda.so"]})  # fmt: skip
+    files = {"llama-cpp-python": ["llama_cpp/lib/libggml-cuda.so"]}
+
+    found = findings_of(
+        "gguf", dists={"llama-cpp-python": "0.3.36"}, import_results={}, ext_files=files
+    )
 
     assert found == {}
 

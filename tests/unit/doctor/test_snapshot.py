@@ -24,8 +24,10 @@ VERSIONS = st.sampled_from(
     ["2.2.2+cu121", "2.5.0a0+nv24.8", "0", "99999999999999999999.1", "latest", "", "2.7.1", "5.0.0"]
 ) | st.text(max_size=8)
 NAMES = st.sampled_from(
-    ["torch", "auto-gptq", "autoawq", "autoawq-kernels", "gptqmodel", "flash-attn", "numpy"]
-    + ["transformers", "optimum", "bitsandbytes", "llama-cpp-python", "torchvision"]
+    [
+        *("torch", "auto-gptq", "autoawq", "autoawq-kernels", "gptqmodel", "flash-attn", "numpy"),
+        *("transformers", "optimum", "bitsandbytes", "llama-cpp-python", "torchvision"),
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
