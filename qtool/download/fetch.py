@@ -66,6 +66,8 @@ class Fetch:
         self._pool = pool
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._n_left = 0
         self._stop = threading.Event()
 
     def run(
@@ -85,6 +87,7 @@ class Fetch:
         # In a cache, files of the same content are one.
         by_content = {self._layout.content_path(file): file for file in reversed(files)}
         jobs = [self._job(file) for file in sorted(by_content.values(), key=_small_first)]
+        self._n_left = len(jobs)
         on_event(self._planned(jobs, known))
         if jobs:
             check_space(self._layout.root, sum(_missing_bytes(job) for job in jobs))
@@ -178,7 +181,10 @@ class Fetch:
 
     def _report(self, result: FileResult) -> None:
         self._events.put(FileFinished(result))
-        self._wake.set()
+        with self._lock:
+            self._n_left -= 1
+            if self._n_left == 0:
+                self._wake.set()
 
     def _report_wait(self, job: Job, reason: str, wait_s: float) -> None:
         self._events.put(Waiting(job.file.path, reason, wait_s))

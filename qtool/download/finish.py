@@ -47,9 +47,12 @@ class Finisher:
 
     def finish_small(self, job: Job, sink: MemorySink) -> None:
         """Verify a file in memory, then write it. Raises IntegrityError or ResourceError."""
-        check_digest(job.file, sink.hexdigest(job.file))
+        content = sink.take_content()
+        digest = new_digest(job.file)
+        digest.update(memoryview(content))
+        check_digest(job.file, digest.hexdigest())
         fresh = self._layout.state_dir / "small" / f"{id(job):x}"
-        write_file(fresh, sink.content)
+        write_file(fresh, content)
         self._publish(job, fresh)
 
     def finish_partial(self, job: Job, sink: PartialFile, hexdigest: str) -> None:

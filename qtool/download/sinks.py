@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from qtool.download.digests import new_digest
 from qtool.download.disk import disk_errors, sync_data, write_at
 from qtool.download.journal import Identity, Journal, boot_id, read_journal
 from qtool.download.ranges import Range, RangeSet
@@ -30,28 +29,30 @@ class Sink(Protocol):
 
 
 class MemorySink:
-    """A small file in memory."""
+    """A small file in memory, from its first byte until it is written out."""
 
     def __init__(self, file: RemoteFile) -> None:
-        self.content = bytearray(file.size_bytes)
+        self._size_bytes = file.size_bytes
+        self._content = bytearray()
         self._done = RangeSet()
         self._lock = threading.Lock()
 
     def write(self, start: int, data: memoryview) -> None:
         """Store bytes at an offset."""
         with self._lock:
-            self.content[start : start + len(data)] = data
+            if not self._content:
+                self._content = bytearray(self._size_bytes)
+            self._content[start : start + len(data)] = data
             self._done.add(start, start + len(data))
 
     def size_done(self) -> int:
         """Return how many of the file's bytes are there."""
         return self._done.size_bytes
 
-    def hexdigest(self, file: RemoteFile) -> str:
-        """Return the digest of the content in the kind of ``file``."""
-        digest = new_digest(file)
-        digest.update(memoryview(self.content))
-        return digest.hexdigest()
+    def take_content(self) -> bytearray:
+        """Return the content and forget it."""
+        content, self._content = self._content, bytearray()
+        return content
 
 
 class PartialFile:
