@@ -60,6 +60,18 @@ class Case:
         """Return ERROR where one of ``goals`` is wanted, else ``otherwise``."""
         return Severity.ERROR if self.wants(*goals) else otherwise
 
+    def severity_of_kernels(self, *goals: Goal, otherwise: Severity = Severity.INFO) -> Severity:
+        """Return how bad kernels are that do not load.
+
+        Beside a CPU build of torch, which is reported for itself, they are a consequence; without
+        a GPU and without being asked for by name nothing could use them.
+        """
+        is_consequence = self.has_cpu_torch and bool(self.gpus)
+        is_idle = self.goal is None and self.has_no_gpu
+        if is_consequence or is_idle:
+            return Severity.WARNING if self.wants(*goals) else otherwise
+        return self.severity(*goals, otherwise=otherwise)
+
     # --- torch ---
 
     @property

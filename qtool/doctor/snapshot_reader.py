@@ -26,6 +26,8 @@ from qtool.doctor.snapshot import (
 )
 from qtool.doctor.versions import parse_capability
 
+MISMATCH = "driver/library version mismatch"
+
 
 def from_mapping(source: object) -> Snapshot:
     """Read a snapshot; whatever cannot be understood is ``UNKNOWN``."""
@@ -207,11 +209,14 @@ def _driver_versions(env: Mapping[str, Any]) -> tuple[Maybe[str], Maybe[str]]:
 
 
 def _read_nvml_error(env: Mapping[str, Any]) -> Maybe[str]:
-    for key in ("nvml_error", "nvml", "nvidia_smi", "driver", "driver_error"):
-        value = env.get(key)
-        if isinstance(value, str) and ("mismatch" in value.lower() or key == "nvml_error"):
-            return value
-    return _text(env, "nvml_error")
+    """Return NVML's error; other tools' snapshots have the telling one under other names."""
+    said = (text for value in env.values() for text in _texts_within(value))
+    return next((t for t in said if MISMATCH in t.lower()), None) or _text(env, "nvml_error")
+
+
+def _texts_within(value: object) -> tuple[str, ...]:
+    """Return a text, or the texts directly inside an object."""
+    return (value,) if isinstance(value, str) else tuple(_texts(value).values())
 
 
 def _read_cpu(source: Mapping[str, Any]) -> Cpu:

@@ -37,7 +37,7 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
     words = built.words if built else report.built_for or "another torch"
     yield Finding(
         code="AWQ-KERNELS-ABI",
-        severity=case.severity(Goal.AWQ),
+        severity=case.severity_of_kernels(Goal.AWQ),
         title=f"autoawq-kernels {version} do not load on torch {case.torch_version}",
         explanation=(
             f"The kernels are present ({', '.join(report.modules)}), built for {words}; torch "
@@ -113,7 +113,7 @@ def transformers_too_new(case: Case) -> Iterator[Finding]:
     if case.has("gptqmodel") and row["transformers"] == ">=5.0":
         severity = Severity.INFO  # AWQ runs through gptqmodel; autoawq is a leftover
     else:
-        severity = case.severity(Goal.AWQ) if row["is_fatal"] else Severity.WARNING
+        severity = case.severity(Goal.AWQ) if row["is_fatal"] else Severity.INFO
     versions = f"autoawq {case.version('autoawq')}, transformers {case.version('transformers')}"
     yield Finding(
         code="AWQ-TRANSFORMERS-TOO-NEW",
@@ -214,7 +214,7 @@ def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding
     reason = ", which this GPU cannot run" if is_gpu_too_old else ", which is not installed"
     return Finding(
         code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
-        severity=Severity.WARNING,
+        severity=Severity.WARNING if case.has("flash-attn") else Severity.INFO,
         title=f"autoawq {case.version('autoawq')}'s fused layers call flash-attn{reason}",
         explanation=(
             f"From 0.2.7.post3 on fused attention needs flash-attn. AutoAWQForCausalLM fuses by "

@@ -7,7 +7,15 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import autoawq_on_windows
+from qtool.doctor.fixes import (
+    autoawq_on_windows,
+    gguf,
+    legacy_awq,
+    legacy_gptq,
+    modern,
+    some,
+)
+from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, parse_version
 
@@ -24,7 +32,6 @@ FAMILY: dict[str, tuple[Goal, ...]] = {
     "gptqmodel": (Goal.GPTQ, Goal.AWQ),
     "optimum": (Goal.GPTQ,),
     "autoawq": (Goal.AWQ,),
-    "autoawq-kernels": (Goal.AWQ,),
     "bitsandbytes": (Goal.BNB,),
     "flash-attn": (Goal.FLASH_ATTN,),
     "transformers": (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB, Goal.FLASH_ATTN),
@@ -86,6 +93,32 @@ def _install_here(case: Case, engine: str) -> Fix:
     return Fix("Install it into the interpreter that runs", (install,))
 
 
+def engine_missing(case: Case) -> Iterator[Finding]:
+    """Say what the goal needs where none of it is installed, here or in another interpreter."""
+    if case.goal not in (Goal.GPTQ, Goal.AWQ, Goal.BNB) or is_unsupported_system(case):
+        return
+    wanted = ENGINES[case.goal]
+    others = case.snapshot.other_interpreters
+    if not all(case.lacks(name) for name in wanted):
+        return
+    if any(name in other.dists for other in others for name in wanted):
+        return
+    legacy = {Goal.GPTQ: legacy_gptq, Goal.AWQ: legacy_awq}.get(case.goal)
+    plain = Fix("Install it", (Commands(case).install("bitsandbytes", "transformers"),))
+    yield Finding(
+        code="ENGINE-MISSING",
+        severity=Severity.WARNING,
+        title=f"Nothing is installed that runs {case.goal.upper()}: no {' and no '.join(wanted)}",
+        explanation=(
+            "No library for this format is in the examined interpreter. The modern profile is the "
+            "one that is maintained; the legacy one is for what only auto-gptq or autoawq can do. "
+            "A GGUF of the same model needs neither."
+        ),
+        evidence=(f"none of {', '.join(wanted)} among the distributions",),
+        fixes=some(modern(case), legacy(case) if legacy else plain, gguf(case)),
+    )
+
+
 def pip_conflict(case: Case) -> Iterator[Finding]:
     """Report an installed set that contradicts its own requirements."""
     conflicts = tuple(find_conflicts(case))
@@ -125,7 +158,8 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
 def find_conflicts(case: Case) -> Iterator[Conflict]:
     """Yield requirements among the packages of interest that are installed and not met.
 
-    torchvision and torchaudio have a rule of their own, and nothing is asked of a vendor's torch.
+    torchvision and torchaudio have a rule of their own, autoawq-kernels declare what is not so
+    (their symbols decide), and nothing is asked of a vendor's torch.
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -182,4 +216,4 @@ def _is_asked(case: Case, marker: object) -> bool:
         return False
 
 
-RULES = (other_interpreter, pip_conflict)
+RULES = (other_interpreter, engine_missing, pip_conflict)

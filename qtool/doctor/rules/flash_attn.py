@@ -118,7 +118,7 @@ def abi(case: Case) -> Iterator[Finding]:
 
 def _severity(case: Case) -> Severity:
     """A broken flash-attn also breaks plain models: transformers imports it when it is there."""
-    return case.severity(Goal.FLASH_ATTN, Goal.BUILD, otherwise=Severity.WARNING)
+    return case.severity_of_kernels(Goal.FLASH_ATTN, Goal.BUILD, otherwise=Severity.WARNING)
 
 
 def release_wheel(case: Case) -> str | None:

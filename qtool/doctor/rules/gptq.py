@@ -32,7 +32,7 @@ def kernels_missing(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         code="GPTQ-KERNELS-MISSING",
-        severity=_severity(case),
+        severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
         title=f"auto-gptq {case.version('auto-gptq')} is installed without its CUDA kernels",
         explanation=(
             "The installation has no compiled module at all: it was built from source with "
@@ -56,7 +56,7 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
     words = built.words if built else report.built_for or "another torch"
     yield Finding(
         code="GPTQ-KERNELS-ABI",
-        severity=_severity(case),
+        severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
         title=f"auto-gptq's kernels are present but do not load on torch {case.torch_version}",
         explanation=(
             f"The kernels are present ({', '.join(report.modules)}), built for {words}; they do "
@@ -75,13 +75,6 @@ def _reason(report: KernelReport) -> str:
     if any("need " in text for text in report.evidence) and not report.symbols:
         return "for the libraries they are linked against are not there"
     return "whose libraries do not have the symbols they ask for"
-
-
-def _severity(case: Case) -> Severity:
-    """Broken kernels matter where a GPU could use them, or GPTQ is asked for by name."""
-    if case.goal is None and case.has_no_gpu:
-        return Severity.WARNING
-    return case.severity(Goal.GPTQ, Goal.BUILD)
 
 
 def _about_cpu_torch(case: Case) -> str:
@@ -175,12 +168,14 @@ def _would_install(case: Case) -> bool:
 
 
 def _would_build(case: Case) -> bool:
-    """Tell whether pip would have to compile auto-gptq here."""
+    """Tell whether auto-gptq has to be compiled here: no wheel, or none for this torch."""
     here = [case.snapshot.os.system, case.snapshot.os.arch]
     has_wheel = here in facts.fact("auto_gptq", "wheel_platforms") and python_is_within(
         case, facts.fact("auto_gptq", "wheel_pythons")
     )
-    return _would_install(case) and (case.goal is Goal.BUILD or not has_wheel)
+    last = facts.built_for("auto-gptq", facts.fact("auto_gptq", "last_version"))
+    is_usable = has_wheel and last is not None and is_within(case.torch_version, last.torch)
+    return _would_install(case) and (case.goal is Goal.BUILD or not is_usable)
 
 
 def sdist_version(case: Case) -> Iterator[Finding]:

@@ -317,6 +317,8 @@ def test_a_jetson_driver_is_not_measured_by_the_desktops_numbers() -> None:
         {"driver": {"library": "550.90.07", "kernel": "550.54.15"}},
         {"driver": "550.90.07", "driver_kernel": "550.54.15"},
         {"driver": None, "gpus": [], "nvml_error": "Driver/library version mismatch"},
+        {"gpus": [], "nvidia_smi": "Failed to initialize NVML: Driver/library version mismatch"},
+        {"import_results": {"pynvml": "NVMLError: Driver/Library Version Mismatch"}},
     ],
 )
 def test_a_half_updated_driver_needs_a_reboot(driver: dict[str, Any]) -> None:
@@ -363,6 +365,18 @@ def test_a_gpu_that_another_one_can_stand_in_for_is_a_warning() -> None:
                         torch=torch("2.11.0", "13.0", archs), driver="580.65")  # fmt: skip
 
     assert found["GPU-OLDER-THAN-TORCH"].severity == "warning"
+
+
+def test_kernels_that_a_cpu_torch_cannot_load_are_a_consequence() -> None:
+    error = "ImportError: libc10_cuda.so: cannot open shared object file"
+    fields = healthy_gptq(
+        torch=torch("2.2.2+cpu", None),
+        dists=AUTO_GPTQ | {"torch": "2.2.2+cpu"},
+        import_results=dict.fromkeys(GPTQ_MODULES, error),
+    )
+
+    assert errors_of("gptq", **fields) == {"TORCH-CPU-ONLY"}
+    assert findings_of("gptq", **fields)["GPTQ-KERNELS-ABI"].severity == "warning"
 
 
 # --- flash-attn, bitsandbytes, llama.cpp ----------------------------------------------------
@@ -423,6 +437,14 @@ def test_llama_cpp_with_cuda_gets_no_finding() -> None:
     )
 
     assert found == {}
+
+
+def test_a_goal_without_any_engine_is_told_what_to_install() -> None:
+    finding = findings_of("awq", dists={"torch": "2.5.1"}, torch=torch("2.5.1"))["ENGINE-MISSING"]
+
+    assert "autoawq==0.2.9" in commands_of(finding)
+    assert "gptqmodel" in commands_of(finding)
+    assert finding.severity == "warning"
 
 
 # --- environment ----------------------------------------------------------------------------
