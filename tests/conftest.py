@@ -1,5 +1,6 @@
 """Fixtures of all tests: settings of their own, the program as a process, the starter model."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ settings.register_profile(
 )
 settings.load_profile("qtool")
 
+_homes = itertools.count()
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -29,7 +32,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keep the user's settings, tokens and conversations out of the tests, and the tests out of
     them; return the folder that stands for the home folder."""
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.getbasetemp() / f"home-{next(_homes)}"  # mktemp would list all others
+    home.mkdir()
     for name in list(os.environ):
         if name.startswith(("QTOOL_", "HF_", "HUGGING")) or name in ("VIRTUAL_ENV", "NO_COLOR"):
             monkeypatch.delenv(name)

@@ -7,7 +7,7 @@ from qtool.engines.base import EngineKind, EngineOptions
 from qtool.engines.host import available_ram_bytes
 from qtool.engines.llama_cpp import DEFAULT_CONTEXT_TOKENS, choose_context, plan_launch
 from qtool.engines.select import select_engine
-from qtool.errors import EnvironmentFault, ResourceError, UsageError
+from qtool.errors import EnvironmentFault, IntegrityError, ResourceError, UsageError
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo
 
 GIB = 2**30
@@ -73,7 +73,7 @@ def test_missing_wheel_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_model_with_missing_files_is_refused():
-    with pytest.raises(UsageError, match="m-00002"):
+    with pytest.raises(IntegrityError, match="m-00002"):
         plan_launch(gguf(missing_files=("m-00002-of-00002.gguf",)), EngineOptions())
 
 

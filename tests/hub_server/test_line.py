@@ -9,7 +9,7 @@ import pytest
 from tests.hub import Content, Generated, Line, Repo
 from tests.hub.fixtures import HubFactory
 from tests.hub.wire import IDLE_CREDIT_SECONDS, MAX_CREDIT_SECONDS, Pacer
-from tests.unit.hub_server.client import fetch_on, fetch_range, open_connection
+from tests.hub_server.client import fetch_on, fetch_range, open_connection
 
 RATE = 4 << 20
 REPO: dict[str, Content] = {"model.txt": Generated(8 << 20)}

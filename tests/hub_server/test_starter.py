@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.hub import starter_repo
 from tests.hub.fixtures import HubFactory
-from tests.unit.hub_server.client import cdn_link, fetch
+from tests.hub_server.client import cdn_link, fetch
 
 
 def test_starter_repository_serves_its_model_at_the_pinned_revision(

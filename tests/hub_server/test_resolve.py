@@ -6,7 +6,7 @@ import pytest
 
 from tests.hub import Content, Generated, HubStyle, LoopbackHub, Repo, read_content
 from tests.hub.fixtures import HubFactory
-from tests.unit.hub_server.client import cdn_link, fetch, fetch_on, fetch_range, open_connection
+from tests.hub_server.client import cdn_link, fetch, fetch_on, fetch_range, open_connection
 
 WEIGHTS = Generated(12_000_000, seed=7)
 FILES: dict[str, Content] = {

@@ -6,7 +6,7 @@ import pytest
 
 from tests.hub import Content, Generated, HubStyle, LoopbackHub, Repo, read_content
 from tests.hub.fixtures import HubFactory
-from tests.unit.hub_server.client import fetch
+from tests.hub_server.client import fetch
 
 WEIGHTS = Generated(1_200_000)
 FILES: dict[str, Content] = {"config.json": b"{}", "sub/model.safetensors": WEIGHTS}

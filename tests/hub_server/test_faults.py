@@ -9,7 +9,7 @@ import pytest
 from tests.hub import Fault, FaultKind, Generated, LoopbackHub, Repo, read_content
 from tests.hub.faults import Subject, strike_offset
 from tests.hub.fixtures import HubFactory
-from tests.unit.hub_server.client import (
+from tests.hub_server.client import (
     Reply,
     cdn_link,
     fetch,

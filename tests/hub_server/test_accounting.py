@@ -8,7 +8,7 @@ import pytest
 
 from tests.hub import Authority, Content, Fault, FaultKind, Generated, LoopbackHub, Repo
 from tests.hub.fixtures import HubFactory
-from tests.unit.hub_server.client import cdn_link, fetch, fetch_range, open_connection
+from tests.hub_server.client import cdn_link, fetch, fetch_range, open_connection
 
 FILES: dict[str, Content] = {"model.gguf": Generated(2_000_000), "config.json": b"{}"}
 

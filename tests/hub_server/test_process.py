@@ -15,7 +15,7 @@ from tests.hub import Authority, Fault, FaultKind, Generated, Repo
 from tests.hub.__main__ import parse_fault, parse_generated, parse_size
 from tests.hub.fixtures import HubProcessFactory
 from tests.hub.process import PROJECT_ROOT, HubProcess
-from tests.unit.hub_server.client import cdn_link, fetch
+from tests.hub_server.client import cdn_link, fetch
 
 
 @pytest.mark.parametrize("tls", [False, True])

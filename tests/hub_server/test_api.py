@@ -9,7 +9,7 @@ import pytest
 
 from tests.hub import Content, Generated, LoopbackHub, Repo
 from tests.hub.fixtures import HubFactory
-from tests.unit.hub_server.client import fetch
+from tests.hub_server.client import fetch
 
 FILES: dict[str, Content] = {
     "README.md": b"# hello",
