@@ -20,6 +20,7 @@ from qtool.output import Mode, Output
 COMMANDS: dict[str, str] = {
     "download": "Fetch a repository from a hub or mirror, verified to the last byte.",
     "doctor": "Say whether this machine runs the model, why not, and what cures it.",
+    "find": "List quantised variants of a model, with what fits this machine.",
     "chat": "Talk to a model on this machine.",
     "config": "Show settings and where each comes from.",
 }

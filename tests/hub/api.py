@@ -33,9 +33,10 @@ def repo_info(repo: Repo, commit: Commit, *, with_blobs: bool) -> dict[str, obje
         "private": repo.private,
         "gated": repo.gated,
         "disabled": False,
-        "downloads": 0,
+        "downloads": repo.downloads,
         "likes": 0,
         "tags": list(repo.tags),
+        **({"config": dict(repo.config)} if repo.config is not None else {}),
         "siblings": [_sibling(file, with_blobs) for file in commit.files.values()],
     }
 

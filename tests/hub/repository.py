@@ -74,6 +74,7 @@ class Repo:
 
     ``files`` maps paths to content; ``lfs`` overrides the choice between LFS and plain per path.
     ``readers`` names the users who may read a gated or private repository (see the hub's tokens).
+    ``config`` is what the hub tells of config.json.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Repo:
         readers: Iterable[str] = (),
         lfs: Mapping[str, bool] | None = None,
         tags: Iterable[str] = (),
+        downloads: int = 0,
+        config: Mapping[str, object] | None = None,
     ) -> None:
         self.repo_id = repo_id
         self.repo_type = repo_type
@@ -94,6 +97,8 @@ class Repo:
         self.private = private
         self.readers = frozenset(readers)
         self.tags = tuple(tags)
+        self.downloads = downloads
+        self.config = config
         self._lfs = dict(lfs or {})
         self._commits: list[Commit] = []
         self._refs: dict[str, Commit] = {}

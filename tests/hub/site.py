@@ -85,15 +85,18 @@ class HubSite:
     def _search(self, request: Request, repo_type: str) -> Response:
         query = request.query
         wanted_tags = {tag for tag in query.get("filter", "").split(",") if tag}
+        words = query.get("search", "").lower().split()
         found = [
             repo_info(repo, repo.head, with_blobs=False)
             for repo in self.repos
             if repo.repo_type == repo_type
             and not repo.private
-            and query.get("search", "").lower() in repo.repo_id.lower()
+            and all(word in repo.repo_id.lower() for word in words)
             and query.get("author", "") in ("", repo.repo_id.partition("/")[0])
             and wanted_tags <= set(repo.tags)
         ]
+        if query.get("sort") == "downloads":
+            found.sort(key=lambda info: -info["downloads"])
         return page_response(found, request, self.hub_url, self.page_size)
 
     def _api(
