@@ -9,8 +9,7 @@ from qtool.doctor.finding import Goal, Severity
 from qtool.doctor.snapshot import UNKNOWN, Snapshot, TorchBuild
 from qtool.doctor.versions import Capability, is_within, number_tuple, parse_arch, parse_version
 from qtool.models.info import ModelInfo
-
-DEFAULT_CTX_TOKENS = 4096
+from qtool.models.memory import DEFAULT_CONTEXT_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Case:
     snapshot: Snapshot
     goal: Goal | None = None
     model: ModelInfo | None = None
-    n_ctx_tokens: int = DEFAULT_CTX_TOKENS
+    n_ctx_tokens: int = DEFAULT_CONTEXT_TOKENS
 
     # --- distributions ---
 
@@ -173,8 +172,8 @@ def make_case(
     if goal is None and model is not None:
         goal = goal_of(model)
     asked = n_ctx_tokens or (snapshot.model.n_ctx_tokens if snapshot.model else None)
-    longest = (model.context_length_tokens if model else None) or DEFAULT_CTX_TOKENS
-    return Case(snapshot, goal, model, asked or min(longest, DEFAULT_CTX_TOKENS))
+    longest = (model.context_length_tokens if model else None) or DEFAULT_CONTEXT_TOKENS
+    return Case(snapshot, goal, model, asked or min(longest, DEFAULT_CONTEXT_TOKENS))
 
 
 def _is_vendor_version(text: str) -> bool:

@@ -241,16 +241,23 @@ def torch_device(case: Case) -> tuple[Device | None, str]:
 
 
 def _tokens_per_s(case: Case, route: Route) -> float | None:
-    """Estimate decoding speed: every token reads all weights once.
+    """Estimate decoding speed: every token reads all weights once and multiplies them.
 
-    Of mixtures of experts only some weights are read, how many is not known here: no estimate.
+    Few cores multiply more slowly than memory delivers; the slower of the two counts. Of mixtures
+    of experts only some weights are read, how many is not known here: no estimate.
     """
     model = case.model
     if model is None or not model.weights_bytes or "moe" in (model.architecture or "").lower():
         return None
     bandwidth = _bandwidth(case, route)
     share = _bandwidth_share(route, model)
-    return round(bandwidth * share / model.weights_bytes, 1) if bandwidth and share else None
+    if not bandwidth or not share:
+        return None
+    rate = bandwidth * share
+    core_rate = facts.fact("throughput", "core_bytes_per_s").get(f"{route.engine} {route.device}")
+    if core_rate and case.snapshot.cpu and case.snapshot.cpu.n_cores:
+        rate = min(rate, core_rate * case.snapshot.cpu.n_cores)
+    return round(rate / model.weights_bytes, 1)
 
 
 def _bandwidth(case: Case, route: Route) -> float | None:

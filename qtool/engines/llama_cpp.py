@@ -8,11 +8,8 @@ from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.errors import EnvironmentFault, ResourceError, UsageError
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
-from qtool.models.memory import estimate_memory, largest_context
+from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest_context
 from qtool.units import format_size
-
-DEFAULT_CONTEXT_TOKENS = 8192
-"""A context that long conversations need and that small machines can hold."""
 
 MINIMUM_CONTEXT_TOKENS = 512
 """Less than this is no conversation."""

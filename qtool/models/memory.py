@@ -24,6 +24,9 @@ BUFFER_SHARE = 0.075
 # cells beyond the window, and rounds up to 256 (src/llama-kv-cache-iswa.cpp).
 PREFILL_STEP_TOKENS = 512
 CELL_ALIGNMENT = 256
+# What a conversation is given where nobody asks for more or less: long enough for most, and small
+# machines can hold it. `qtool chat` serves it, `qtool doctor` reckons with it.
+DEFAULT_CONTEXT_TOKENS = 8192
 # Where a model does not say how far it goes, nothing longer than this is worth asking about.
 MAX_CONTEXT_TOKENS = 2**20
 

@@ -16,7 +16,8 @@ def measure_bandwidth(n_threads: int) -> float | Unknown:
 
     Copying a byte reads and writes it, so each counts twice. ctypes releases the interpreter's
     lock meanwhile. Two blocks a thread are larger than most caches; on a processor with a very
-    large last-level cache the result is too high.
+    large last-level cache the result is too high. A thread's figure is its lower-quartile copy:
+    what other programs take from the machine for a moment does not count.
     """
     workers = [_Worker() for _ in range(max(1, min(n_threads, MAX_THREADS)))]
     for worker in workers:
@@ -44,8 +45,10 @@ class _Worker(threading.Thread):
             ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0
         )
         copy(ctypes.addressof(target), ctypes.addressof(source), BLOCK_BYTES)
-        began, n_copies = time.perf_counter(), 0
-        while time.perf_counter() - began < DURATION_S:
+        began = time.perf_counter()
+        took_s: list[float] = []
+        while not took_s or time.perf_counter() - began < DURATION_S:
+            before = time.perf_counter()
             copy(ctypes.addressof(target), ctypes.addressof(source), BLOCK_BYTES)
-            n_copies += 1
-        self.bytes_per_s = 2 * BLOCK_BYTES * n_copies / (time.perf_counter() - began)
+            took_s.append(time.perf_counter() - before)
+        self.bytes_per_s = 2 * BLOCK_BYTES / sorted(took_s)[len(took_s) // 4]

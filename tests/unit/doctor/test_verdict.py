@@ -17,7 +17,7 @@ from tests.unit.doctor.machines import GPTQ_MODULES, RTX_3090, T4, machine, torc
 GIB = 1024 * MIB
 # Mistral-7B: 32 layers, 8 heads of 128 for keys and values, so 128 KiB a token in fp16.
 ATTENTION = AttentionShape(n_layers=32, n_kv_heads=8, head_dim=128)
-KV_BYTES_4096 = 2 * 32 * 8 * 128 * 2 * 4096
+KV_BYTES_8192 = 2 * 32 * 8 * 128 * 2 * 8192
 MODERN = {"torch": "2.10.0+cu128", "transformers": "5.5.0", "gptqmodel": "7.0.0",
           "optimum": "2.3.0"}  # fmt: skip
 NEW_TORCH = torch("2.10.0+cu128", "12.8", ["sm_75", "sm_80", "sm_86"])
@@ -45,7 +45,7 @@ def test_memory_is_weights_and_cache_and_overhead() -> None:
 
     assert verdict.fit is not None
     assert verdict.fit.need.weights_bytes == 4 * GIB
-    assert verdict.fit.need.kv_cache_bytes == KV_BYTES_4096 == GIB // 2
+    assert verdict.fit.need.kv_cache_bytes == KV_BYTES_8192 == GIB
     assert verdict.fit.available_bytes == 12 * GIB
     assert verdict.fit.fits is True
     assert (verdict.runs, verdict.engine, verdict.device) == (True, "llama.cpp", "cpu")
@@ -71,8 +71,25 @@ def test_layers_that_do_not_fit_on_the_gpu_stay_in_ram() -> None:
 
     assert (verdict.runs, verdict.device) == (True, "cuda")
     assert verdict.fit is not None
-    # (4 GiB - 0.5 GiB - 7.5 % of 4.5 GiB) / (4.5 GiB / 32 layers) = 22.5
-    assert verdict.fit.n_gpu_layers == 22
+    # (4 GiB - 0.5 GiB - 7.5 % of 5 GiB) / (5 GiB / 32 layers) = 20
+    assert verdict.fit.n_gpu_layers == 20
+
+
+@pytest.mark.parametrize(
+    ("n_cores", "expected"),
+    [
+        (2, 2 * 4.5e9 / (4 * GIB)),  # two cores multiply more slowly than memory delivers
+        (64, 50e9 * 0.6 / (4 * GIB)),
+    ],
+)
+def test_speed_on_a_cpu_is_what_the_slower_of_cores_and_memory_allows(
+    n_cores: int, expected: float
+) -> None:
+    fields = {**NO_GPU, "cpu": {"n_cores": n_cores}, "memory_bandwidth_bytes_per_s": 50e9}
+
+    verdict = verdict_on(model(ModelFormat.GGUF), **fields)
+
+    assert verdict.tokens_per_s_estimate == round(expected, 1)
 
 
 def test_gptq_runs_on_gptqmodel_with_marlin_where_the_gpu_can() -> None:
@@ -151,7 +168,7 @@ def test_the_report_says_what_the_verdict_says() -> None:
     text = "\n".join(line.text for line in report_lines(case, (), judge(case)))
 
     assert "✓ runs: model, GGUF, 4 bit g128" in text
-    assert "KV cache 537 MB at 4096 tokens" in text
+    assert "KV cache 1.07 GB at 8192 tokens" in text
 
 
 def test_names_of_people_and_machines_are_taken_out() -> None:

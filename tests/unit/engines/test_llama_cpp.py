@@ -5,10 +5,11 @@ import pytest
 from qtool.engines import llama_cpp
 from qtool.engines.base import EngineKind, EngineOptions
 from qtool.engines.host import available_ram_bytes
-from qtool.engines.llama_cpp import DEFAULT_CONTEXT_TOKENS, choose_context, plan_launch
+from qtool.engines.llama_cpp import choose_context, plan_launch
 from qtool.engines.select import select_engine
 from qtool.errors import EnvironmentFault, IntegrityError, ResourceError, UsageError
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo
+from qtool.models.memory import DEFAULT_CONTEXT_TOKENS
 
 GIB = 2**30
 
