@@ -7,12 +7,12 @@ from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session, with_system
 from qtool.engines.base import EngineKind, EngineOptions
-from qtool.engines.host import available_ram_bytes
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.llama_cpp import plan_launch
 from qtool.engines.select import Choice, select_engine
 from qtool.models.formats import inspect_model
 from qtool.models.local import LocalModel
+from qtool.ram import read_ram
 
 
 def plan_engine(
@@ -25,7 +25,7 @@ def plan_engine(
     """
     info = inspect_model(model.path, quant=model.quant)
     choice = select_engine(info, wanted)
-    launch = plan_launch(info, options, free_memory_bytes=available_ram_bytes())
+    launch = plan_launch(info, options, free_memory_bytes=read_ram().available_bytes)
     warnings = list(info.warnings)
     if not info.has_chat_template:
         warnings.append(f"{model.path.name} has no chat template; llama.cpp falls back to ChatML")

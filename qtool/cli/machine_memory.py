@@ -18,11 +18,11 @@ class MachineMemory:
         """Ask the system and the GPU's driver, which takes a tenth of a second."""
         from qtool.doctor.probes.gpu import GpuProbe
         from qtool.doctor.snapshot import UNKNOWN
-        from qtool.engines.host import available_ram_bytes
+        from qtool.ram import read_ram
 
         gpus = GpuProbe(os.environ).result().gpus
         free = [] if gpus is UNKNOWN else [gpu.vram_free_bytes or gpu.vram_bytes for gpu in gpus]
-        return cls(available_ram_bytes(), sum(size for size in free if size) or None)
+        return cls(read_ram().available_bytes, sum(size for size in free if size) or None)
 
     def fits(self, size_bytes: int | None) -> bool | None:
         """Say whether weights of this size, with buffers, fit the RAM or the GPUs.

@@ -22,6 +22,7 @@ RANKS = {
     "hub": 1,
     "config": 1,
     "output": 1,
+    "ram": 1,
     "units": 0,
     "errors": 0,
     "__init__": 0,

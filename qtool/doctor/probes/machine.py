@@ -122,41 +122,6 @@ def _usable_cores() -> int | None:
     return os.cpu_count()
 
 
-def read_ram(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int | Unknown, int | Unknown]:
-    """Return the total and the available RAM in bytes, at most what the cgroup allows."""
-    total, available = _ram_of_machine()
-    limit = _cgroup_number(cgroup, "memory.max", "memory/memory.limit_in_bytes")
-    if limit is None or total is UNKNOWN or limit >= total:
-        return total, available
-    used = _cgroup_number(cgroup, "memory.current", "memory/memory.usage_in_bytes") or 0
-    free = max(0, limit - used)
-    return limit, free if available is UNKNOWN else min(free, available)
-
-
-def _ram_of_machine() -> tuple[int | Unknown, int | Unknown]:
-    text = _read(Path("/proc/meminfo"), 10_000) or ""
-    sizes = {k: int(v) * 1024 for k, v in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)}
-    total, available = sizes.get("MemTotal"), sizes.get("MemAvailable")
-    if total is None and hasattr(os, "sysconf"):
-        try:
-            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError):
-            total = None
-    return total or UNKNOWN, available or UNKNOWN
-
-
-def _cgroup_number(root: Path, *names: str) -> int | None:
-    """Read a number of this process's control group, version 2 or 1; "max" is no number."""
-    own = re.search(r"^0::(/.*)$", _read(Path("/proc/self/cgroup"), 10_000) or "", re.M)
-    folders = [root / own[1].lstrip("/")] if own else []
-    for folder in [*folders, root]:
-        for name in names:
-            text = (_read(folder / name, 100) or "").strip()
-            if text.isdecimal():
-                return int(text)
-    return None
-
-
 def read_disk_free(folder: Path) -> int | Unknown:
     """Return the free bytes of the disk that holds ``folder``."""
     try:

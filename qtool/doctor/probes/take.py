@@ -21,6 +21,7 @@ from qtool.doctor.probes.interpreter import Target, TargetProbe, others
 from qtool.doctor.probes.symbols import SymbolCheck, check_modules
 from qtool.doctor.probes.torch import find_torch, read_torch
 from qtool.doctor.snapshot import UNKNOWN, OtherInterpreter, Snapshot, Unknown
+from qtool.ram import read_ram
 
 KERNEL_PACKAGES = (
     "auto-gptq",
@@ -47,7 +48,7 @@ def take_snapshot(
     gpu_probe = GpuProbe(environ)
     toolchain_probe = machine.ToolchainProbe(environ)
     cpu = machine.read_cpu()
-    ram_bytes, ram_available_bytes = machine.read_ram()
+    ram = read_ram()
     llama_cpp = machine.find_llama_cpp(environ)
     target = target_probe.result()
     dists = list_distributions(target.paths)
@@ -75,8 +76,8 @@ def take_snapshot(
         compiler=toolchain["compiler"],
         ninja=toolchain["ninja"],
         cpu=cpu,
-        ram_bytes=ram_bytes,
-        ram_available_bytes=ram_available_bytes,
+        ram_bytes=ram.total_bytes or UNKNOWN,
+        ram_available_bytes=UNKNOWN if ram.available_bytes is None else ram.available_bytes,
         disk_free_bytes=machine.read_disk_free(Path.cwd()),
         memory_bandwidth_bytes_per_s=bandwidth,
         llama_cpp=llama_cpp,

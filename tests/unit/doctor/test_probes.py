@@ -1,6 +1,5 @@
 """The probes of interpreter, distributions, torch and machine, on folders made for them."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from qtool.doctor.probes.distributions import (
     requirements,
 )
 from qtool.doctor.probes.interpreter import TargetProbe, choose, others
-from qtool.doctor.probes.machine import blot_secrets, read_env_vars, read_ram
+from qtool.doctor.probes.machine import blot_secrets, read_env_vars
 from qtool.doctor.probes.torch import find_torch, read_torch
 from qtool.doctor.snapshot import UNKNOWN, TorchBuild
 from qtool.errors import NotFoundError
@@ -257,22 +256,6 @@ def test_secrets_do_not_enter_a_snapshot() -> None:
 
 def test_addresses_without_secrets_stay_as_they_are() -> None:
     assert blot_secrets("https://hf-mirror.com/a@main") == "https://hf-mirror.com/a@main"
-
-
-def test_a_memory_limit_of_the_container_counts(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("1073741824\n")
-    (tmp_path / "memory.current").write_text("73741824\n")
-
-    assert read_ram(tmp_path) == (1073741824, 1000000000)
-
-
-def test_no_limit_leaves_the_machines_memory(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("max\n")
-
-    total, available = read_ram(tmp_path)
-
-    assert total == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < (available or 0) <= (total or 0)
 
 
 def test_bandwidth_is_of_a_plausible_size() -> None:

@@ -4,7 +4,6 @@ import pytest
 
 from qtool.engines import llama_cpp
 from qtool.engines.base import EngineKind, EngineOptions
-from qtool.engines.host import available_ram_bytes
 from qtool.engines.llama_cpp import choose_context, plan_launch
 from qtool.engines.select import select_engine
 from qtool.errors import EnvironmentFault, IntegrityError, ResourceError, UsageError
@@ -88,10 +87,3 @@ def test_gguf_goes_to_llama_cpp_and_the_choice_says_why():
 def test_other_formats_are_refused_by_name(model_format: ModelFormat):
     with pytest.raises(EnvironmentFault, match=str(model_format)):
         select_engine(gguf(format=model_format))
-
-
-def test_available_memory_is_read_from_meminfo(tmp_path: Path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:      50 kB\n")
-    assert available_ram_bytes(meminfo) == 50 * 1024
-    assert available_ram_bytes(tmp_path / "none") is None
