@@ -10,6 +10,7 @@
 from qtool.download.events import (
     Checking,
     DownloadResult,
+    EndpointDropped,
     Event,
     FileFinished,
     FileProgress,
@@ -27,6 +28,7 @@ __all__ = [
     "Checking",
     "DownloadRequest",
     "DownloadResult",
+    "EndpointDropped",
     "Event",
     "FileFinished",
     "FileProgress",

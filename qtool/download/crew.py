@@ -2,10 +2,13 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from qtool.download.finish import FrontHasher
 from qtool.download.job import Job
+from qtool.download.pacing import Growth
+from qtool.download.request import DEFAULT_CONNECTIONS
 from qtool.download.sinks import PartialFile
 from qtool.download.transfer import Worker, Workshop
 from qtool.errors import QtoolError
@@ -20,40 +23,74 @@ class Crew:
     """Runs all threads until every job has its outcome."""
 
     def __init__(
-        self, shop: Workshop, pool: ConnectionPool, n_connections: int, n_for_small: int
+        self,
+        shop: Workshop,
+        pool: ConnectionPool,
+        growth: Growth | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shop = shop
         self._jobs: Sequence[Job] = list(shop.jobs.values())
         self._pool = pool
+        self._growth = growth
+        self._clock = clock
         self._crash: BaseException | None = None
+        fleet = shop.fleet
         hasher = FrontHasher(self._jobs, shop.finisher, shop.stop)
-        bodies = [Worker(shop, index).run for index in range(n_connections)]
-        bodies += [
-            Worker(shop, n_connections + index, is_for_small=True).run
-            for index in range(n_for_small)
+        bodies = [
+            Worker(shop, fleet.wanted + index, is_for_small=True).run
+            for index in range(fleet.extra)
         ]
         bodies += [hasher.run, self._keep_journals]
         self._threads = [self._thread(body) for body in bodies]
+        self._workers: dict[int, threading.Thread] = {}
 
     def run(self, on_tick: Callable[[], None], wake: threading.Event) -> None:
         """Work; ``on_tick`` is called on this thread, often, and when ``wake`` is set.
 
         Whatever ends it, the journals know all bytes that were written and no thread goes on.
         """
+        self._employ()
         for thread in self._threads:
             thread.start()
         try:
             while any(job.outcome is None for job in self._jobs) and self._crash is None:
                 wake.wait(TICK_S)
                 wake.clear()
+                self._steer()
                 on_tick()
         finally:
             self._stop()
         if self._crash is not None:
             raise self._crash
 
+    def _steer(self) -> None:
+        """Add connections or withdraw some, by what they bring."""
+        fleet, now = self._shop.fleet, self._clock()
+        fleet.sample()
+        if fleet.extra and not self._shop.schedule.has_small:
+            fleet.extra = 0
+        if self._growth is not None and not fleet.extra:
+            self._growth.require(DEFAULT_CONNECTIONS * len(fleet.live))
+            if fleet.allowed() < fleet.wanted:
+                self._growth.hold(now)
+            left_bytes = sum(job.file.size_bytes - job.sink.size_done() for job in self._jobs)
+            fleet.wanted = self._growth.observe(now, fleet.bytes_received(), left_bytes)
+        self._employ()
+
+    def _employ(self) -> None:
+        """Start the connections that are missing, also those that had run out of work."""
+        if self._shop.schedule.is_finished:
+            return
+        for index in range(self._shop.fleet.wanted):
+            worker = self._workers.get(index)
+            if worker is None or not worker.is_alive():
+                self._workers[index] = self._thread(Worker(self._shop, index).run)
+                self._workers[index].start()
+
     def _stop(self) -> None:
         self._shop.stop.set()
+        self._threads += self._workers.values()
         if any(job.outcome is None for job in self._jobs):
             self._pool.abort()
         for thread in self._threads:

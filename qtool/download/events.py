@@ -32,7 +32,10 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
-    """A download's outcome. ``path`` is the folder that holds the files."""
+    """A download's outcome. ``path`` is the folder that holds the files.
+
+    ``endpoints`` says how many bytes came from each, ``dropped`` why one was asked no more.
+    """
 
     repo_id: str
     revision: str
@@ -42,6 +45,7 @@ class DownloadResult:
     bytes_transferred: int = 0
     seconds: float = 0.0
     endpoints: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -90,7 +94,10 @@ class FileProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the whole download stands; ``rate_bytes_per_s`` is that of the last seconds."""
+    """Where the whole download stands; ``rate_bytes_per_s`` is that of the last seconds.
+
+    ``n_endpoints`` bytes have come from so far, dropped ones not counted.
+    """
 
     bytes_done: int
     bytes_total: int
@@ -98,6 +105,7 @@ class Progress:
     n_files_done: int
     n_files: int
     active: tuple[FileProgress, ...]
+    n_endpoints: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +124,13 @@ class Waiting:
     wait_s: float
 
 
-Event = Planned | Checking | Progress | FileFinished | Waiting
+@dataclass(frozen=True, slots=True)
+class EndpointDropped:
+    """Nothing more is asked of an endpoint in this download."""
+
+    url: str
+    reason: str
+
+
+Event = Planned | Checking | Progress | FileFinished | Waiting | EndpointDropped
 OnEvent = Callable[[Event], None]

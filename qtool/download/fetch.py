@@ -12,6 +12,7 @@ from qtool.download.crew import Crew
 from qtool.download.disk import check_space, disk_errors
 from qtool.download.events import (
     DownloadResult,
+    EndpointDropped,
     Event,
     FileFinished,
     FileResult,
@@ -23,8 +24,11 @@ from qtool.download.finish import Finisher, verified_entry
 from qtool.download.job import Job
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest
-from qtool.download.pacing import ConnectionLimit, RateLimit
+from qtool.download.mirrors import MOST_CONNECTIONS, Fleet, Mirror
+from qtool.download.pacing import Growth, RateLimit
 from qtool.download.progress import Meter
+from qtool.download.provenance import Provenance
+from qtool.download.recruiter import Recruiter
 from qtool.download.request import DEFAULT_CONNECTIONS, DownloadRequest
 from qtool.download.schedule import Schedule, Task
 from qtool.download.sinks import (
@@ -58,12 +62,16 @@ class Fetch:
         pool: ConnectionPool,
     ) -> None:
         self.bytes_by_endpoint: dict[str, int] = {}
+        self.dropped: dict[str, str] = {}
         self._request = request
         self._listing = listing
         self._layout = layout
         self._manifest = manifest
-        self._clients = clients
         self._pool = pool
+        self._most = request.connections or MOST_CONNECTIONS
+        self._mirror, *self._other_mirrors = [
+            Mirror(client, self._most, self._report_dropped) for client in clients
+        ]
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -118,21 +126,20 @@ class Fetch:
         stop: threading.Event,
     ) -> None:
         request = self._request
-        n_connections = _bulk_connections(request)
         is_automatic = request.connections is None and request.rate_limit_bytes_per_s is None
-        n_small = sum(job.task.is_small for job in jobs) if is_automatic else 0
-        n_for_small = max(0, min(n_small, MAX_FOR_SMALL) - n_connections)
+        fleet = self._fleet(jobs, is_automatic)
         schedule = Schedule((job.task for job in jobs), max_files=request.max_files)
         shop = Workshop(
             schedule,
             {job.task: job for job in jobs},
-            ConnectionLimit(n_connections + n_for_small),
+            fleet,
             RateLimit(rate) if (rate := request.rate_limit_bytes_per_s) else None,
             Finisher(self._layout, self._manifest, self._listing.commit, schedule, self._report),
             self._stop,
             self._report_wait,
         )
-        meter = Meter(jobs, known, time.monotonic)
+        meter = Meter(jobs, known, fleet, time.monotonic)
+        growth = Growth(fleet.wanted, self._most) if is_automatic else None
 
         def tick() -> None:
             if stop.is_set():
@@ -144,17 +151,26 @@ class Fetch:
         for job in jobs:
             if job.file.size_bytes == 0:
                 shop.finisher.finish_empty(job)
+        recruiter = Recruiter(self._listing, jobs, fleet, self._other_mirrors)
+        recruiter.start()
         try:
-            Crew(shop, self._pool, n_connections, n_for_small).run(tick, self._wake)
+            Crew(shop, self._pool, growth).run(tick, self._wake)
         finally:
-            self._count_bytes(jobs)
+            self.bytes_by_endpoint = {
+                mirror.url: mirror.bytes_received
+                for mirror in fleet.mirrors
+                if mirror.bytes_received
+            }
         tick()
 
+    def _fleet(self, jobs: Sequence[Job], is_automatic: bool) -> Fleet:
+        n_connections = _bulk_connections(self._request)
+        n_small = sum(job.task.is_small for job in jobs) if is_automatic else 0
+        n_for_small = max(0, min(n_small, MAX_FOR_SMALL) - n_connections)
+        return Fleet([self._mirror], n_connections, n_for_small)
+
     def _job(self, file: RemoteFile) -> Job:
-        sources = [
-            Source(client, self._listing.repo, self._listing.commit, file)
-            for client in self._clients
-        ]
+        sources = [Source(self._mirror, self._listing.repo, self._listing.commit, file)]
         if file.size_bytes < SMALL_FILE_BYTES:
             gaps = deque([(0, file.size_bytes)] if file.size_bytes else [])
             task = Task(file.size_bytes, gaps, is_small=True)
@@ -162,7 +178,14 @@ class Fetch:
         folder = self._layout.state_dir / PARTIAL_FOLDER
         sink = PartialFile(folder, file, identity_of(self._listing, file))
         task = Task(file.size_bytes, deque(sink.gaps()))
-        return Job(file, sink, task, sources, is_resumed=sink.size_done() > 0)
+        return Job(
+            file,
+            sink,
+            task,
+            sources,
+            is_resumed=sink.size_done() > 0,
+            provenance=Provenance(sink.present()),
+        )
 
     def _planned(self, jobs: Sequence[Job], known: DownloadResult) -> Planned:
         total = known.size_bytes + sum(job.file.size_bytes for job in jobs)
@@ -189,13 +212,9 @@ class Fetch:
     def _report_wait(self, job: Job, reason: str, wait_s: float) -> None:
         self._events.put(Waiting(job.file.path, reason, wait_s))
 
-    def _count_bytes(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            for source in job.sources:
-                if source.bytes_received:
-                    url = source.endpoint_url
-                    count = self.bytes_by_endpoint.get(url, 0) + source.bytes_received
-                    self.bytes_by_endpoint[url] = count
+    def _report_dropped(self, url: str, reason: str) -> None:
+        self.dropped[url] = reason
+        self._events.put(EndpointDropped(url, reason))
 
 
 def _bulk_connections(request: DownloadRequest) -> int:

@@ -47,30 +47,54 @@ class Finisher:
 
     def finish_small(self, job: Job, sink: MemorySink) -> None:
         """Verify a file in memory, then write it. Raises IntegrityError or ResourceError."""
-        content = sink.take_content()
         digest = new_digest(job.file)
-        digest.update(memoryview(content))
-        check_digest(job.file, digest.hexdigest())
+        digest.update(sink.content)
+        if self._is_doubtful(job, digest.hexdigest()):
+            return
+        content = sink.take_content()
         fresh = self._layout.state_dir / "small" / f"{id(job):x}"
         write_file(fresh, content)
         self._publish(job, fresh)
 
-    def finish_partial(self, job: Job, sink: PartialFile, hexdigest: str) -> None:
-        """Publish a partial file whose digest is known. Raises IntegrityError or ResourceError."""
+    def finish_partial(self, job: Job, sink: PartialFile, hexdigest: str) -> bool:
+        """Publish a partial file whose digest is known; return False when parts come anew.
+
+        Raises IntegrityError or ResourceError.
+        """
         try:
-            check_digest(job.file, hexdigest)
+            if self._is_doubtful(job, hexdigest):
+                return False
         except IntegrityError:
             sink.discard()
             raise
         sink.sync()
         self._publish(job, sink.path)
         sink.forget()
+        return True
 
     def fail(self, job: Job, error: QtoolError) -> None:
         """Give a file up: no connection goes on with it."""
         self._schedule.drop(job.task)
         if (result := job.settle(FileStatus.FAILED, error)) is not None:
             self._report(result)
+
+    def _is_doubtful(self, job: Job, hexdigest: str) -> bool:
+        """Return True when the digest is wrong and other sources are asked for doubtful parts.
+
+        Raises IntegrityError when there is nobody else to ask.
+        """
+        try:
+            check_digest(job.file, hexdigest)
+        except IntegrityError:
+            if not (ranges := job.next_trial()):
+                raise
+            job.sink.remove(ranges)
+            job.reopen()
+            self._schedule.reopen(job.task, ranges)
+            return True
+        for source in job.convicted():
+            source.mirror.drop(f"it sent wrong bytes of {job.file.path}")
+        return False
 
     def _publish(self, job: Job, content: Path) -> None:
         file = job.file
@@ -110,12 +134,19 @@ class FrontHasher:
             start = self._positions[id(job)]
             position = self._hash(sink, digest, start, sink.front())
             self._positions[id(job)] = position
-            if position == job.file.size_bytes:
-                self._finisher.finish_partial(job, sink, digest.hexdigest())
+            is_whole = position == job.file.size_bytes
+            if is_whole and not self._finisher.finish_partial(job, sink, digest.hexdigest()):
+                self._begin_anew(job, sink)
         except QtoolError as exc:
             self._finisher.fail(job, exc)
             return True
         return position > start
+
+    def _begin_anew(self, job: Job, sink: PartialFile) -> None:
+        """Hash a file from its first byte again."""
+        self._positions[id(job)] = 0
+        others = [item for item in self._pending if item[0] is not job]
+        self._pending = [*others, (job, sink, new_digest(job.file))]
 
     def _hash(self, sink: PartialFile, digest: Digest, position: int, front: int) -> int:
         while position < front and not self._stop.is_set():

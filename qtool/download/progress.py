@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from qtool.download.events import DownloadResult, FileProgress, Progress
 from qtool.download.job import Job
+from qtool.download.mirrors import Fleet
 
 WINDOW_S = 5.0
 MAX_ACTIVE = 8
@@ -14,9 +15,14 @@ class Meter:
     """Reads the jobs' counters; the rate is that of the last seconds."""
 
     def __init__(
-        self, jobs: Sequence[Job], known: DownloadResult, clock: Callable[[], float]
+        self,
+        jobs: Sequence[Job],
+        known: DownloadResult,
+        fleet: Fleet,
+        clock: Callable[[], float],
     ) -> None:
         self._jobs = jobs
+        self._fleet = fleet
         self._clock = clock
         self._known = known
         self._total = known.size_bytes + sum(job.file.size_bytes for job in jobs)
@@ -34,6 +40,7 @@ class Meter:
             n_files_done=len(self._known.files) + finished,
             n_files=len(self._known.files) + len(self._jobs),
             active=self._active(),
+            n_endpoints=sum(mirror.bytes_received > 0 for mirror in self._fleet.live),
         )
 
     def _rate(self, received: int) -> float:

@@ -63,6 +63,11 @@ class RangeSet:
         """Return up to where the bytes are complete from 0 on."""
         return self._ends[0] if self._starts and self._starts[0] == 0 else 0
 
+    def without(self, ranges: Iterable[Range]) -> "RangeSet":
+        """Return the part outside of ``ranges``."""
+        others = RangeSet(ranges)
+        return RangeSet(gap for start, end in self for gap in others.gaps(start, end))
+
     def clipped(self, end: int) -> "RangeSet":
         """Return the part below ``end``."""
         return RangeSet((start, min(stop, end)) for start, stop in self if start < end)

@@ -124,6 +124,7 @@ class _Run:
             files=tuple(by_path[file.path] for file in wanted.files),
             bytes_transferred=sum(fetch.bytes_by_endpoint.values()),
             endpoints=fetch.bytes_by_endpoint,
+            dropped=fetch.dropped,
         )
 
     def _preview(self, wanted: Plan, layout: Layout) -> tuple[FileResult, ...]:

@@ -153,6 +153,15 @@ class Schedule:
                 self._waiting.remove(task)
             self._close_if_done(task)
 
+    def reopen(self, task: Task, ranges: Iterable[Range]) -> None:
+        """Hand ranges of a file out again: what came there is wrong, or may be."""
+        with self._lock:
+            for start, end in ranges:
+                task.gaps.append((start, end))
+                self._unassigned_bytes += end - start
+            if task not in self._open:
+                self._open.append(task)
+
     def make_whole(self, task: Task) -> None:
         """Note that the server ignores ranges: hand the file out as one segment from now on."""
         with self._lock:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,16 @@ class MemorySink:
         """Return how many of the file's bytes are there."""
         return self._done.size_bytes
 
+    def remove(self, ranges: Iterable[Range]) -> None:
+        """Forget what came for ``ranges``."""
+        with self._lock:
+            self._done = self._done.without(ranges)
+
+    @property
+    def content(self) -> memoryview:
+        """Return what is there, as far as it has come."""
+        return memoryview(self._content)
+
     def take_content(self) -> bytearray:
         """Return the content and forget it."""
         content, self._content = self._content, bytearray()
@@ -93,6 +104,14 @@ class PartialFile:
             stream.seek(start)
             return stream.readinto(buffer)
 
+    def remove(self, ranges: Iterable[Range]) -> None:
+        """Forget what came for ``ranges``, also after a crash. Raises ResourceError."""
+        self.close()
+        with self._lock:
+            self._done = self._done.without(ranges)
+        with disk_errors(self.path):
+            self._opened()  # begins a journal that does not know them
+
     def size_done(self) -> int:
         """Return how many of the file's bytes are there."""
         return self._done.size_bytes
@@ -101,6 +120,11 @@ class PartialFile:
         """Return up to where the bytes are complete from 0 on."""
         with self._lock:
             return self._done.front()
+
+    def present(self) -> list[Range]:
+        """Return the ranges that are there."""
+        with self._lock:
+            return list(self._done)
 
     def gaps(self) -> list[Range]:
         """Return the ranges that are missing."""

@@ -8,7 +8,8 @@ import logging
 import threading
 
 from qtool.download.faults import FaultKind, TransferFault, check_response
-from qtool.hub.client import HubClient
+from qtool.download.mirrors import Mirror
+from qtool.download.pacing import Patience
 from qtool.hub.connection import WIRE_ERRORS, Exchange, redact
 from qtool.hub.refusals import refusal
 from qtool.hub.repo import RemoteFile, RepoRef
@@ -17,21 +18,43 @@ log = logging.getLogger(__name__)
 
 
 class Source:
-    """One file on one endpoint. Thread-safe."""
+    """One file on one endpoint. Thread-safe. ``is_given_up``: it is not asked any more."""
 
-    def __init__(self, client: HubClient, repo: RepoRef, commit: str, file: RemoteFile) -> None:
-        self._client = client
+    def __init__(self, mirror: Mirror, repo: RepoRef, commit: str, file: RemoteFile) -> None:
+        self.mirror = mirror
+        self.patience = Patience()
+        self.is_given_up = False
+        self._client = mirror.client
         self._repo = repo
         self._file = file
-        self._hub_url = client.endpoint.file_url(repo, commit, file.path)
+        self._hub_url = mirror.client.endpoint.file_url(repo, commit, file.path)
         self._link: str | None = None
         self._resolving = threading.Lock()
-        self.bytes_received = 0
 
     @property
     def endpoint_url(self) -> str:
         """Return the endpoint's base URL."""
-        return self._client.endpoint.url
+        return self.mirror.url
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether the file may still be asked for here."""
+        return not self.is_given_up and self.mirror.dropped is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether a failure was so recent that it is better to ask elsewhere."""
+        return self.patience.is_waiting or self.mirror.patience.is_waiting
+
+    def note_bytes(self, count: int) -> None:
+        """Note that bytes have arrived."""
+        self.patience.note_bytes()
+        self.mirror.note_bytes(count)
+
+    def note_failure(self, retry_after_s: float | None = None) -> float:
+        """Note a failed attempt; return how long to wait before the next, in seconds."""
+        self.mirror.patience.note_failure(retry_after_s)
+        return self.patience.note_failure(retry_after_s)
 
     def open(self, start: int, end: int, *, accepts_whole: bool = False) -> tuple[Exchange, int]:
         """Ask for bytes ``[start, end)``; return the exchange and how many body bytes to skip.

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from qtool.download.faults import FaultKind, TransferFault, broken
 from qtool.download.finish import Finisher
 from qtool.download.job import Job
-from qtool.download.pacing import ConnectionLimit, RateLimit
+from qtool.download.mirrors import Fleet
+from qtool.download.pacing import RateLimit
 from qtool.download.schedule import Schedule, Segment, Task
 from qtool.download.sinks import MemorySink
 from qtool.download.source import Source
-from qtool.errors import IntegrityError, NetworkError, QtoolError
+from qtool.errors import IntegrityError, NetworkError, QtoolError, ResourceError
 from qtool.hub.client import is_hopeless, untrusted
 from qtool.hub.connection import WIRE_ERRORS, AbortedError, Exchange
 
@@ -32,7 +33,7 @@ class Workshop:
 
     schedule: Schedule
     jobs: dict[Task, Job]
-    limit: ConnectionLimit
+    fleet: Fleet
     rate_limit: RateLimit | None
     finisher: Finisher
     stop: threading.Event
@@ -52,7 +53,7 @@ class Worker:
         """Fetch segments until nothing is left or the download is stopped."""
         shop = self._shop
         while not shop.stop.is_set() and not self._is_superfluous():
-            allowed = shop.limit.allowed()
+            allowed = shop.fleet.allowed()
             segment = self._take(allowed) if self._index < allowed else None
             if segment is None:
                 shop.stop.wait(IDLE_S)
@@ -70,12 +71,16 @@ class Worker:
 
     def _fetch(self, job: Job, segment: Segment) -> float:
         """Fetch a segment, or as much of it as comes; return how long to wait after a failure."""
-        source = job.source
+        source = job.take_source()
+        if source is None:
+            self._shop.schedule.release(segment)
+            return IDLE_S
         try:
             exchange, skip = source.open(
                 segment.position, segment.end, accepts_whole=segment.task.is_whole
             )
-            self._receive(job, source, segment, exchange, skip)
+            with source.mirror.serving():
+                self._receive(job, source, segment, exchange, skip)
         except AbortedError:
             return 0.0
         except TransferFault as fault:
@@ -83,10 +88,13 @@ class Worker:
         except WIRE_ERRORS as exc:
             if not is_hopeless(exc):
                 return self._answer(job, source, segment, broken(exc))
-            self._shop.finisher.fail(job, untrusted(source.endpoint_url, exc))
-        except QtoolError as exc:
+            self._give_up(job, source, untrusted(source.endpoint_url, exc))
+        except ResourceError as exc:
             self._shop.finisher.fail(job, exc)
+        except QtoolError as exc:
+            self._give_up(job, source, exc)
         finally:
+            source.mirror.leave()
             self._shop.schedule.release(segment)
             self._finish_if_small(job)
         return 0.0
@@ -124,8 +132,8 @@ class Worker:
         start, end = self._shop.schedule.claim(segment, filled)
         if start < end:
             job.sink.write(start, self._buffer[: end - start])
-        job.patience.note_bytes()
-        source.bytes_received += filled
+            job.note_written(start, end, source)
+        source.note_bytes(filled)
         job.bytes_received += filled
         if self._shop.rate_limit is not None:
             self._shop.rate_limit.spend(filled)
@@ -150,14 +158,23 @@ class Worker:
             self._shop.schedule.make_whole(segment.task)
             return 0.0
         if fault.kind is FaultKind.BUSY:
-            self._shop.limit.push_back()
-        wait_s = job.patience.note_failure(fault.retry_after_s)
-        if job.patience.is_exhausted and not job.try_next_source(source):
-            self._shop.finisher.fail(job, _final_error(job, source, fault))
+            source.mirror.push_back()
+        wait_s = source.note_failure(fault.retry_after_s)
+        if source.patience.is_exhausted:
+            self._give_up(job, source, _final_error(job, source, fault))
+            return 0.0
+        if job.has_other(source):
             return 0.0
         if wait_s >= 1.0:
             self._shop.on_wait(job, str(fault), wait_s)
         return wait_s
+
+    def _give_up(self, job: Job, source: Source, error: QtoolError) -> None:
+        """Go on without a source; without any, give the file up."""
+        if not job.give_up(source):
+            self._shop.finisher.fail(job, error)
+        elif source.mirror.patience.is_exhausted:
+            source.mirror.drop(error.message)
 
     def _finish_if_small(self, job: Job) -> None:
         if not isinstance(job.sink, MemorySink) or not job.begin_finish():
