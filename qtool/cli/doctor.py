@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qtool.doctor.case import Case
+    from qtool.doctor.goals import GoalAnswer
     from qtool.doctor.report import Line
     from qtool.doctor.snapshot import Snapshot
     from qtool.doctor.verdict import Verdict
@@ -60,10 +61,12 @@ def doctor(
 ) -> int:
     """Say whether this machine runs the model, why not, and what cures it.
 
-    Nothing is imported or changed. Exits with 1 if something is wrong or the model cannot run.
+    Nothing is imported or changed. Exits with 1 if something is wrong, or if the model or the goal
+    cannot run here.
     """
     from qtool.doctor.case import make_case
     from qtool.doctor.diagnosis import diagnose
+    from qtool.doctor.goals import answer_goal
     from qtool.doctor.verdict import judge
 
     output = make_output(is_json, is_quiet, is_debug)
@@ -74,10 +77,13 @@ def doctor(
         output.note(f"saved {save}")
     case = make_case(snapshot, goal or (None if info else goal_of_file), info, ctx)
     findings, verdict = diagnose(case), judge(case)
-    output.result(_to_json(findings, verdict, snapshot), _lines(output, case, findings, verdict))
+    answer = answer_goal(case, findings) if goal else None
+    document = _to_json(findings, verdict, answer, snapshot)
+    output.result(document, _lines(output, case, findings, verdict, answer))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     cannot_run = case.model is not None and not all(one.runs for one in verdict.values())
-    return ExitCode.FINDINGS if is_bad or cannot_run else ExitCode.OK
+    is_denied = answer is not None and answer.runs is False
+    return ExitCode.FINDINGS if is_bad or cannot_run or is_denied else ExitCode.OK
 
 
 def _inspect(text: str) -> "ModelInfo":
@@ -132,11 +138,15 @@ def _save(snapshot: "Snapshot", path: Path) -> None:
 
 
 def _to_json(
-    findings: "Sequence[Finding]", verdict: "Verdict", snapshot: "Snapshot"
+    findings: "Sequence[Finding]",
+    verdict: "Verdict",
+    answer: "GoalAnswer | None",
+    snapshot: "Snapshot",
 ) -> dict[str, Any]:
     from qtool.doctor.snapshot_writer import to_mapping
 
     return {
+        "goal": answer.to_json() if answer else None,
         "findings": [finding.to_json() for finding in findings],
         "verdict": {name: one.to_json() for name, one in verdict.items()},
         "snapshot": to_mapping(snapshot),
@@ -144,15 +154,18 @@ def _to_json(
 
 
 def _lines(
-    output: Output, case: "Case", findings: "Sequence[Finding]", verdict: "Verdict"
+    output: Output,
+    case: "Case",
+    findings: "Sequence[Finding]",
+    verdict: "Verdict",
+    answer: "GoalAnswer | None",
 ) -> list[str]:
     from qtool.doctor.report import report_lines
 
     if output.is_json:
         return []
-    return [
-        text for line in report_lines(case, findings, verdict) for text in _painted(output, line)
-    ]
+    lines = report_lines(case, findings, verdict, answer)
+    return [text for line in lines for text in _painted(output, line)]
 
 
 def _painted(output: Output, line: "Line") -> list[str]:

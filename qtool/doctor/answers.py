@@ -30,9 +30,25 @@ def gptq_answers(case: Case) -> tuple[str, ...]:
 
 def awq_answers(case: Case) -> tuple[str, ...]:
     """Does this GPU support flash-attn, and which autoawq follows?"""
-    if not case.capabilities:
+    if case.has_no_gpu:
         return ("without an NVIDIA GPU neither flash-attn nor autoawq is of use: take GGUF",)
+    if not case.gpus:
+        return ("whether there is a GPU that supports flash-attn is unknown",)
     return tuple(dict.fromkeys(_awq_answer(case, gpu.name, gpu.capability) for gpu in case.gpus))
+
+
+def flash_attn_answer(case: Case) -> str:
+    """Does this machine have a GPU for flash-attn? Which one, or what it would take."""
+    lowest = facts.capability("flash_attn", "lowest_capability")
+    needs = f"it needs an NVIDIA GPU of compute capability {capability_words(lowest)} or newer"
+    if case.has_no_gpu:
+        return f"{needs}, and there is no NVIDIA GPU"
+    if not case.capabilities:
+        return f"{needs}; that of this machine is unknown"
+    able = [gpu for gpu in case.gpus if gpu.capability and gpu.capability >= lowest]
+    gpu = able[0] if able else case.gpus[0]
+    words = f"the {gpu.name} has {capability_words(gpu.capability or (0, 0))}"
+    return f"{needs}; {words}"
 
 
 def _awq_answer(case: Case, name: str, capability: tuple[int, int] | None) -> str:

@@ -15,6 +15,9 @@ def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """Return every finding about ``case``, worst first; pure."""
     found = [finding for rule in rules for finding in rule(case)]
     found = _without_blame_for_conflicts(found)
+    if any(finding.code == "ENGINE-MISSING" for finding in found):
+        # Its cures bring the torch that the engine needs.
+        found = [finding for finding in found if finding.code != "TORCH-MISSING"]
     healthy = _old_but_good(case, found)
     found.sort(key=lambda finding: finding.severity.rank)
     return (*found, *healthy)

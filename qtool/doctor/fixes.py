@@ -9,7 +9,7 @@ from qtool.doctor.case import Case, runs_on
 from qtool.doctor.commands import Commands, serving_indexes
 from qtool.doctor.finding import Fix
 from qtool.doctor.snapshot import UNKNOWN
-from qtool.doctor.versions import is_within, number_tuple
+from qtool.doctor.versions import is_within, number_tuple, parse_capability
 
 MODERN_TORCH = ">=2.8,<2.14"
 LEGACY_TRANSFORMERS = ("transformers==4.49.0", "optimum==1.23.3", "accelerate<1.4", "peft<0.15")
@@ -88,13 +88,7 @@ def _modern_set(case: Case) -> tuple[str, ...]:
 
 def _has_modern_torch(case: Case) -> bool:
     lowest = facts.fact("gptqmodel", "lowest_torch_of_current")
-    is_new = is_within(case.torch_version, f">={lowest}")
-    if not is_new or (case.has_cpu_torch and not case.has_no_gpu):
-        return False
-    major = (case.torch_cuda or (0,))[0]
-    archs = case.torch.arch_list if case.torch else UNKNOWN
-    has_code = archs is UNKNOWN or all(runs_on(one, archs) for one in case.capabilities)
-    return has_code and case.driver_runs(major) is not False
+    return is_within(case.torch_version, f">={lowest}") and _computes(case)
 
 
 def legacy_gptq(case: Case) -> Fix | None:
@@ -151,7 +145,7 @@ def legacy_awq(case: Case) -> Fix | None:
     """Install the autoawq that fits the GPUs, with the versions it was last tested with."""
     if case.has_vendor_torch or not case.is_linux_x86 or not python_is_within(case, ">=3.9,<3.13"):
         return None
-    if any(one > (9, 0) or one < (7, 0) for one in case.capabilities):
+    if case.has_no_gpu or any(one > (9, 0) or one < (7, 0) for one in case.capabilities):
         return None
     has_torch = case.has_within("torch", ">=2.4,<2.7") and not case.has_cpu_torch
     torch = () if has_torch else torch_commands(case, ">=2.6,<2.7")
@@ -185,6 +179,40 @@ def _legacy_awq_set(case: Case) -> tuple[tuple[str, ...], str]:
     kernels = ("autoawq-kernels==0.0.9",) if has_kernels else ()
     specs = (f"autoawq=={tested['autoawq']}", f"transformers=={tested['transformers']}", *kernels)
     return specs, "Legacy profile: the set that autoawq 0.2.9 was last tested with"
+
+
+# --- bitsandbytes ---------------------------------------------------------------------------
+
+
+def bitsandbytes(case: Case) -> Fix | None:
+    """Install bitsandbytes for the CPU or the GPUs, with a torch that it takes."""
+    rows = facts.fact("bitsandbytes", "releases")
+    row = next((row for row in rows if _serves_gpus(case, row)), None)
+    if row is None or case.has_vendor_torch:
+        return None
+    has_torch = is_within(case.torch_version, row["torch"]) and _computes(case)
+    torch = () if has_torch else torch_commands(case, row["torch"])
+    if not torch and not has_torch:
+        return None
+    wanted = (f"bitsandbytes{row['versions']}", "transformers", "accelerate")
+    where = "on the CPU, where it works but slowly" if case.has_no_gpu else "for this GPU"
+    return Fix(f"bitsandbytes {where}", (*torch, Commands(case).install(*wanted)))
+
+
+def _serves_gpus(case: Case, row: dict[str, str]) -> bool:
+    is_arm = case.snapshot.os.arch in ("aarch64", "arm64")
+    lowest = parse_capability(row["lowest_aarch64" if is_arm else "lowest"]) or (0, 0)
+    return all(one >= lowest for one in case.capabilities)
+
+
+def _computes(case: Case) -> bool:
+    """Tell whether the installed torch can use what the machine has."""
+    if case.has_no_gpu:
+        return True
+    archs = case.torch.arch_list if case.torch else UNKNOWN
+    has_code = archs is UNKNOWN or all(runs_on(one, archs) for one in case.capabilities)
+    major = (case.torch_cuda or (0,))[0]
+    return has_code and not case.has_cpu_torch and case.driver_runs(major) is not False
 
 
 # --- others ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.goals import GoalAnswer
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import FormatVerdict, Verdict
 from qtool.doctor.versions import capability_words
@@ -42,12 +43,20 @@ _MARKS = {
 _SURE = {Confidence.LIKELY: " (likely)", Confidence.POSSIBLE: " (if you get there)"}
 
 
-def report_lines(case: Case, findings: Sequence[Finding], verdict: Verdict) -> Iterator[Line]:
-    """Yield the report: a summary, the findings, and the verdict where there is a model.
+def report_lines(
+    case: Case,
+    findings: Sequence[Finding],
+    verdict: Verdict,
+    answer: GoalAnswer | None = None,
+) -> Iterator[Line]:
+    """Yield the report: the answer to a goal, a summary, the findings, the verdict on a model.
 
-    A healthy machine without a model gets the summary and nothing else.
+    A healthy machine without a goal and a model gets the summary and nothing else.
     """
-    yield _summary(case, findings, verdict)
+    if answer is not None:
+        yield from _answer_lines(answer)
+    is_denied = answer is not None and answer.runs is False
+    yield _summary(case, findings, verdict, is_denied=is_denied)
     for finding in findings:
         if finding.severity is not Severity.INFO or case.goal is not None:
             yield from _finding_lines(finding)
@@ -55,6 +64,14 @@ def report_lines(case: Case, findings: Sequence[Finding], verdict: Verdict) -> I
         for name, one in verdict.items():
             yield Line(LineKind.TEXT, "")
             yield from _verdict_lines(case.model, name, one)
+
+
+def _answer_lines(answer: GoalAnswer) -> Iterator[Line]:
+    kind = {True: LineKind.OK, False: LineKind.ERROR, None: LineKind.WARNING}[answer.runs]
+    mark = {True: "✓", False: "✗", None: "?"}[answer.runs]
+    yield Line(kind, f"{mark} {answer.sentence}")
+    for note in answer.notes:
+        yield Line(LineKind.TEXT, f"  {note}")
 
 
 def machine_words(case: Case) -> str:
@@ -82,7 +99,7 @@ def _gpu_words(case: Case) -> str:
     return ", ".join(counted)
 
 
-def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict) -> Line:
+def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_denied: bool) -> Line:
     n_errors = sum(finding.severity is Severity.ERROR for finding in findings)
     n_warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     machine = machine_words(case)
@@ -91,6 +108,8 @@ def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict) -> Line:
     if counts:
         kind = LineKind.ERROR if n_errors else LineKind.WARNING
         return Line(kind, f"{' and '.join(counts)}: {machine}")
+    if is_denied:
+        return Line(LineKind.INFO, f"examined: {machine}")
     runs = [name.upper() for name, one in verdict.items() if one.runs]
     able = f"; runs {', '.join(runs)}" if runs and case.model is None else ""
     return Line(LineKind.OK, f"nothing wrong found: {machine}{able}")

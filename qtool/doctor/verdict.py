@@ -10,6 +10,7 @@ from typing import Any
 from qtool.doctor import facts
 from qtool.doctor.answers import awq_answers, gptq_answers
 from qtool.doctor.case import Case, runs_on
+from qtool.doctor.finding import Goal
 from qtool.doctor.fit import Device, Fit, fit_on
 from qtool.doctor.rules.awq import awq_kernels
 from qtool.doctor.rules.gptq import gptq_kernels
@@ -66,10 +67,13 @@ Verdict = Mapping[str, FormatVerdict]
 def judge(case: Case) -> Verdict:
     """Return the verdict by format: the model's, or the common ones without a model."""
     formats = (case.model.format,) if case.model else COMMON_FORMATS
-    return {form.value: _judge_format(case, form) for form in formats}
+    if case.model is None and case.goal is Goal.BNB:
+        formats = (*formats, ModelFormat.BITSANDBYTES)
+    return {form.value: judge_format(case, form) for form in formats}
 
 
-def _judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
+def judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
+    """Return the verdict on one format, with memory and speed where the case has a model."""
     route = _ROUTES.get(form, _route_unknown)(case)
     fit = fit_on(case, case.model, route.device) if case.model and route.device else None
     runs, why = route.runs, route.why
@@ -83,7 +87,7 @@ def _judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
         kernel=route.kernel,
         fit=fit,
         tokens_per_s_estimate=_tokens_per_s(case, route) if runs else None,
-        notes=_notes(case, form),
+        notes=(*_notes(case, form), *_notes_on_chat(route if runs else None)),
     )
 
 
@@ -98,6 +102,13 @@ def _notes(case: Case, form: ModelFormat) -> tuple[str, ...]:
     if form is ModelFormat.GPTQ:
         return gptq_answers(case)
     return awq_answers(case) if form is ModelFormat.AWQ else ()
+
+
+def _notes_on_chat(route: Route | None) -> tuple[str, ...]:
+    """Say which engines qtool chat does not drive yet."""
+    if route is None or route.engine == "llama.cpp":
+        return ()
+    return (f"{route.engine} runs it in that environment; qtool chat drives it in a later version",)
 
 
 # --- routes ---------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_the_context_asked_for_is_the_one_that_counts(run_qtool: Run, starter_li
 def test_the_json_has_its_stable_shape(run_qtool: Run) -> None:
     document = report(run_qtool, "--snapshot", f"{CASES}#C01")
 
-    assert set(document) == {"schema_version", "findings", "verdict", "snapshot"}
+    assert set(document) == {"schema_version", "goal", "findings", "verdict", "snapshot"}
     (finding,) = document["findings"]
     assert finding["code"] == "GPTQ-KERNELS-ABI"
     assert finding["severity"] in list(Severity)
@@ -227,6 +227,27 @@ def test_what_cannot_be_examined_is_said(
 
     assert result.returncode == code
     assert result.stderr.startswith("error:")
+
+
+@pytest.mark.parametrize("goal", ["gptq", "awq", "bnb", "plain", "flash-attn", "build"])
+def test_a_goal_that_cannot_be_had_is_answered_first_and_ends_with_1(
+    run_qtool: Run, environment: Environment, goal: str
+) -> None:
+    result = run_qtool("doctor", "--python", str(environment()), "--goal", goal)
+
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[0].startswith("✗ ")
+
+
+def test_a_goal_that_runs_is_answered_first_and_ends_with_0(
+    run_qtool: Run, environment: Environment
+) -> None:
+    arguments = ("--python", str(environment()), "--goal", "gguf")
+    result = run_qtool("doctor", *arguments)
+
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[0].startswith("✓ GGUF runs here: llama.cpp")
+    assert report(run_qtool, *arguments)["goal"]["runs"] is True
 
 
 @pytest.mark.network

@@ -9,6 +9,7 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import (
     autoawq_on_windows,
+    bitsandbytes,
     gguf,
     legacy_awq,
     legacy_gptq,
@@ -103,20 +104,40 @@ def engine_missing(case: Case) -> Iterator[Finding]:
         return
     if any(name in other.dists for other in others for name in wanted):
         return
-    legacy = {Goal.GPTQ: legacy_gptq, Goal.AWQ: legacy_awq}.get(case.goal)
-    plain = Fix("Install it", (Commands(case).install("bitsandbytes", "transformers"),))
     yield Finding(
         code="ENGINE-MISSING",
         severity=Severity.WARNING,
         title=f"Nothing is installed that runs {case.goal.upper()}: no {' and no '.join(wanted)}",
-        explanation=(
-            "No library for this format is in the examined interpreter. The modern profile is the "
-            "one that is maintained; the legacy one is for what only auto-gptq or autoawq can do. "
-            "A GGUF of the same model needs neither."
-        ),
+        explanation=_about_engines(case),
         evidence=(f"none of {', '.join(wanted)} among the distributions",),
-        fixes=some(modern(case), legacy(case) if legacy else plain, gguf(case)),
+        fixes=_engines(case),
     )
+
+
+def _about_engines(case: Case) -> str:
+    """Say which of the cures is for whom."""
+    text = "No library for this format is in the examined interpreter. "
+    if case.goal is Goal.BNB:
+        return text + "bitsandbytes quantises an unquantised model while transformers loads it."
+    if case.has_no_gpu:
+        return text + (
+            "Without a GPU a GGUF of the same model is several times faster and needs none; the "
+            "modern profile, gptqmodel, runs on a CPU too, auto-gptq and autoawq are of no use."
+        )
+    return text + (
+        "The modern profile is the one that is maintained; the legacy one is for what only "
+        "auto-gptq or autoawq can do. A GGUF of the same model needs neither."
+    )
+
+
+def _engines(case: Case) -> tuple[Fix, ...]:
+    """Return the ways to run the goal's format, the best for this machine first."""
+    if case.goal is Goal.BNB:
+        return some(bitsandbytes(case), gguf(case))
+    if case.has_no_gpu:
+        return some(gguf(case, "Without a GPU: a GGUF of the model with llama.cpp"), modern(case))
+    legacy = legacy_gptq(case) if case.goal is Goal.GPTQ else legacy_awq(case)
+    return some(modern(case), legacy, gguf(case))
 
 
 def pip_conflict(case: Case) -> Iterator[Finding]:

@@ -6,11 +6,40 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import python_is_within, some
-from qtool.doctor.rules.kernels import KernelState, inspect_kernels
+from qtool.doctor.fixes import gguf, python_is_within, some
+from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
 from qtool.doctor.versions import capability_words, is_within
 
 MODULES = ("flash_attn_2_cuda",)
+SDPA_ON_CPU = (
+    '# in your code: AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa")'
+)
+
+
+def flash_attn_kernels(case: Case) -> KernelReport:
+    """Judge flash-attn's compiled module."""
+    return inspect_kernels(case, "flash-attn", MODULES)
+
+
+def no_gpu(case: Case) -> Iterator[Finding]:
+    """Say that flash-attn is of no use without an NVIDIA GPU, where it is the goal."""
+    if case.goal is not Goal.FLASH_ATTN or not case.has_no_gpu:
+        return
+    yield Finding(
+        code="FA-NO-GPU",
+        severity=Severity.WARNING,
+        title="flash-attn needs an NVIDIA GPU of compute capability 8.0 or newer; there is none",
+        explanation=(
+            "flash-attn 2 is CUDA code for Ampere (8.0) and newer GPUs. Without one there is "
+            "nothing to install: PyTorch's own attention (sdpa) serves the CPU, and llama.cpp has "
+            "a flash attention of its own."
+        ),
+        evidence=("no NVIDIA GPU",),
+        fixes=some(
+            Fix("Use PyTorch's attention", (SDPA_ON_CPU,)),
+            gguf(case, "Or a GGUF with llama.cpp, the fastest on a CPU"),
+        ),
+    )
 
 
 def capability_too_low(case: Case) -> Iterator[Finding]:
@@ -91,7 +120,7 @@ def abi(case: Case) -> Iterator[Finding]:
     """Report a flash-attn that was built for another torch or the other C++ ABI."""
     if not case.has("flash-attn"):
         return
-    report = inspect_kernels(case, "flash-attn", MODULES)
+    report = flash_attn_kernels(case)
     if report.state is not KernelState.BROKEN:
         return
     words = report.built_for or "another torch or the other C++ ABI"
@@ -163,6 +192,8 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     lowest = facts.capability("flash_attn", "lowest_capability")
     if not case.has("torch") or any(one < lowest for one in case.capabilities):
         return
+    if case.goal is Goal.FLASH_ATTN and case.has_no_gpu:
+        return
     commands = Commands(case)
     spec = f"flash-attn=={release_wheel(case)}" if release_wheel(case) else "flash-attn"
     yield Finding(
@@ -188,4 +219,4 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (capability_too_low, refuses_newer_gpu, abi, build_isolation)
+RULES = (no_gpu, capability_too_low, refuses_newer_gpu, abi, build_isolation)

@@ -129,6 +129,8 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         return
     if case.snapshot.torch is UNKNOWN and case.snapshot.dists is UNKNOWN:
         return
+    if case.goal is Goal.FLASH_ATTN and not _has_gpu_for_flash_attn(case):
+        return
     yield Finding(
         code="TORCH-MISSING",
         severity=Severity.WARNING,
@@ -137,6 +139,11 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         evidence=("no distribution torch",),
         fixes=some(install_torch(case, ">=2.0", "Install torch for this GPU and driver")),
     )
+
+
+def _has_gpu_for_flash_attn(case: Case) -> bool:
+    lowest = facts.capability("flash_attn", "lowest_capability")
+    return not case.has_no_gpu and not all(one < lowest for one in case.capabilities or ((9, 0),))
 
 
 RULES = (cpu_only, vendor_build, companion_mismatch, numpy_2, torch_missing)

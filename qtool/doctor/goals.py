@@ -1,0 +1,138 @@
+"""The answer to a goal in one line: does it run here, on what, and if not, why. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from qtool.doctor import facts
+from qtool.doctor.answers import awq_answers, flash_attn_answer
+from qtool.doctor.case import Case
+from qtool.doctor.finding import Finding, Goal, Severity
+from qtool.doctor.rules.flash_attn import flash_attn_kernels
+from qtool.doctor.rules.gptq import gptq_kernels
+from qtool.doctor.rules.kernels import KernelState
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.verdict import judge_format
+from qtool.models.info import ModelFormat
+
+_FORMATS: dict[Goal, ModelFormat] = {
+    Goal.GPTQ: ModelFormat.GPTQ,
+    Goal.AWQ: ModelFormat.AWQ,
+    Goal.GGUF: ModelFormat.GGUF,
+    Goal.BNB: ModelFormat.BITSANDBYTES,
+    Goal.PLAIN: ModelFormat.PLAIN,
+}
+_NAMES: dict[Goal, str] = {
+    Goal.GPTQ: "GPTQ",
+    Goal.AWQ: "AWQ",
+    Goal.GGUF: "GGUF",
+    Goal.BNB: "bitsandbytes",
+    Goal.PLAIN: "an unquantised model",
+    Goal.FLASH_ATTN: "flash-attn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GoalAnswer:
+    """Whether a goal can be had on the machine; ``runs`` is ``None`` where nobody can tell."""
+
+    goal: Goal
+    runs: bool | None
+    why: str
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one line."""
+        words = {True: "runs here", False: "does not run here", None: "may run here"}
+        name = _NAMES.get(self.goal)
+        if name is not None:
+            return f"{name} {words[self.runs]}: {self.why}"
+        words = {True: "nothing stands", False: "this stands", None: "nothing known stands"}
+        return f"{words[self.runs]} in the way of building: {self.why}"
+
+
+def answer_goal(case: Case, findings: Sequence[Finding]) -> GoalAnswer | None:
+    """Answer the goal of ``case``; ``None`` where there is none.
+
+    An error among ``findings`` outweighs an engine that would run.
+    """
+    errors = [finding.title for finding in findings if finding.severity is Severity.ERROR]
+    match case.goal:
+        case None:
+            return None
+        case Goal.BUILD:
+            return _answer_building(case, errors)
+        case Goal.FLASH_ATTN:
+            return _answer_flash_attn(case, errors)
+        case goal:
+            return _answer_format(case, goal, errors)
+
+
+def _answer_format(case: Case, goal: Goal, errors: Sequence[str]) -> GoalAnswer:
+    form = _FORMATS[goal]
+    is_models = case.model is not None and case.model.format is form
+    verdict = judge_format(case if is_models else replace(case, model=None), form)
+    if goal is Goal.AWQ and case.has_no_gpu and not verdict.runs:
+        (why,) = awq_answers(case)
+        return GoalAnswer(goal, False, why)
+    if errors:
+        return GoalAnswer(goal, False, errors[0], verdict.notes)
+    if not verdict.runs and _is_unknown(case, goal):
+        return GoalAnswer(goal, None, verdict.why, verdict.notes)
+    return GoalAnswer(goal, verdict.runs, verdict.why, verdict.notes)
+
+
+def _is_unknown(case: Case, goal: Goal) -> bool:
+    """Tell whether nobody could look at what decides."""
+    if case.snapshot.dists is UNKNOWN:
+        return True
+    if goal is Goal.GGUF:
+        return case.snapshot.llama_cpp is UNKNOWN and not case.has("llama-cpp-python")
+    if case.snapshot.torch is UNKNOWN and case.has("torch"):
+        return True
+    is_open = goal is Goal.GPTQ and case.has("auto-gptq")
+    return is_open and gptq_kernels(case).state is KernelState.UNKNOWN
+
+
+def _answer_flash_attn(case: Case, errors: Sequence[str]) -> GoalAnswer:
+    goal = Goal.FLASH_ATTN
+    lowest = facts.capability("flash_attn", "lowest_capability")
+    gpu = flash_attn_answer(case)
+    if case.has_no_gpu or (case.capabilities and max(case.capabilities) < lowest):
+        return GoalAnswer(goal, False, gpu)
+    if errors:
+        return GoalAnswer(goal, False, errors[0], (gpu,))
+    for name in ("torch", "flash-attn"):
+        if case.lacks(name):
+            return GoalAnswer(goal, False, f"{name} is not installed", (gpu,))
+    if not case.capabilities or flash_attn_kernels(case).state is not KernelState.LOADS:
+        return GoalAnswer(goal, None, "not everything that decides it could be looked at", (gpu,))
+    versions = f"flash-attn {case.version('flash-attn')} loads on torch {case.torch_version}"
+    return GoalAnswer(goal, True, versions, (gpu,))
+
+
+def _answer_building(case: Case, errors: Sequence[str]) -> GoalAnswer:
+    obstacles = list(dict.fromkeys([*errors, *_obstacles(case, has_errors=bool(errors))]))
+    if obstacles:
+        return GoalAnswer(Goal.BUILD, False, "; ".join(obstacles))
+    if case.torch is None:
+        return GoalAnswer(Goal.BUILD, None, "nothing is known of torch")
+    nvcc = f"nvcc {case.snapshot.nvcc}" if case.snapshot.nvcc else "nvcc unknown"
+    return GoalAnswer(Goal.BUILD, True, f"torch {case.torch_version}, {nvcc}")
+
+
+def _obstacles(case: Case, *, has_errors: bool) -> Iterator[str]:
+    """Yield what CUDA extensions need and is known to be absent."""
+    if case.snapshot.torch is None or case.lacks("torch"):
+        yield "there is no torch to build against"
+    elif case.has_cpu_torch and not has_errors:
+        yield f"torch {case.torch_version} is a CPU build, CUDA extensions need one with CUDA"
+    if case.snapshot.nvcc is None and not has_errors:
+        yield "there is no nvcc"
+    if case.snapshot.compiler is None:
+        yield "there is no C++ compiler"
