@@ -96,7 +96,9 @@ SETTINGS: tuple[Setting, ...] = (
         ("QTOOL_MAX_NEW_TOKENS",),
         "tokens a reply may have at most",
     ),
-    Setting("chat.temperature", _parse_number, None, ("QTOOL_TEMPERATURE",), "sampling heat"),
+    Setting(
+        "chat.temperature", _parse_number, None, ("QTOOL_TEMPERATURE",), "sampling temperature"
+    ),
     Setting("chat.ctx", _parse_count, None, ("QTOOL_CTX",), "context length in tokens"),
     Setting(
         "paths.cache",
@@ -184,8 +186,15 @@ def _parsed(setting: Setting, value: object, origin: str) -> Any:
     except ValueError as exc:
         raise UsageError(
             f"{setting.name} from {origin} is {value!r}; it takes {exc}",
-            hint="qtool config show",
+            hint=_mend(origin),
         ) from exc
+
+
+def _mend(origin: str) -> str | None:
+    """Return the command that mends what ``origin`` (a variable, a file) sets."""
+    if origin == "the command line":
+        return None
+    return f"unset {origin[1:]}" if origin.startswith("$") else f"${{EDITOR:-vi}} {origin}"
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -198,7 +207,7 @@ def _read_file(path: Path) -> dict[str, object]:
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise UsageError(f"{path} is not valid TOML: {exc}", hint=f"mend or move {path}") from exc
+        raise UsageError(f"{path} is not valid TOML: {exc}", hint=_mend(str(path))) from exc
     return _flattened(tables, path)
 
 
@@ -210,7 +219,7 @@ def _flattened(tables: Mapping[str, object], path: Path) -> dict[str, object]:
         for key, value in items:
             name = f"{table}.{key}" if key else table
             if name not in known:
-                raise UsageError(_unknown_setting(name, path), hint="qtool config show")
+                raise UsageError(_unknown_setting(name, path), hint=_mend(str(path)))
             flat[name] = value
     return flat
 

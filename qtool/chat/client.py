@@ -6,7 +6,7 @@ tools/server/README.md for ``cache_prompt`` and the errors.
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ class ContextFullError(ResourceError):
 
 def stream_chat(
     endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling
-) -> Iterator[Delta | ReplyEnd]:
+) -> Generator[Delta | ReplyEnd]:
     """Yield the reply to ``messages`` piece by piece, then one ``ReplyEnd``.
 
     Closing the generator closes the connection, which stops the engine.

@@ -1,12 +1,13 @@
 """The turns of a conversation: what is asked, streamed, kept, and mended when things break."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from qtool.chat.client import ContextFullError, stream_chat
-from qtool.chat.messages import EXIT_WORDS, Message, Role
+from qtool.chat.messages import EXIT_WORDS, Message, Role, count_oldest_turn, drop_oldest
 from qtool.chat.request import Sampling
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
@@ -147,19 +148,23 @@ class Conversation:
         return endpoint
 
     def _receive(self, endpoint: Endpoint, draft: Draft) -> None:
-        """Stream the reply into ``draft``; make room first where the context is full."""
-        while True:
-            try:
-                with contextlib.closing(self._stream(endpoint)) as pieces:
-                    self._collect(pieces, draft)
-            except ContextFullError:
-                if not self._make_room():
-                    raise
-            else:
-                return
+        """Stream the reply into ``draft``; leave the oldest turns out where the context is full.
 
-    def _stream(self, endpoint: Endpoint) -> Any:
-        return stream_chat(endpoint, self._session.messages, self._sampling)
+        They go only once the engine takes the rest: a message that is too long by itself costs
+        nothing.
+        """
+        n_dropped = 0
+        while True:
+            messages = drop_oldest(self._session.messages, n_dropped)
+            with contextlib.closing(stream_chat(endpoint, messages, self._sampling)) as pieces:
+                try:
+                    first = next(pieces)
+                except ContextFullError as exc:
+                    n_dropped += self._make_room(messages, exc)
+                    continue
+                self._drop(n_dropped)
+                self._collect(itertools.chain([first], pieces), draft)
+                return
 
     def _collect(self, pieces: Iterator[Delta | ReplyEnd], draft: Draft) -> None:
         for piece in pieces:
@@ -171,11 +176,24 @@ class Conversation:
             (draft.reasoning if piece.is_reasoning else draft.reply).append(piece.text)
             self._screen.show(piece)
 
-    def _make_room(self) -> bool:
-        count = self._session.drop_oldest_turn()
+    def _make_room(self, messages: Sequence[Message], exc: ContextFullError) -> int:
+        """Return how many messages the oldest turn has.
+
+        Raises:
+            ContextFullError: only the last message is left.
+        """
+        count = count_oldest_turn(messages)
+        if not count:
+            raise ContextFullError(
+                f"this message alone is too long: {exc.message}",
+                hint="say it in shorter pieces, or start with a larger --ctx",
+            ) from exc
+        return count
+
+    def _drop(self, count: int) -> None:
         if count:
+            self._session.drop_oldest(count)
             self._screen.note(f"the context is full: the oldest {count} messages were dropped")
-        return count > 0
 
     def _keep(self, draft: Draft) -> None:
         """Put the reply into the session, or take the question back where there is none."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qtool.chat.messages import Message, parse_message
+from qtool.chat.messages import Message, drop_oldest, parse_message
 from qtool.errors import NotFoundError, UsageError
 
 
@@ -105,9 +105,3 @@ def read_journal(path: Path) -> list[Message]:
         except (ValueError, TypeError, RecursionError):
             continue  # a torn or damaged line costs itself, nothing else
     return messages
-
-
-def drop_oldest(messages: Sequence[Message], count: int) -> list[Message]:
-    """Return ``messages`` without the ``count`` oldest ones after the system prompt."""
-    n_system = 1 if messages and messages[0].role == "system" else 0
-    return [*messages[:n_system], *messages[n_system + count :]]

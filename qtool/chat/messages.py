@@ -1,5 +1,6 @@
 """A conversation's messages, in the shape that every OpenAI-compatible server takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -42,3 +43,22 @@ def parse_message(item: Any) -> Message:
     if not isinstance(content, str):
         raise ValueError(f"content is {content!r:.60}; it must be a text")
     return Message(Role(role), content)
+
+
+def drop_oldest(messages: Sequence[Message], count: int) -> list[Message]:
+    """Return ``messages`` without the ``count`` oldest ones after the system prompt."""
+    n_system = _count_system(messages)
+    return [*messages[:n_system], *messages[n_system + count :]]
+
+
+def count_oldest_turn(messages: Sequence[Message]) -> int:
+    """Return how many messages the oldest turn has; 0 when only the last turn is left.
+
+    A turn begins with what the user says; the system prompt belongs to none.
+    """
+    turns = messages[_count_system(messages) :]
+    return next((i for i, m in enumerate(turns[1:], 1) if m.role is Role.USER), 0)
+
+
+def _count_system(messages: Sequence[Message]) -> int:
+    return int(bool(messages) and messages[0].role is Role.SYSTEM)

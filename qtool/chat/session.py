@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qtool.chat.history import save_history
-from qtool.chat.journal import Journal, drop_oldest, new_journal
-from qtool.chat.messages import Message, Role
+from qtool.chat.journal import Journal, new_journal
+from qtool.chat.messages import Message, Role, drop_oldest
 
 
 def with_system(
@@ -60,18 +60,10 @@ class Session:
         self.journal.append_take_back()
         return self.messages.pop()
 
-    def drop_oldest_turn(self) -> int:
-        """Drop the oldest turn after the system prompt; return how many messages went.
-
-        Nothing goes when only the last message is left.
-        """
-        n_system = int(bool(self.messages) and self.messages[0].role is Role.SYSTEM)
-        turns = self.messages[n_system:]
-        count = next((i for i, m in enumerate(turns[1:], 1) if m.role is Role.USER), 0)
-        if count:
-            self.journal.append_drop(count)
-            self.messages = drop_oldest(self.messages, count)
-        return count
+    def drop_oldest(self, count: int) -> None:
+        """Drop the ``count`` oldest messages after the system prompt; the journal has them."""
+        self.journal.append_drop(count)
+        self.messages = drop_oldest(self.messages, count)
 
     def save(self) -> Path | None:
         """Write the history file, if one was asked for; return where."""

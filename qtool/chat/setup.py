@@ -1,9 +1,11 @@
 """From a request to a conversation that can begin."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtool.chat.history import check_writable, load_history
 from qtool.chat.journal import last_journal, read_journal
+from qtool.chat.messages import Message, Role
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session, with_system
 from qtool.engines.base import EngineKind, EngineOptions
@@ -57,3 +59,13 @@ def open_session(
         messages = load_history(files.input, may_be_missing=files.may_be_missing)
     messages = with_system(messages, system, fallback=fallback_system)
     return Session(folder, model=model, messages=messages, output=files.output)
+
+
+def last_exchange(messages: Sequence[Message], *, width: int = 76) -> str:
+    """Return the last question and reply, each on a line of at most ``width`` characters."""
+    lines = []
+    for message in [m for m in messages if m.role is not Role.SYSTEM][-2:]:
+        text = " ".join(message.content.split())
+        shown = text if len(text) <= width else f"{text[: width - 2]} …"
+        lines.append(f"{'>' if message.role is Role.USER else ' '} {shown}")
+    return "\n".join(lines)

@@ -5,15 +5,14 @@ Besides ``qtool/output.py`` this is the only module that prints.
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from qtool.chat.conversation import Turn
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
-from qtool.errors import QtoolError
+from qtool.errors import QtoolError, UsageError
 from qtool.output import SCHEMA_VERSION, Output, Style
 
 PROMPT = ">>> "
@@ -117,7 +116,8 @@ class TerminalScreen(PlainScreen):
         self._has_spoken = True
         while True:
             try:
-                return str(self._prompt_session().prompt(PROMPT))
+                text = str(self._prompt_session().prompt(PROMPT))
+                return text.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
             except EOFError:
                 return None
             except KeyboardInterrupt:
@@ -217,13 +217,32 @@ def describe_speed(turn: Turn) -> str:
     return ", ".join(parts)
 
 
-def read_lines(stream: TextIO) -> Iterator[str]:
-    """Yield the lines of ``stream`` as they come, without their ends."""
-    for line in iter(stream.readline, ""):
-        yield line.rstrip("\r\n")
+def read_lines(stream: BinaryIO) -> Iterator[str]:
+    """Yield the lines of ``stream`` as they come, without their ends.
+
+    Raises:
+        UsageError: a line is not UTF-8.
+    """
+    for line in iter(stream.readline, b""):
+        yield _decode(line).rstrip("\r\n")
 
 
-def read_prompt(prompt: str) -> str:
-    """Return ``prompt`` followed by what is piped in, if anything is."""
-    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
-    return f"{prompt}\n\n{piped}" if piped else prompt
+def read_prompt(prompt: str, stream: BinaryIO | None) -> str:
+    """Return ``prompt`` followed by what ``stream`` holds, if anything.
+
+    Raises:
+        UsageError: either is not UTF-8.
+    """
+    piped = _decode(stream.read()).strip() if stream is not None else ""
+    own = _decode(prompt.encode("utf-8", "surrogateescape"))
+    return f"{own}\n\n{piped}" if piped else own
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise UsageError(
+            f"the input is not UTF-8: byte 0x{data[exc.start]:02x} at {exc.start}",
+            hint="iconv -f GB18030 -t UTF-8 INPUT | qtool chat …",
+        ) from exc

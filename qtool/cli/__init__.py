@@ -5,6 +5,7 @@ in ``COMMANDS``, so that ``qtool --help`` imports none of them. A command functi
 code (``None`` is 0), raises ``QtoolError``, and does nothing but parse, call and render.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,9 +13,10 @@ from typing import Any, TextIO
 
 import typer
 import typer.core
+from typer._click.exceptions import NoArgsIsHelpError
 
 from qtool import __version__
-from qtool.errors import ExitCode, QtoolError, UsageError
+from qtool.errors import ExitCode, QtoolError, ResourceError, UsageError
 from qtool.output import Mode, Output
 
 COMMANDS: dict[str, str] = {
@@ -80,6 +82,7 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code: the one place where failures are reported."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _open_closed_streams()
     _tolerate_narrow_encodings()
     stdout = sys.stdout
     try:
@@ -104,6 +107,9 @@ def _run(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         raise
+    except NoArgsIsHelpError as exc:
+        output.note(exc.format_message())
+        return ExitCode.USAGE
     except Exception as exc:  # noqa: BLE001 - the boundary: usage errors of Typer, defects of ours
         failure = _translate(exc)
     if output.is_debug:
@@ -116,8 +122,12 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _translate(exc: Exception) -> QtoolError:
     """Turn what is not ours into a failure of our own tree, its cause kept."""
-    if hasattr(exc, "format_message") and hasattr(exc, "exit_code"):  # Typer's usage errors
-        failure: QtoolError = UsageError(exc.format_message(), hint=_help_for(exc))
+    if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
+        failure: QtoolError = ResourceError(
+            f"no space is left for {exc.filename or 'the output'}", hint="df -h"
+        )
+    elif hasattr(exc, "format_message") and hasattr(exc, "exit_code"):  # Typer's usage errors
+        failure = UsageError(exc.format_message(), hint=_help_for(exc))
     else:
         failure = QtoolError(
             f"{type(exc).__name__}: {exc}",
@@ -147,6 +157,20 @@ def output_for(arguments: Sequence[str]) -> Output:
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     mode = Mode.JSON if "--json" in own else Mode.QUIET if "--quiet" in own else Mode.TEXT
     return Output(mode, is_debug="--debug" in own or os.environ.get("QTOOL_DEBUG") == "1")
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where stdin, stdout or stderr was closed by the caller.
+
+    Otherwise the next file opened would take the stream's number, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            import os
+
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _tolerate_narrow_encodings() -> None:

@@ -34,9 +34,11 @@ Input = Annotated[
 ]
 Target = Annotated[Path | None, typer.Option("--output", "-o", help="Save it here at the end.")]
 Both = Annotated[
-    Path | None, typer.Option("--history", "-io", help="Both -i and -o; may not exist yet.")
+    Path | None, typer.Option("--history", "-io", help="Both -i and -o; created if missing.")
 ]
-Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the last one.")]
+Continue = Annotated[
+    bool, typer.Option("--continue", "-c", help="Go on with the last conversation.")
+]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option("--max-new-tokens", "-m", min=1, help="Length of a reply.", show_default="1024"),
@@ -54,6 +56,9 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Same seed, same reply.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End the reply here (repeatable).")]
 Context = Annotated[int | None, typer.Option("--ctx", min=16, help="Context length in tokens.")]
 GpuLayers = Annotated[int | None, typer.Option(min=0, help="Layers on the GPU.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", "-t", min=1, help="CPU threads of the engine.")
+]
 Engine = Annotated[EngineKind, typer.Option(help="What runs the model.")]
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the reply as it comes.")]
 Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
@@ -94,6 +99,7 @@ def chat(
     stop: Stop = None,
     ctx: Context = None,
     gpu_layers: GpuLayers = None,
+    threads: Threads = None,
     engine: Engine = EngineKind.AUTO,
     is_streaming: Stream = True,
     think: Reasoning = Think.FOLD,
@@ -120,7 +126,7 @@ def chat(
         files=choose_history_files(input_file, output_file, history_file),
         is_continued=is_continued,
         engine=engine,
-        options=EngineOptions(config.get("chat.ctx", ctx), gpu_layers),
+        options=EngineOptions(config.get("chat.ctx", ctx), gpu_layers, threads),
         is_agreed=is_agreed,
         is_verbose=is_verbose,
         shown={"think": think, "is_streaming": is_streaming, "is_verbose": is_verbose},
@@ -135,7 +141,7 @@ def _talk(request: _Request, sampling: Sampling, output: "Output", config: Confi
     import time
 
     from qtool.chat.conversation import Conversation
-    from qtool.chat.setup import open_session, plan_engine
+    from qtool.chat.setup import last_exchange, open_session, plan_engine
 
     model, starter = _obtain_model(request, output, config)
     session = open_session(
@@ -146,6 +152,8 @@ def _talk(request: _Request, sampling: Sampling, output: "Output", config: Confi
         fallback_system=starter.system if starter else None,
         is_continued=request.is_continued,
     )
+    if request.is_continued and (last := last_exchange(session.messages)):
+        output.note(f"going on after {len(session.messages)} messages; the last ones:\n{last}")
     keeper, choice, warnings = plan_engine(model, request.engine, request.options)
     for warning in warnings:
         output.warn(warning)
@@ -186,6 +194,10 @@ def _make_screen(request: _Request, output: "Output", history: Path) -> "Screen"
     if prompt is None and output.is_interactive and output.stdout.isatty():
         output.note("exit, quit, bye or Ctrl+D ends the conversation; Ctrl+C stops a reply")
         return TerminalScreen(output, history=history, **request.shown)
-    prompts = read_lines(sys.stdin) if prompt is None else iter([read_prompt(prompt)])
+    stdin = sys.stdin.buffer
+    if prompt is None:
+        prompts = read_lines(stdin)
+    else:
+        prompts = iter([read_prompt(prompt, None if stdin.isatty() else stdin)])
     kind = JsonScreen if output.is_json else PlainScreen
     return kind(output, prompts=prompts, **request.shown)

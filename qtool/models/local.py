@@ -5,7 +5,7 @@ from pathlib import Path
 
 from qtool.errors import NotFoundError
 from qtool.models.reference import ReferenceKind, parse_reference
-from qtool.models.starters import find_starter, starter_path
+from qtool.models.starters import find_starter, load_starters, starter_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +39,10 @@ def locate_model(text: str, *, cache_dir: Path, folder: Path | None = None) -> L
     place = (folder or Path()) / (reference.repo_id or "").rpartition("/")[2]
     if place.is_dir():
         return LocalModel(place, reference.quant)
+    if "/" not in (reference.repo_id or ""):
+        names = ", ".join(["starter", *(one.name for one in load_starters())])
+        raise NotFoundError(
+            f"there is no model {text} here: neither a file, nor a folder, nor one of {names}",
+            hint="qtool chat starter",
+        )
     raise NotFoundError(f"{text} is not on this machine", hint=f"qtool download {text}")

@@ -18,7 +18,7 @@ def test_version(run_qtool: Run):
 def test_no_arguments_shows_help_as_a_usage_error(run_qtool: Run):
     done = run_qtool()
     assert done.returncode == 2
-    assert "download" in done.stdout + done.stderr
+    assert done.stderr.startswith("Usage: qtool")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,24 @@ def test_no_model_and_nobody_to_ask_ends_with_2(run_qtool: Run):
     done = run_qtool("chat", "-p", "hi")
     assert done.returncode == 2
     assert "hint: qtool chat -y" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_behind_stdout_is_no_defect(run_qtool: Run):
+    with open("/dev/full", "w") as full:
+        done = run_qtool(
+            "config", "show", stdout=full, stderr=subprocess.PIPE, capture_output=False
+        )
+    assert done.returncode == 8
+    assert "no space is left" in done.stderr
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_closed_stream_is_no_defect(number: int):
+    script = f"{sys.executable} -m qtool config show {number}<&-"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
 
 
 def test_closed_pipe_is_no_error(run_qtool: Run):

@@ -200,11 +200,14 @@ def test_full_context_drops_the_oldest_turns_and_says_so(talk):
     assert screen.notes == ["the context is full: the oldest 2 messages were dropped"]
 
 
-def test_single_message_that_does_not_fit_is_an_error(talk):
+def test_message_that_does_not_fit_by_itself_is_an_error_and_costs_no_turn(talk):
+    history = [Message(Role.USER, "u"), Message(Role.ASSISTANT, "a")]
     screen = Screen("too much")
-    session = talk(lambda messages: 400, screen)
+    session = talk(lambda messages: 400, screen, messages=history)
     assert [exc.code for exc in screen.failures] == ["context_full"]
-    assert session.messages == []
+    assert "this message alone" in screen.failures[0].message
+    assert session.messages == history
+    assert screen.notes == []
 
 
 def test_turn_has_its_figures(talk):

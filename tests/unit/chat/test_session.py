@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtool.chat.journal import last_journal, read_journal
-from qtool.chat.messages import Message, Role
+from qtool.chat.messages import Message, Role, count_oldest_turn
 from qtool.chat.session import Session, with_system
 from qtool.errors import NotFoundError, UsageError
 
@@ -57,16 +57,21 @@ def test_torn_last_line_costs_only_itself(tmp_path: Path):
 
 def test_oldest_turn_goes_and_the_system_prompt_stays(tmp_path: Path):
     session = Session(tmp_path, model="m", messages=[SYSTEM, *said("a", "b", "c", "d", "e")])
-    assert session.drop_oldest_turn() == 2
+    session.drop_oldest(count_oldest_turn(session.messages))
     assert session.messages == [SYSTEM, *said("c", "d", "e")]
     assert read_journal(last_journal(tmp_path)) == session.messages
     session.close()
 
 
-def test_the_last_message_is_never_dropped(tmp_path: Path):
-    session = Session(tmp_path, model="m", messages=[SYSTEM, *said("a")])
-    assert session.drop_oldest_turn() == 0
-    assert session.messages == [SYSTEM, *said("a")]
+def test_the_last_turn_is_never_the_oldest():
+    assert count_oldest_turn([SYSTEM, *said("a")]) == 0
+    assert count_oldest_turn([SYSTEM, *said("a", "b")]) == 0
+    assert count_oldest_turn([SYSTEM]) == count_oldest_turn([]) == 0
+
+
+def test_beginning_without_a_question_is_dropped_with_the_first_turn_after_it():
+    greeting = Message(Role.ASSISTANT, "Hello!")
+    assert count_oldest_turn([SYSTEM, greeting, *said("a")]) == 1
 
 
 def test_withdrawn_message_is_gone_from_the_conversation(tmp_path: Path):
@@ -122,6 +127,6 @@ def test_journal_read_back_is_the_conversation_after_any_steps(
             case ("back",) if len(session.messages) > 1:
                 session.take_back()
             case ("drop",):
-                session.drop_oldest_turn()
+                session.drop_oldest(count_oldest_turn(session.messages))
     session.close()
     assert read_journal(last_journal(folder)) == session.messages

@@ -23,6 +23,11 @@ def test_repository_that_is_not_here_names_the_command_that_fetches_it(tmp_path:
     assert caught.value.hint == "qtool download org/name:Q4_K_M"
 
 
+def test_unknown_bare_name_lists_the_starters(tmp_path: Path):
+    with pytest.raises(NotFoundError, match="smollm2-135m-instruct"):
+        locate_model("nope", cache_dir=tmp_path, folder=tmp_path)
+
+
 def test_starter_is_found_in_the_cache_once_fetched(tmp_path: Path):
     with pytest.raises(NotFoundError) as caught:
         locate_model("starter", cache_dir=tmp_path)

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from qtool.chat.history import save_history
+from qtool.chat.messages import Message, Role
+from qtool.chat.request import HistoryFiles, choose_history_files
+from qtool.chat.setup import last_exchange, open_session
+from qtool.errors import NotFoundError, UsageError
+
+HELLO = [Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi!")]
+
+
+def test_session_begins_with_the_history_file_and_the_system_prompt(tmp_path: Path):
+    save_history(tmp_path / "h.json", HELLO)
+    files = HistoryFiles(input=tmp_path / "h.json")
+    with open_session("m", tmp_path, files=files, system="Be brief.") as session:
+        assert session.messages == [Message(Role.SYSTEM, "Be brief."), *HELLO]
+
+
+def test_session_goes_on_with_the_last_conversation(tmp_path: Path):
+    with open_session("m", tmp_path, files=HistoryFiles()) as session:
+        for message in HELLO:
+            session.add(message)
+    with open_session("m", tmp_path, files=HistoryFiles(), is_continued=True) as session:
+        assert session.messages == HELLO
+
+
+def test_going_on_without_a_conversation_is_an_error(tmp_path: Path):
+    with pytest.raises(NotFoundError, match="no earlier conversation"):
+        open_session("m", tmp_path, files=HistoryFiles(), is_continued=True)
+
+
+def test_target_is_checked_before_anything_is_said(tmp_path: Path):
+    with pytest.raises(UsageError, match="no folder"):
+        open_session("m", tmp_path, files=HistoryFiles(output=tmp_path / "none" / "h.json"))
+
+
+def test_one_file_for_both_excludes_the_others():
+    assert choose_history_files(None, None, Path("h")) == HistoryFiles(Path("h"), Path("h"), True)
+    assert choose_history_files(Path("a"), Path("b"), None) == HistoryFiles(Path("a"), Path("b"))
+    with pytest.raises(UsageError, match="-io FILE stands for"):
+        choose_history_files(Path("a"), None, Path("h"))
+
+
+def test_last_exchange_is_two_short_lines():
+    messages = [Message(Role.SYSTEM, "S"), *HELLO, Message(Role.USER, "a\n" * 50), *HELLO[1:]]
+    first, second = last_exchange(messages).splitlines()
+    assert first.startswith("> a a a")
+    assert len(first) <= 78
+    assert second == "  Hi!"
+    assert last_exchange([]) == ""

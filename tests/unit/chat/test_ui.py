@@ -1,0 +1,95 @@
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from qtool.chat.conversation import Turn
+from qtool.chat.request import Think
+from qtool.chat.stream import Delta, ReplyEnd
+from qtool.chat.ui import JsonScreen, PlainScreen, describe_speed, read_lines, read_prompt
+from qtool.errors import UsageError
+from qtool.output import Mode, Output
+
+TURN = Turn("yes", "hm", "llama.cpp", "m", ReplyEnd("stop", 30, 2, 20, 88.0), 0.25, 1.5)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def screen_on(stdout: io.StringIO, kind: type[PlainScreen] = PlainScreen, **options) -> PlainScreen:
+    output = Output(Mode.TEXT, stdout=stdout, stderr=io.StringIO(), environ={})
+    return kind(output, prompts=iter(()), **options)
+
+
+def show(screen: PlainScreen, *deltas: Delta) -> None:
+    for delta in deltas:
+        screen.show(delta)
+    screen.finish(TURN)
+
+
+def test_reply_is_printed_as_it_comes_and_ends_its_line():
+    stdout = io.StringIO()
+    show(screen_on(stdout), Delta("hm", is_reasoning=True), Delta("y"), Delta("es"))
+    assert stdout.getvalue() == "yes\n"
+
+
+def test_reasoning_is_shown_on_request():
+    stdout = io.StringIO()
+    show(screen_on(stdout, think=Think.SHOW), Delta("hm ", is_reasoning=True), Delta("yes\n"))
+    assert stdout.getvalue() == "hm yes\n"
+
+
+def test_without_streaming_the_reply_comes_at_once():
+    stdout = io.StringIO()
+    show(screen_on(stdout, is_streaming=False), Delta("never"), Delta("shown"))
+    assert stdout.getvalue() == "yes\n"
+
+
+def test_control_characters_do_not_reach_a_terminal_but_do_reach_a_pipe():
+    hostile = "a\x1b]52;c;cm0=\x07\x1b[2Jb\x9b\tc\n"
+    for stdout, expected in ((Terminal(), "a]52;c;cm0=[2Jb\tc\n"), (io.StringIO(), hostile)):
+        show(screen_on(stdout), Delta(hostile))
+        assert stdout.getvalue() == expected
+
+
+def test_json_screen_prints_one_object_a_turn():
+    stdout = io.StringIO()
+    screen = screen_on(stdout, JsonScreen)
+    show(screen, Delta("yes"))
+    show(screen, Delta("yes"))
+    first, second = (json.loads(line) for line in stdout.getvalue().splitlines())
+    assert first == second
+    assert (first["reply"], first["reasoning"], first["finish_reason"]) == ("yes", "hm", "stop")
+    assert first["usage"] == {"prompt_tokens": 30, "completion_tokens": 2, "cached_tokens": 20}
+    assert first["timings"]["decode_tokens_per_s"] == 88.0
+
+
+def test_speed_is_one_line_and_leaves_out_what_is_unknown():
+    assert describe_speed(TURN) == (
+        "2 tokens in 1.5 s, first after 0.25 s, 88.0 tokens/s, 20 of 30 prompt tokens cached"
+    )
+    unknown = replace(TURN, end=ReplyEnd("stop"), first_token_s=None)
+    assert describe_speed(unknown) == "0 tokens in 1.5 s"
+
+
+def test_lines_lose_their_ends():
+    assert list(read_lines(io.BytesIO("你好\r\n\n last".encode()))) == ["你好", "", " last"]
+
+
+@pytest.mark.parametrize("data", ["你好".encode("gbk"), b"\xff\n"])
+def test_input_that_is_not_utf8_is_refused_with_the_cure(data: bytes):
+    with pytest.raises(UsageError, match="not UTF-8") as caught:
+        list(read_lines(io.BytesIO(data)))
+    assert "iconv" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_prompt("Summarise", io.BytesIO(data))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        read_prompt(data.decode("utf-8", "surrogateescape"), None)
+
+
+def test_prompt_is_followed_by_what_is_piped_in():
+    assert read_prompt("Summarise:", io.BytesIO(b" text\n")) == "Summarise:\n\ntext"
+    assert read_prompt("Hi", io.BytesIO(b"\n")) == read_prompt("Hi", None) == "Hi"
