@@ -50,7 +50,7 @@ class Crew:
 
         Whatever ends it, the journals know all bytes that were written and no thread goes on.
         """
-        self._employ()
+        self._steer()
         for thread in self._threads:
             thread.start()
         try:

@@ -167,7 +167,8 @@ class Fetch:
         n_connections = _bulk_connections(self._request)
         n_small = sum(job.task.is_small for job in jobs) if is_automatic else 0
         n_for_small = max(0, min(n_small, MAX_FOR_SMALL) - n_connections)
-        return Fleet([self._mirror], n_connections, n_for_small)
+        most = self._most if is_automatic else n_connections
+        return Fleet([self._mirror], n_connections, most, n_for_small)
 
     def _job(self, file: RemoteFile) -> Job:
         sources = [Source(self._mirror, self._listing.repo, self._listing.commit, file)]

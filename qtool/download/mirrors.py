@@ -107,11 +107,13 @@ class Mirror:
 class Fleet:
     """All endpoints of a download; the first is the one that listed the repository.
 
-    ``wanted`` is the number of connections that pay, ``extra`` those for small files on top.
+    ``wanted`` is the number of connections that pay, ``extra`` those for small files on top;
+    there will never be more than ``most``.
     """
 
-    def __init__(self, mirrors: Iterable[Mirror], wanted: int, extra: int = 0) -> None:
+    def __init__(self, mirrors: Iterable[Mirror], wanted: int, most: int, extra: int = 0) -> None:
         self.mirrors = list(mirrors)
+        self.most = most
         self.wanted = wanted
         self.extra = extra
 

@@ -88,7 +88,7 @@ class Growth:
     """
 
     STEP_S = 0.09
-    PATIENT_S = 1.0
+    PATIENT_S = 1.5
     RETRY_S = 15.0
     WORTH = 1.1
     # A connection as fast as this is not what limits the download.
@@ -115,10 +115,9 @@ class Growth:
 
     def observe(self, now: float, received: int, left_bytes: int) -> int:
         """Return the number of connections wanted from now on."""
-        if self._window_bytes is None:
-            if received:
-                self._begin_window(now, received)
-                self._step_s = now
+        if self._window_bytes is None or not received:
+            self._begin_window(now, received)
+            self._step_s = now
             return self.wanted
         if now - self._window_s < self.STEP_S:
             return self.wanted

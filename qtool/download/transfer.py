@@ -54,7 +54,7 @@ class Worker:
         shop = self._shop
         while not shop.stop.is_set() and not self._is_superfluous():
             allowed = shop.fleet.allowed()
-            segment = self._take(allowed) if self._index < allowed else None
+            segment = self._take() if self._index < allowed else None
             if segment is None:
                 shop.stop.wait(IDLE_S)
                 continue
@@ -66,8 +66,10 @@ class Worker:
         schedule = self._shop.schedule
         return schedule.is_finished or (self._is_for_small and not schedule.has_small)
 
-    def _take(self, allowed: int) -> Segment | None:
-        return self._shop.schedule.take(allowed, is_for_small=self._is_for_small)
+    def _take(self) -> Segment | None:
+        # Cut for as many as there may be: what is cut for few keeps the front, and hashing, back.
+        shop = self._shop
+        return shop.schedule.take(shop.fleet.most, is_for_small=self._is_for_small)
 
     def _fetch(self, job: Job, segment: Segment) -> float:
         """Fetch a segment, or as much of it as comes; return how long to wait after a failure."""
