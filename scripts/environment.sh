@@ -1,14 +1,16 @@
 # Sourced by the scripts beside it: finds a Python and makes environments. POSIX sh.
 
+# find_python: the interpreter that $PYTHON names, else the first on PATH that is new enough.
 find_python() {
-    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.14 python; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14 python}; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
             "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return
         fi
     done
-    echo "error: Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)" >&2
+    echo "error: ${PYTHON:-no python3 on PATH} is not Python 3.11 or newer with venv" >&2
+    echo "hint: PYTHON=/path/to/python3 $0    (Debian: apt install python3-venv)" >&2
     return 1
 }
 
@@ -24,7 +26,17 @@ make_environment() {
     echo "==> making $folder with $python"
     "$python" -m venv "$folder"
     echo "==> installing $what"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    if ! install_into "$folder" --upgrade "pip>=25.1" || ! install_into "$folder" "$@"; then
+        echo "error: pip could not install $what" >&2
+        echo "hint: if the package index is slow or cannot be reached, name a mirror of it:" >&2
+        echo "      pip config set global.index-url https://MIRROR/simple" >&2
+        return 1
+    fi
     cp pyproject.toml "$folder/installed-for"
+}
+
+install_into() {
+    environment=$1
+    shift
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
