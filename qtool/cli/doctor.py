@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,7 @@ def doctor(
     output = make_output(is_json, is_quiet, is_debug)
     info = _inspect(model) if model else None
     snapshot, goal_of_file = _obtain_snapshot(snapshot_file, python, has_model=info is not None)
+    _say_which_python(output, snapshot)
     if save:
         _save(snapshot, save)
         output.note(f"saved {save}")
@@ -112,6 +114,21 @@ def _obtain_snapshot(
     from qtool.doctor.snapshot_file import load
 
     return load(file)
+
+
+def _say_which_python(output: Output, snapshot: "Snapshot") -> None:
+    """Say that qtool's own environment was not examined, where one could think it was."""
+    from qtool.doctor.probes.interpreter import FIRST_ON_PATH
+
+    interpreter = snapshot.interpreter
+    if (
+        not interpreter
+        or interpreter.chosen_because != FIRST_ON_PATH
+        or sys.prefix == sys.base_prefix
+    ):
+        return
+    output.note(f"examined {interpreter.path}, {FIRST_ON_PATH}, for no environment is active;")
+    output.note(f"for another: qtool doctor --python PATH (qtool's own: {sys.prefix})")
 
 
 def _save(snapshot: "Snapshot", path: Path) -> None:

@@ -107,6 +107,12 @@ class Case:
     # --- the machine ---
 
     @property
+    def is_externally_managed(self) -> bool:
+        """Tell whether a distribution manages the examined Python: pip refuses it (PEP 668)."""
+        interpreter = self.snapshot.interpreter
+        return interpreter is not UNKNOWN and interpreter.is_externally_managed
+
+    @property
     def gpus(self) -> tuple[GpuFacts, ...]:
         """The NVIDIA GPUs; empty if there are none or nobody could look."""
         return tuple(

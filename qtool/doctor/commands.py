@@ -31,9 +31,28 @@ class Commands:
 
     @property
     def python(self) -> str:
+        """The interpreter to install into, as a word of a command: the examined one.
+
+        Into one that its distribution manages nothing can be installed; see ``new_environment``.
+        """
+        if self.case.is_externally_managed:
+            return ".venv\\Scripts\\python.exe" if self.case.is_windows else ".venv/bin/python"
+        return self.examined
+
+    @property
+    def examined(self) -> str:
         """The examined interpreter as a word of a command."""
         interpreter = self.case.snapshot.interpreter
         return "python" if interpreter is UNKNOWN else quoted(interpreter.path)
+
+    def make_environment(self) -> tuple[str, ...]:
+        """Return the commands that make the environment ``.venv`` with the examined Python."""
+        if self._is_uv:
+            return (f"uv venv --allow-existing --python {self.examined} .venv",)
+        interpreter = self.case.snapshot.interpreter
+        needs_package = interpreter is not UNKNOWN and not interpreter.has_venv
+        package = ("sudo apt-get install -y python3-venv",) if needs_package else ()
+        return (*package, f"{self.examined} -m venv .venv")
 
     def with_variables(self, variables: Mapping[str, str], command: str) -> str:
         """Return ``command`` with environment variables set, for sh or PowerShell."""

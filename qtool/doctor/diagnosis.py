@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.new_environment import in_new_environment
 from qtool.doctor.rules import RULES, Rule
 from qtool.doctor.rules.awq import awq_kernels
 from qtool.doctor.rules.gptq import gptq_kernels
@@ -19,6 +20,7 @@ def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
         # Its cures bring the torch that the engine needs.
         found = [finding for finding in found if finding.code != "TORCH-MISSING"]
     healthy = _old_but_good(case, found)
+    found = [in_new_environment(case, finding) for finding in found]
     found.sort(key=lambda finding: finding.severity.rank)
     return (*found, *healthy)
 

@@ -44,11 +44,17 @@ class OperatingSystem:
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """The examined Python: where it is, why it was chosen, what installs into it."""
+    """The examined Python: where it is, why it was chosen, what installs into it.
+
+    ``is_externally_managed``: it is no environment and its distribution forbids pip (PEP 668).
+    ``has_venv``: it can make environments (Debian has that in a package of its own).
+    """
 
     path: str
     chosen_because: str
     installer: str = "pip"  # pip | uv
+    is_externally_managed: bool = False
+    has_venv: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,8 @@ def _read_interpreter(value: object) -> Interpreter | Unknown:
         path=path,
         chosen_because=_known_text(source, "chosen_because") or "",
         installer=installer if installer in ("pip", "uv") else "pip",
+        is_externally_managed=source.get("externally_managed") is True,
+        has_venv=source.get("has_venv") is not False,
     )
 
 

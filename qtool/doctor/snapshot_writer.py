@@ -20,6 +20,8 @@ def to_mapping(snapshot: Snapshot) -> dict[str, Any]:
     for name in Snapshot.__dataclass_fields__:
         env[name] = _plain(getattr(snapshot, name))
     env["os"] = _renamed(env["os"], {"is_jetson": "jetson", "is_wsl": "wsl"})
+    python_names = {"is_externally_managed": "externally_managed"}
+    env["interpreter"] = _renamed(env["interpreter"], python_names)
     torch_names = {"has_cxx11_abi": "cxx11_abi", "is_cuda_available": "cuda_available"}
     env["torch"] = _renamed(env["torch"], torch_names)
     if snapshot.gpus is not UNKNOWN:

@@ -1,6 +1,7 @@
 """``qtool doctor`` as a process: reports, exit codes, JSON, snapshots, and what it imports."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -169,8 +170,6 @@ def test_a_saved_snapshot_names_nobody(run_qtool: Run, environment: Environment)
 
 
 def _environ(home: Path) -> dict[str, str]:
-    import os
-
     secrets = {"HF_TOKEN": "hf_s3cret", "HTTPS_PROXY": "http://joe:s3cret@proxy.example:1"}
     return {**os.environ, **secrets, "HOME": str(home)}
 
@@ -248,6 +247,17 @@ def test_a_goal_that_runs_is_answered_first_and_ends_with_0(
     assert result.returncode == 0
     assert result.stdout.splitlines()[0].startswith("✓ GGUF runs here: llama.cpp")
     assert report(run_qtool, *arguments)["goal"]["runs"] is True
+
+
+def test_without_an_active_environment_it_says_which_python_was_examined(run_qtool: Run) -> None:
+    environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+
+    result = run_qtool("doctor", env={**environ, "PATH": "/usr/bin:/bin"})
+    asked = run_qtool("doctor", "--python", sys.executable)
+
+    assert "the first python3 on PATH, for no environment is active" in result.stderr
+    assert "qtool doctor --python" in result.stderr
+    assert asked.stderr == ""
 
 
 @pytest.mark.network

@@ -2,9 +2,10 @@
 
 import ast
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,19 @@ from qtool.doctor.snapshot import UNKNOWN, Interpreter, Unknown
 from qtool.errors import NotFoundError
 
 TIMEOUT_S = 5.0
+FIRST_ON_PATH = "the first python3 on PATH"
 # Runs on any Python from 3.6 on. User site-packages are added by hand, for -I leaves them out.
+# The marker's place: PEP 668, "in the Python standard library directory".
 _QUESTION = """
-import site, sys
+import os, site, sys
 paths = [p for p in sys.path if p]
-if sys.prefix == sys.base_prefix:
+stdlib = os.path.dirname(os.__file__)
+is_environment = sys.prefix != sys.base_prefix
+if not is_environment:
     paths.append(site.getusersitepackages())
-print(repr({"version": sys.version.split()[0], "paths": paths, "prefix": sys.prefix,
-            "executable": sys.executable}))
+print(repr({"version": sys.version.split()[0], "paths": paths, "executable": sys.executable,
+    "managed": not is_environment and os.path.exists(os.path.join(stdlib, "EXTERNALLY-MANAGED")),
+    "has_venv": os.path.isdir(os.path.join(stdlib, "ensurepip"))}))
 """
 
 
@@ -50,7 +56,7 @@ def choose(python: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
             return active, f"the active environment ({variable})"
     on_path = shutil.which("python3", path=environ.get("PATH"))
     if on_path:
-        return on_path, "the first python3 on PATH"
+        return on_path, FIRST_ON_PATH
     return sys.executable, "qtool's own, for there is no other"
 
 
@@ -67,8 +73,16 @@ def _asked_for(python: str) -> str:
         if found:
             return found
     raise NotFoundError(
-        f"there is no Python interpreter {python}", hint="qtool doctor --python .venv"
+        f"there is no Python interpreter {python}", hint=f"qtool doctor --python {_suggestion()}"
     )
+
+
+def _suggestion() -> str:
+    """Return an interpreter or environment that is there for certain."""
+    for folder in (".venv", "venv"):
+        if _python_in(Path(folder)):
+            return folder
+    return shlex.quote(shutil.which("python3") or sys.executable)
 
 
 def _python_in(environment: Path) -> str | None:
@@ -91,36 +105,50 @@ class TargetProbe:
     def result(self) -> Target:
         """Return what is known; where it does not answer, what its folder shows."""
         if self._child is None:
-            version = ".".join(map(str, sys.version_info[:3]))
-            return self._target(version, [p for p in sys.path if p], Path(sys.prefix))
+            return self._own()
         answer = self._child.result(TIMEOUT_S)
         try:
             known = ast.literal_eval(answer.output.strip())
-            version, paths, prefix = known["version"], known["paths"], Path(known["prefix"])
-            self._path = known["executable"] or self._path  # of a pyenv shim, the real one
+            self._path = str(known["executable"] or self._path)  # of a pyenv shim, the real one
+            paths = [str(path) for path in known["paths"]]
+            is_managed, has_venv = known["managed"] is True, known["has_venv"] is True
+            return self._target(str(known["version"]), paths, is_managed, has_venv)
         except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
             failure = answer.failure or "it answered nothing of use"
             paths = [str(path) for path in site_packages(_prefix_of(Path(self._path)))]
-            return self._target(UNKNOWN, paths, _prefix_of(Path(self._path)), failure)
-        return self._target(version, paths, prefix)
+            return self._target(UNKNOWN, paths, failure=failure)
+
+    def _own(self) -> Target:
+        """Describe the interpreter that runs qtool, without a child."""
+        stdlib = Path(os.__file__).parent
+        is_managed = sys.prefix == sys.base_prefix and (stdlib / "EXTERNALLY-MANAGED").exists()
+        return self._target(
+            ".".join(map(str, sys.version_info[:3])),
+            [path for path in sys.path if path],
+            is_managed,
+            (stdlib / "ensurepip").is_dir(),
+        )
 
     def _target(
-        self, version: str | Unknown, paths: list[str], prefix: Path, failure: str | None = None
+        self,
+        version: str | Unknown,
+        paths: list[str],
+        is_managed: bool = False,
+        has_venv: bool = True,
+        failure: str | None = None,
     ) -> Target:
         extra = [p for p in self._environ.get("PYTHONPATH", "").split(os.pathsep) if p]
         unique = dict.fromkeys(Path(path) for path in [*extra, *paths])
-        interpreter = Interpreter(self._path, self._reason, _installer(prefix))
-        return Target(interpreter, version, tuple(p for p in unique if p.is_dir()), failure)
+        folders = tuple(path for path in unique if path.is_dir())
+        installer = _installer(folders, needs_environment=is_managed)
+        interpreter = Interpreter(self._path, self._reason, installer, is_managed, has_venv)
+        return Target(interpreter, version, folders, failure)
 
 
-def _installer(prefix: Path) -> str:
-    """Return ``uv`` for an environment made by uv without pip, where uv is at hand."""
-    try:
-        is_by_uv = "uv = " in (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return "pip"
-    has_pip = any((path / "pip").is_dir() for path in site_packages(prefix))
-    return "uv" if is_by_uv and not has_pip and shutil.which("uv") else "pip"
+def _installer(folders: Iterable[Path], *, needs_environment: bool) -> str:
+    """Return ``uv`` where there is no pip, or an environment has to be made, and uv is at hand."""
+    has_pip = any((folder / "pip").is_dir() for folder in folders)
+    return "uv" if (needs_environment or not has_pip) and shutil.which("uv") else "pip"
 
 
 def _prefix_of(python: Path) -> Path:

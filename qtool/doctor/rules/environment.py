@@ -169,7 +169,8 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
         fixes=(
             Fix("Ask for what is declared, all at once", (Commands(case).install(*specs),)),
             Fix(
-                "See every conflict of the environment", (f"{Commands(case).python} -m pip check",)
+                "See every conflict of the environment",
+                (f"{Commands(case).examined} -m pip check",),
             ),
         ),
         confidence=Confidence.CERTAIN if case.snapshot.requires else Confidence.LIKELY,

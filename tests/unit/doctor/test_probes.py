@@ -1,7 +1,10 @@
 """The probes of interpreter, distributions, torch and machine, on folders made for them."""
 
+import os
+import shutil
 import sys
 import time
+import venv
 from pathlib import Path
 
 import pytest
@@ -128,6 +131,53 @@ def test_what_is_asked_for_is_examined(tmp_path: Path) -> None:
     assert choose(str(python), {}) == (str(python), "--python")
     with pytest.raises(NotFoundError, match="nowhere"):
         choose("nowhere/python", {})
+
+
+def test_the_hint_for_a_wrong_interpreter_is_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFoundError) as without:
+        choose("nowhere/python", {})
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    (tmp_path / "venv/bin/python").touch()
+    with pytest.raises(NotFoundError) as beside:
+        choose("nowhere/python", {})
+
+    assert Path(str(without.value.hint).rpartition(" ")[2]).is_file()
+    assert beside.value.hint == "qtool doctor --python venv"
+
+
+def managed_python(folder: Path) -> Path:
+    """Make an interpreter whose standard library is marked, as Debian's is (PEP 668)."""
+    stdlib = Path(os.__file__).parent
+    copy = folder / "lib" / stdlib.name
+    copy.mkdir(parents=True)
+    for entry in stdlib.iterdir():
+        if entry.name not in ("site-packages", "ensurepip"):
+            (copy / entry.name).symlink_to(entry)
+    for library in stdlib.parent.glob("libpython*"):
+        (folder / "lib" / library.name).symlink_to(library)
+    (copy / "EXTERNALLY-MANAGED").touch()
+    (copy / "site-packages").mkdir()
+    python = folder / "bin" / "python3"
+    python.parent.mkdir()
+    shutil.copy(os.path.realpath(sys.executable), python)
+    return python
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layout of Linux")
+def test_a_python_that_its_distribution_manages_is_seen(tmp_path: Path) -> None:
+    python = managed_python(tmp_path / "usr")
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+
+    managed = TargetProbe(str(python), {}).result()
+    free = TargetProbe(str(tmp_path / "env/bin/python"), {}).result()
+
+    assert managed.failure is None
+    assert managed.interpreter.is_externally_managed
+    assert not managed.interpreter.has_venv  # no ensurepip: Debian's python3-venv is missing
+    assert not free.interpreter.is_externally_managed
 
 
 def test_the_active_environment_comes_before_path(tmp_path: Path) -> None:
