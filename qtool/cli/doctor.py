@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,6 +73,8 @@ def doctor(
 
     output = make_output(is_json, is_quiet, is_debug)
     info = _inspect(model) if model else None
+    if info and ctx:
+        _check_context(info, ctx, model)
     snapshot, goal_of_file = _obtain_snapshot(snapshot_file, python, has_model=info is not None)
     _say_which_python(output, snapshot)
     if save:
@@ -100,6 +103,20 @@ def _inspect(text: str) -> "ModelInfo":
 
     model = locate_model(text, cache_dir=Config().cache_dir())
     return inspect_model(model.path, quant=model.quant)
+
+
+def _check_context(info: "ModelInfo", wanted_tokens: int, model: str | None) -> None:
+    """Refuse a context that the model was not made for, as ``qtool chat`` does.
+
+    Raises:
+        UsageError: it is longer than the model's own.
+    """
+    longest = info.context_length_tokens
+    if longest and wanted_tokens > longest:
+        raise UsageError(
+            f"--ctx {wanted_tokens}: {info.path.name} was made for at most {longest} tokens",
+            hint=f"qtool doctor {shlex.quote(model or '')} --ctx {longest}",
+        )
 
 
 def _obtain_snapshot(

@@ -4,14 +4,19 @@ Two profiles exclude each other (numpy, torch and transformers contradict): *leg
 or autoawq with the versions they were made for, *modern* is transformers 5 with gptqmodel.
 """
 
+import re
+
 from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
-from qtool.doctor.commands import Commands, serving_indexes
+from qtool.doctor.commands import Commands, quoted, serving_indexes
 from qtool.doctor.finding import Fix
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, number_tuple, parse_capability
 
 MODERN_TORCH = ">=2.8,<2.14"
+_QUANT_SUFFIX = re.compile(
+    r"[-_.](?:gptq|awq|gguf|bnb|i?q\d_?\w*|bf16|f16|fp16)(?![a-z]).*$", re.IGNORECASE
+)
 LEGACY_TRANSFORMERS = ("transformers==4.49.0", "optimum==1.23.3", "accelerate<1.4", "peft<0.15")
 
 
@@ -219,18 +224,22 @@ def _computes(case: Case) -> bool:
 
 
 def gguf(case: Case, title: str = "Run a GGUF of the model with llama.cpp instead") -> Fix:
-    """Leave GPTQ and AWQ alone and use a GGUF."""
-    repo = gguf_repo(case)
-    name = repo.rpartition("/")[2]
-    return Fix(title, (f'qtool download {repo} --include "*Q4_K_M.gguf"', f"qtool chat ./{name}"))
+    """Leave GPTQ and AWQ alone and use a GGUF: find the one that fits this machine."""
+    then = "# then `qtool download` the GGUF that fits, and `qtool chat` with it: llama.cpp runs it"
+    return Fix(title, (f"qtool find {quoted(_searched_name(case))} --format gguf", then))
 
 
-def gguf_repo(case: Case) -> str:
-    """Return where a GGUF of the model is usually published: its name with ``-GGUF``."""
-    name = case.snapshot.model.name if case.snapshot.model else ""
-    for mark in ("-GPTQ", "-AWQ", "-gptq", "-awq"):
-        name = name.partition(mark)[0]
-    return f"{name}-GGUF" if name.count("/") == 1 else "ORG/MODEL-GGUF"
+def _searched_name(case: Case) -> str:
+    """Return the name to look for variants of: a repository as it is, else the model's name.
+
+    A hub knows what its repositories were made from; of a file or folder only the name tells.
+    """
+    described = case.snapshot.model.name if case.snapshot.model else ""
+    if "/" in described or case.model is None:
+        return described or "MODEL"
+    path = case.model.path
+    name = path.stem if path.suffix.lower() == ".gguf" else path.name
+    return _QUANT_SUFFIX.sub("", name) or "MODEL"
 
 
 def toolkit_commands(case: Case) -> tuple[str, ...]:

@@ -132,6 +132,16 @@ def test_the_context_asked_for_is_the_one_that_counts(run_qtool: Run, starter_li
     assert document["verdict"]["gguf"]["memory"]["n_ctx_tokens"] == 512
 
 
+def test_a_context_the_model_was_not_made_for_is_refused(
+    run_qtool: Run, starter_like: Path
+) -> None:
+    result = run_qtool("doctor", str(starter_like), "--ctx", "2049")
+
+    assert result.returncode == 2
+    assert "made for at most 2048 tokens" in result.stderr
+    assert f"qtool doctor {starter_like} --ctx 2048" in result.stderr
+
+
 def test_the_json_has_its_stable_shape(run_qtool: Run) -> None:
     document = report(run_qtool, "--snapshot", f"{CASES}#C01")
 

@@ -32,7 +32,7 @@ def vram_insufficient(case: Case) -> Iterator[Finding]:
                 'the CPU or the disk fails or crawls ("Found modules on cpu/disk").'
             )
         ),
-        evidence=(describe_need(fit), f"VRAM: {_gpu_words(case)}"),
+        evidence=(f"VRAM: {_gpu_words(case)}",),
         fixes=_fixes(case, fit),
         confidence=Confidence.LIKELY,
     )
@@ -92,7 +92,7 @@ def ram_insufficient(case: Case) -> Iterator[Finding]:
         title=f"The model needs {format_size(fit.need.total_bytes)} of RAM; there are "
         f"{format_size(fit.available_bytes or 0)}",
         explanation=f"{describe_need(fit)} That is more than this machine can give a program.",
-        evidence=(describe_need(fit), f"RAM: {format_size(fit.available_bytes or 0)}"),
+        evidence=(f"RAM: {format_size(fit.available_bytes or 0)} available",),
         fixes=_fixes_for_ram(case, fit),
         confidence=Confidence.LIKELY,
     )

@@ -1,6 +1,8 @@
 """Commands fit the machine: its installer, its shell, its torch index, and each other."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from qtool.doctor.commands import Commands, companion, serving_indexes
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Fix
-from qtool.doctor.fixes import install_torch, legacy_awq, legacy_gptq, modern
+from qtool.doctor.fixes import gguf, install_torch, legacy_awq, legacy_gptq, modern
+from qtool.models.info import ModelFormat, ModelInfo
 from tests.unit.doctor.machines import (
     RTX_3090,
     RTX_5090,
@@ -94,6 +97,31 @@ def test_a_vendors_torch_is_never_replaced() -> None:
 def commands(fix: Fix | None) -> str:
     assert fix is not None
     return "\n".join(fix.commands)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/m/Llama-2-13B-chat-GPTQ", "Llama-2-13B-chat"),
+        ("/m/Mistral-7B-Instruct-v0.3-AWQ-INT4", "Mistral-7B-Instruct-v0.3"),
+        ("/m/SmolLM2-135M-Instruct-Q4_K_M.gguf", "SmolLM2-135M-Instruct"),
+        ("/m/model-iq2_xs.gguf", "model"),
+        ("/m/my model", '"my model"'),
+    ],
+)
+def test_a_gguf_is_looked_for_by_the_models_own_name(path: str, name: str) -> None:
+    info = ModelInfo(path=Path(path), format=ModelFormat.GPTQ)
+
+    first, *_ = gguf(replace(case_of(), model=info)).commands
+
+    assert first == f"qtool find {name} --format gguf"
+
+
+def test_a_gguf_of_a_repository_is_looked_for_by_the_repository() -> None:
+    case = next(case for case in CASES if case["id"] == "C44")
+    commands = [c for f in diagnosis(case) for fix in f.fixes for c in fix.commands]
+
+    assert "qtool find TheBloke/Llama-2-13B-chat-GPTQ --format gguf" in commands
 
 
 def test_profiles_do_not_mix() -> None:

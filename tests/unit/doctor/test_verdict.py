@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from qtool.doctor.case import make_case
+from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.redact import redact
 from qtool.doctor.report import report_lines
 from qtool.doctor.snapshot import MIB
@@ -183,3 +184,14 @@ def test_names_of_people_and_machines_are_taken_out() -> None:
         "path": "~/x",
         "list": ["/home/<user>/y", "<user>@<host>", "canada", r"C:\Users\<user>\z"],
     }
+
+
+def test_the_sum_of_the_memory_is_said_once() -> None:
+    fields = {**NO_GPU, "ram_available_bytes": GIB}
+    case = make_case(from_mapping(machine(**fields)), None, model(ModelFormat.GGUF))
+
+    (finding,) = diagnose(case)
+
+    assert finding.code == "RAM-INSUFFICIENT"
+    text = "\n".join((finding.explanation, *finding.evidence))
+    assert text.count("KV cache") == 1
