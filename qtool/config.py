@@ -82,11 +82,18 @@ SETTINGS: tuple[Setting, ...] = (
         "hub or mirror addresses, first choice first; empty: chosen automatically",
     ),
     Setting(
+        "download.mirrors",
+        _parse_texts,
+        ("https://huggingface.co", "https://hf-mirror.com", "https://modelscope.cn"),
+        ("QTOOL_MIRRORS",),
+        "addresses to choose from when no endpoint is named",
+    ),
+    Setting(
         "download.connections",
         _parse_count,
         8,
         ("QTOOL_CONNECTIONS",),
-        "connections a download opens at most",
+        "connections a download opens at most; unless set, what pays, from 8 to 32",
     ),
     Setting("chat.system", _parse_text, None, ("QTOOL_SYSTEM",), "system prompt"),
     Setting(

@@ -44,7 +44,9 @@ Cache = Annotated[bool, typer.Option("--cache", help="Into the Hugging Face cach
 EndpointUrls = Annotated[
     list[str] | None,
     typer.Option(
-        "--endpoint", help="Hub or mirror; repeat it for several.", show_default="HF_ENDPOINT"
+        "--endpoint",
+        help="Hub or mirror; several (repeated, or with commas) are used at once.",
+        show_default="HF_ENDPOINT, else the fastest",
     ),
 ]
 Connections = Annotated[
@@ -110,6 +112,7 @@ def main(
         is_dry_run=is_dry_run,
         is_forced=is_forced,
         is_verify_only=is_verify_only,
+        ranking_path=config.state_dir() / "mirrors.json",
     )
     return run(request, output)
 
@@ -151,6 +154,7 @@ def to_json(result: DownloadResult) -> dict[str, Any]:
         "bytes_transferred": result.bytes_transferred,
         "seconds": round(result.seconds, 3),
         "endpoints": result.endpoints,
+        "dropped_endpoints": result.dropped,
     }
     if result.failures and (error := result.failures[0].error) is not None:
         data["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
@@ -180,7 +184,8 @@ def _summary(result: DownloadResult, request: DownloadRequest, output: Output) -
     if result.bytes_transferred:
         rate = format_size(result.bytes_transferred / max(result.seconds, 1e-9))
         took = format_duration(result.seconds)
-        lines.append(f"{format_size(result.bytes_transferred)} in {took}, {rate}/s")
+        sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""
+        lines.append(f"{format_size(result.bytes_transferred)} in {took}, {rate}/s{sources}")
     elif not request.is_verify_only and not result.failures:
         lines.append("nothing to do: all files are there and right")
     if not result.failures and (command := next_command(result)):
@@ -253,7 +258,8 @@ def _selection(
 
 def _endpoints(flags: list[str] | None, asked: Reference, config: Config) -> tuple[Endpoint, ...]:
     named = flags or ([asked.endpoint] if asked.endpoint else [])
-    return choose_endpoints(named, os.environ, config.get("download.endpoint"))
+    endpoints, mirrors = config.get("download.endpoint"), config.get("download.mirrors")
+    return choose_endpoints(named, os.environ, endpoints, mirrors)
 
 
 def _local_dir(folder: Path | None, is_cached: bool) -> Path | None:

@@ -4,7 +4,16 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from qtool.download import Checking, Event, FileFinished, FileStatus, Planned, Progress, Waiting
+from qtool.download import (
+    Checking,
+    EndpointDropped,
+    Event,
+    FileFinished,
+    FileStatus,
+    Planned,
+    Progress,
+    Waiting,
+)
 from qtool.output import Output
 from qtool.units import format_duration, format_size
 
@@ -65,6 +74,8 @@ class PlainWatcher:
             case Planned():
                 for line in planned_lines(event):
                     self._output.note(line)
+            case EndpointDropped():
+                self._output.warn(dropped_line(event))
             case Waiting() | Checking() | FileFinished():
                 if text := event_line(event):
                     self._output.note(text)
@@ -120,6 +131,8 @@ class BarWatcher:
             case Planned():
                 for line in planned_lines(event):
                     self._print(line)
+            case EndpointDropped():
+                self._print(f"warning: {dropped_line(event)}")
             case Waiting() | Checking() | FileFinished():
                 if text := event_line(event):
                     self._print(text)
@@ -166,6 +179,11 @@ def event_line(event: Waiting | Checking | FileFinished) -> str | None:
     return None
 
 
+def dropped_line(event: EndpointDropped) -> str:
+    """Return which endpoint is left out, and why."""
+    return f"{event.url} is not used any more: {event.reason}"
+
+
 def progress_line(progress: Progress) -> str:
     """Return the whole download as one plain line."""
     done, total = format_size(progress.bytes_done), format_size(progress.bytes_total)
@@ -180,7 +198,8 @@ def rate_note(progress: Progress) -> str:
     if rate <= 0:
         return "waiting"
     left_s = (progress.bytes_total - progress.bytes_done) / rate
-    return f"{format_size(rate)}/s, {format_duration(left_s)} left"
+    sources = f" from {progress.n_endpoints} endpoints" if progress.n_endpoints > 1 else ""
+    return f"{format_size(rate)}/s{sources}, {format_duration(left_s)} left"
 
 
 def shortened(path: str, width: int) -> str:

@@ -40,13 +40,16 @@ from qtool.download.sinks import (
 )
 from qtool.download.source import Source
 from qtool.download.transfer import Workshop
+from qtool.hub.choice import Choice
 from qtool.hub.client import HubClient
 from qtool.hub.connection import ConnectionPool
-from qtool.hub.repo import Listing, RemoteFile
+from qtool.hub.repo import RemoteFile
 
 PARTIAL_FOLDER = "partial"
 MAX_FOR_SMALL = 32
 RATE_PER_CONNECTION = 512 * 1024
+# For less, mirrors that nobody named are not bothered unless the chosen one fails.
+MUCH_BYTES = 16 * 1024 * 1024
 
 
 class Fetch:
@@ -55,23 +58,21 @@ class Fetch:
     def __init__(
         self,
         request: DownloadRequest,
-        listing: Listing,
+        choice: Choice,
         layout: Layout,
         manifest: Manifest,
-        clients: Sequence[HubClient],
         pool: ConnectionPool,
     ) -> None:
         self.bytes_by_endpoint: dict[str, int] = {}
         self.dropped: dict[str, str] = {}
         self._request = request
-        self._listing = listing
+        self._choice = choice
+        self._listing = choice.listing
         self._layout = layout
         self._manifest = manifest
         self._pool = pool
         self._most = request.connections or MOST_CONNECTIONS
-        self._mirror, *self._other_mirrors = [
-            Mirror(client, self._most, self._report_dropped) for client in clients
-        ]
+        self._mirror = self._as_mirror(choice.client)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -151,8 +152,8 @@ class Fetch:
         for job in jobs:
             if job.file.size_bytes == 0:
                 shop.finisher.finish_empty(job)
-        recruiter = Recruiter(self._listing, jobs, fleet, self._other_mirrors)
-        recruiter.start()
+        recruiter = Recruiter(self._choice, jobs, fleet, self._as_mirror)
+        recruiter.start(is_urgent=self._is_help_welcome(jobs))
         try:
             Crew(shop, self._pool, growth).run(tick, self._wake)
         finally:
@@ -162,6 +163,14 @@ class Fetch:
                 if mirror.bytes_received
             }
         tick()
+
+    def _as_mirror(self, client: HubClient) -> Mirror:
+        return Mirror(client, self._most, self._report_dropped)
+
+    def _is_help_welcome(self, jobs: Sequence[Job]) -> bool:
+        """Return whether to ask other endpoints at once, not only in need."""
+        is_much = sum(_missing_bytes(job) for job in jobs) >= MUCH_BYTES
+        return is_much or not self._request.is_choice_automatic
 
     def _fleet(self, jobs: Sequence[Job], is_automatic: bool) -> Fleet:
         n_connections = _bulk_connections(self._request)

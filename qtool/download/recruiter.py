@@ -2,15 +2,17 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from qtool.download.job import Job
 from qtool.download.mirrors import Fleet, Mirror
 from qtool.download.source import Source
 from qtool.errors import NotFoundError, QtoolError
+from qtool.hub.choice import Choice
 from qtool.hub.client import HubClient
 from qtool.hub.connection import AbortedError
+from qtool.hub.endpoints import EndpointOrigin
 from qtool.hub.listing import list_repo
 from qtool.hub.repo import Listing, RemoteFile
 
@@ -27,35 +29,54 @@ class Recruiter:
     """
 
     def __init__(
-        self, listing: Listing, jobs: Sequence[Job], fleet: Fleet, mirrors: Sequence[Mirror]
+        self,
+        choice: Choice,
+        jobs: Sequence[Job],
+        fleet: Fleet,
+        as_mirror: Callable[[HubClient], Mirror],
     ) -> None:
-        self._listing = listing
+        self._choice = choice
+        self._listing = choice.listing
         self._jobs = jobs
         self._fleet = fleet
-        self._mirrors = mirrors
-        self._n_left = len(mirrors)
+        self._mirrors = [as_mirror(client) for client in choice.others]
+        self._n_left = len(self._mirrors)
         self._lock = threading.Lock()
+        self._has_begun = False
         self._done = threading.Event()
 
-    def start(self) -> None:
-        """Begin; the jobs get their sources as the answers come."""
+    def start(self, *, is_urgent: bool) -> None:
+        """Begin, at once or when a file has no source left.
+
+        The jobs get their sources as the answers come.
+        """
         if not self._mirrors:
             return
         for job in self._jobs:
             job.await_sources = self._wait
+        if is_urgent:
+            self._begin()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._has_begun:
+                return
+            self._has_begun = True
         for mirror in self._mirrors:
             threading.Thread(target=self._recruit, args=(mirror,), daemon=True).start()
 
     def _wait(self) -> None:
+        self._begin()
         self._done.wait(PATIENCE_S)
 
     def _recruit(self, mirror: Mirror) -> None:
         try:
-            self._enlist(mirror, list_counterpart(mirror.client, self._listing))
+            known = self._choice.known.get(mirror.url)
+            self._enlist(mirror, known or list_counterpart(mirror.client, self._listing))
         except AbortedError:
             log.debug("%s: stopped meanwhile", mirror.url)
         except QtoolError as exc:
-            mirror.drop(exc.message)
+            self._refuse(mirror, exc.message)
         finally:
             with self._lock:
                 self._n_left -= 1
@@ -67,12 +88,19 @@ class Recruiter:
         shared = [job for job in self._jobs if is_same(job.file, theirs)]
         log.debug("%s has %d of %d files", mirror.url, len(shared), len(self._jobs))
         if not shared:
-            mirror.drop("it lists other content under the same names")
+            self._refuse(mirror, "it lists other content under the same names")
             return
         with self._lock:
             self._fleet.mirrors.append(mirror)
         for job in shared:
             job.add_source(Source(mirror, listing.repo, listing.commit, job.file))
+
+    def _refuse(self, mirror: Mirror, reason: str) -> None:
+        """Leave an endpoint out; that of one nobody named is nothing to tell the user."""
+        if mirror.client.endpoint.origin is EndpointOrigin.AUTOMATIC:
+            log.debug("%s is not used: %s", mirror.url, reason)
+        else:
+            mirror.drop(reason)
 
 
 def is_same(file: RemoteFile, theirs: Mapping[str, RemoteFile]) -> bool:

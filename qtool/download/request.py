@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qtool.download.plan import Selection
-from qtool.hub.endpoints import Endpoint
+from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from qtool.hub.repo import RepoRef
 
 DEFAULT_CONNECTIONS = 8
@@ -13,6 +13,9 @@ DEFAULT_CONNECTIONS = 8
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
     """A download. ``endpoints`` are tried in order; ``token`` is for the hub only.
+
+    Among endpoints that nobody named (origin ``AUTOMATIC``) the fastest is chosen, and the order
+    remembered in ``ranking_path`` if given. Others help where they hold the same content.
 
     The files go to ``cache_dir`` in the Hugging Face cache layout if given, else to ``local_dir``,
     else to ``./<name>``. ``connections`` None means automatic. ``is_forced`` fetches files anew
@@ -31,3 +34,9 @@ class DownloadRequest:
     is_dry_run: bool = False
     is_forced: bool = False
     is_verify_only: bool = False
+    ranking_path: Path | None = None
+
+    @property
+    def is_choice_automatic(self) -> bool:
+        """Return whether nobody named an endpoint."""
+        return all(one.origin is EndpointOrigin.AUTOMATIC for one in self.endpoints)

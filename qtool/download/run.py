@@ -15,9 +15,11 @@ from qtool.download.plan import Plan, plan
 from qtool.download.request import DownloadRequest
 from qtool.download.survey import Surveyor, is_known
 from qtool.errors import NetworkError, UsageError
+from qtool.hub.choice import Choice, choose
 from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.listing import list_repo
+from qtool.hub.ranking import Ranking
 from qtool.hub.repo import Listing, RemoteFile, RepoRef
 
 log = logging.getLogger(__name__)
@@ -49,16 +51,14 @@ def download(
     return replace(result, seconds=time.monotonic() - started_at)
 
 
-def list_on_first(
-    clients: Sequence[HubClient], repo: RepoRef
-) -> tuple[Listing, Sequence[HubClient]]:
-    """Return the listing of the first endpoint that answers, and the endpoints from it on.
+def list_on_first(clients: Sequence[HubClient], repo: RepoRef) -> Choice:
+    """Return the listing of the first endpoint that answers, and the endpoints after it.
 
     Raises what the last one raised; only a NetworkError makes it go on to the next.
     """
     for index, client in enumerate(clients):
         try:
-            return list_repo(client, repo), clients[index:]
+            return Choice(list_repo(client, repo), client, tuple(clients[index + 1 :]))
         except NetworkError as exc:
             if index == len(clients) - 1:
                 raise
@@ -84,13 +84,8 @@ class _Run:
     def to_result(self) -> DownloadResult:
         """Do what the request says."""
         request = self._request
-        # Where there is another endpoint, it is the better second attempt.
-        attempts = ATTEMPTS if len(request.endpoints) == 1 else 1
-        clients = [
-            HubClient(self._pool, endpoint, request.token, attempts=attempts)
-            for endpoint in request.endpoints
-        ]
-        listing, clients_left = list_on_first(clients, request.repo)
+        choice = self._choose()
+        listing = choice.listing
         wanted = plan(listing, request.selection)
         layout = choose_layout(listing, local_dir=request.local_dir, cache=request.cache_dir)
         result = _empty_result(listing, layout, wanted)
@@ -100,24 +95,39 @@ class _Run:
         if request.is_dry_run:
             return replace(result, files=self._preview(wanted, layout))
         with TargetLock(layout.state_dir / "lock", layout.root):
-            return self._bring(listing, wanted, layout, clients_left, result)
+            return self._bring(choice, wanted, layout, result)
+
+    def _choose(self) -> Choice:
+        request = self._request
+        # Where there is another endpoint, it is the better second attempt.
+        attempts = ATTEMPTS if len(request.endpoints) == 1 else 1
+        clients = [
+            HubClient(self._pool, endpoint, request.token, attempts=attempts)
+            for endpoint in request.endpoints
+        ]
+        if request.is_choice_automatic and len(clients) > 1:
+            return choose(clients, request.repo, self._ranking)
+        return list_on_first(clients, request.repo)
+
+    @property
+    def _ranking(self) -> Ranking | None:
+        path = self._request.ranking_path
+        return Ranking(path) if path is not None else None
 
     def _bring(
-        self,
-        listing: Listing,
-        wanted: Plan,
-        layout: Layout,
-        clients: Sequence[HubClient],
-        result: DownloadResult,
+        self, choice: Choice, wanted: Plan, layout: Layout, result: DownloadResult
     ) -> DownloadResult:
+        listing = choice.listing
         manifest = Manifest(layout.state_dir / "manifest")
         present: tuple[FileResult, ...] = ()
         missing: Sequence[RemoteFile] = wanted.files
         if not self._request.is_forced:
             surveyor = Surveyor(layout, manifest, listing.commit, self._on_event, self._stop)
             present, missing = surveyor.survey(wanted.files)
-        fetch = Fetch(self._request, listing, layout, manifest, clients, self._pool)
+        fetch = Fetch(self._request, choice, layout, manifest, self._pool)
         fetched = fetch.run(missing, replace(result, files=present), self._on_event, self._stop)
+        if fetch.dropped and self._ranking is not None:
+            self._ranking.forget()
         by_path = {file.path: file for file in (*present, *fetched)}
         return replace(
             result,

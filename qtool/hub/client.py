@@ -33,7 +33,10 @@ class Answer:
 
 
 class HubClient:
-    """One endpoint with the user's token. Thread-safe."""
+    """One endpoint with the user's token. Thread-safe.
+
+    ``has_answered`` becomes True with the first response, whatever it says.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,8 @@ class HubClient:
     ) -> None:
         self.pool = pool
         self.endpoint = endpoint
-        self._token = token if endpoint.is_trusted_with_token else None
+        self.has_answered = False
+        self._user_token = token
         self._origin = Origin.of(endpoint.url)
         self._attempts = attempts
         self._pause = pause
@@ -55,6 +59,10 @@ class HubClient:
     def has_token(self) -> bool:
         """Return whether requests to the endpoint carry a token."""
         return self._token is not None
+
+    @property
+    def _token(self) -> str | None:
+        return self._user_token if self.endpoint.is_trusted_with_token else None
 
     def headers_for(self, url: str) -> dict[str, str]:
         """Return the token's header for a URL of the endpoint itself, nothing for any other."""
@@ -96,6 +104,9 @@ class HubClient:
         for _ in range(MAX_REDIRECTS + 1):
             own = {**(headers or {}), **self.headers_for(url)}
             exchange = self.pool.get(url, own, response_timeout_s=15.0)
+            self.has_answered = True
+            if exchange.headers.get("X-Xet-Hash"):
+                log.debug("%s offers a xet store, which is not used: HTTP it is", redact(url))
             location = exchange.headers.get("Location")
             if exchange.status not in REDIRECT_STATUSES or not location:
                 return exchange, url

@@ -1,7 +1,7 @@
-"""Endpoints: the base URLs of hubs that speak the Hugging Face API.
+"""Endpoints: the base URLs of hubs, most of which speak the Hugging Face API.
 
 Where the list comes from, first hit wins: ``--endpoint`` (repeatable), ``HF_ENDPOINT`` (may be a
-comma list), the configuration, the default. They are tried in this order.
+comma list), the configuration, the mirrors among which the fastest is chosen, the default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,19 @@ from enum import StrEnum
 from urllib.parse import quote, urlsplit
 
 from qtool.errors import UsageError
+from qtool.hub import modelscope
 from qtool.hub.repo import RepoRef
 
 OFFICIAL_URL = "https://huggingface.co"
+
+_MODELSCOPE_HOSTS = frozenset({"modelscope.cn", "www.modelscope.cn", "modelscope.ai"})
+
+
+class HubApi(StrEnum):
+    """The languages hubs speak."""
+
+    HUGGING_FACE = "huggingface"
+    MODELSCOPE = "modelscope"
 
 
 class EndpointOrigin(StrEnum):
@@ -27,14 +37,20 @@ class EndpointOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A hub: its base URL without a slash at the end, and who named it."""
+    """A hub: its base URL without a slash at the end, who named it, and what it speaks."""
 
     url: str
     origin: EndpointOrigin = EndpointOrigin.DEFAULT
+    api: HubApi = HubApi.HUGGING_FACE
 
     @property
     def is_trusted_with_token(self) -> bool:
-        """Return whether the user's token may go there: the hub itself, or named by the user."""
+        """Return whether the user's token may go there: the hub itself, or named by the user.
+
+        ModelScope has tokens of its own; a Hugging Face token is none of its business.
+        """
+        if self.api is HubApi.MODELSCOPE:
+            return False
         return self.url == OFFICIAL_URL or self.origin is not EndpointOrigin.AUTOMATIC
 
     def info_url(self, repo: RepoRef) -> str:
@@ -47,6 +63,8 @@ class Endpoint:
 
     def file_url(self, repo: RepoRef, commit: str, path: str) -> str:
         """Return the URL of a file's content."""
+        if self.api is HubApi.MODELSCOPE:
+            return modelscope.file_url(self.url, repo, path)
         prefix = f"{self.url}{repo.repo_type.page_prefix}/{quote(repo.repo_id)}"
         return f"{prefix}/resolve/{quote(commit, safe='')}/{quote(path)}"
 
@@ -62,8 +80,12 @@ def choose_endpoints(
     flags: Sequence[str],
     environ: Mapping[str, str],
     configured: Sequence[str] = (),
+    mirrors: Sequence[str] = (),
 ) -> tuple[Endpoint, ...]:
     """Return the endpoints to use, in the order in which to try them.
+
+    Of ``mirrors``, which count when nobody names an endpoint, the order is still to be found out
+    (``mirrors.find_listing``).
 
     Raises UsageError when one of them is not an HTTP URL.
     """
@@ -72,11 +94,17 @@ def choose_endpoints(
         (flags, EndpointOrigin.FLAG),
         (from_environment, EndpointOrigin.ENVIRONMENT),
         (configured, EndpointOrigin.CONFIG),
+        (mirrors, EndpointOrigin.AUTOMATIC),
     ):
         if urls:
-            unique = dict.fromkeys(normalise_url(url) for url in urls)
-            return tuple(Endpoint(url, origin) for url in unique)
+            unique = dict.fromkeys(normalise_url(url) for one in urls for url in one.split(","))
+            return tuple(Endpoint(url, origin, _api_of(url)) for url in unique)
     return (Endpoint(OFFICIAL_URL),)
+
+
+def _api_of(url: str) -> HubApi:
+    is_modelscope = urlsplit(url).hostname in _MODELSCOPE_HOSTS
+    return HubApi.MODELSCOPE if is_modelscope else HubApi.HUGGING_FACE
 
 
 def normalise_url(text: str) -> str:

@@ -6,15 +6,19 @@ of huge repositories only in part, and some mirrors leave sizes out; then the pa
 API: https://huggingface.co/docs/hub/api
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeGuard
 from urllib.parse import urljoin
 
-from qtool.errors import NetworkError
+from qtool.errors import NetworkError, NotFoundError, QtoolError
+from qtool.hub import modelscope
 from qtool.hub.client import Answer, HubClient
 from qtool.hub.connection import Origin
-from qtool.hub.repo import Listing, RemoteFile, RepoRef
+from qtool.hub.endpoints import OFFICIAL_URL, HubApi
+from qtool.hub.repo import Listing, RemoteFile, RepoRef, RepoType
 
 # A list of files as long as this may have been cut off by the hub.
 SUSPICIOUS_COUNT = 1000
@@ -27,8 +31,25 @@ def list_repo(client: HubClient, repo: RepoRef) -> Listing:
     """Return the files of ``repo`` at the commit its revision stands for now.
 
     The names are as the hub gives them: pass them through ``paths.check_path`` before writing.
+    An endpoint that turns out to speak ModelScope's API is asked in it from then on.
     Raises NotFoundError, AuthError or NetworkError as the hub answers.
     """
+    if client.endpoint.api is HubApi.MODELSCOPE:
+        return _list_modelscope(client, repo)
+    try:
+        return _list_hugging_face(client, repo)
+    except NotFoundError:
+        if client.endpoint.url == OFFICIAL_URL or repo.repo_type is not RepoType.MODEL:
+            raise
+        spoken = client.endpoint
+        client.endpoint = replace(spoken, api=HubApi.MODELSCOPE)
+        with contextlib.suppress(QtoolError):
+            return _list_modelscope(client, repo)
+        client.endpoint = spoken
+        raise
+
+
+def _list_hugging_face(client: HubClient, repo: RepoRef) -> Listing:
     info = client.get_json(client.endpoint.info_url(repo), repo)
     data = _expect(info.data, dict, client, "an object")
     commit = data.get("sha")
@@ -38,6 +59,25 @@ def list_repo(client: HubClient, repo: RepoRef) -> Listing:
     if files is None or len(files) >= SUSPICIOUS_COUNT:
         files = _read_tree(client, repo, commit)
     return Listing(repo, commit, files, is_gated=bool(data.get("gated")))
+
+
+def _list_modelscope(client: HubClient, repo: RepoRef) -> Listing:
+    if repo.repo_type is not RepoType.MODEL:
+        raise NotFoundError(
+            f"{client.endpoint.url} is asked for models only, not for {repo.repo_type}s",
+            hint="--endpoint https://huggingface.co",
+        )
+    answer = client.get_json(modelscope.files_url(client.endpoint.url, repo), repo)
+    if modelscope.is_refusal(answer.data):
+        raise NotFoundError(
+            f"{client.endpoint.url} has no {repo.repo_id} at {repo.revision}",
+            hint="--endpoint https://huggingface.co",
+        )
+    try:
+        commit, files = modelscope.parse_files(answer.data)
+    except ValueError as exc:
+        raise _malformed(client, str(exc)) from exc
+    return Listing(repo, commit, _unique(files))
 
 
 def files_of_info(data: Mapping[str, Any]) -> tuple[RemoteFile, ...] | None:
