@@ -1,14 +1,14 @@
 """HTTP connections: kept alive, through a proxy if need be, read straight from the socket.
 
-``http.client`` sends requests and parses headers. Bodies bypass it: ``Exchange.read_into`` receives
-into the caller's buffer, which costs half the CPU of ``HTTPResponse.read``.
+Bodies go from the socket straight into the caller's buffer (``Exchange.read_into``), which costs
+half the CPU of ``http.client``'s reading.
 """
 
 import contextlib
-import http.client
 import logging
 import socket
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import qtool
 from qtool.errors import NetworkError
 from qtool.hub.headers import Headers
 from qtool.hub.proxies import Proxy, find_proxy
+from qtool.hub.wire import Chunks, Head, ProtocolError, Wire
 
 if TYPE_CHECKING:
     import ssl
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 USER_AGENT = f"qtool/{qtool.__version__}"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# A server that answers so soon needs no large window: what waits in the socket when the process
+# is killed has to be sent again, and 128 KiB in 2 ms are 64 MB/s over each connection at the least.
+NEAR_S = 0.002
+NEAR_BUFFER_BYTES = 128 * 1024
 # What ends a request without being our fault; TimeoutError, ssl.SSLError and gaierror are OSError.
-WIRE_ERRORS = (OSError, http.client.HTTPException)
+WIRE_ERRORS = (OSError, ProtocolError)
 
 
 class AbortedError(Exception):
@@ -48,7 +54,7 @@ class Origin:
         """Return the origin of a URL. Raises NetworkError when it is not HTTP."""
         try:
             parts = urlsplit(url)
-            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+            port = parts.port or DEFAULT_PORTS[parts.scheme]
         except (ValueError, KeyError) as exc:
             raise NetworkError(f"not an HTTP address: {redact(url)}") from exc
         if not parts.hostname:
@@ -90,49 +96,33 @@ class Exchange:
     ``remaining`` counts the body bytes still to come, None when the response does not say.
     """
 
-    def __init__(
-        self,
-        pool: "ConnectionPool",
-        origin: Origin,
-        connection: http.client.HTTPConnection,
-        sock: socket.socket,
-        response: http.client.HTTPResponse,
-    ) -> None:
-        self.status = response.status
-        self.headers: Headers = response.headers
-        self.remaining: int | None = response.length
+    def __init__(self, pool: "ConnectionPool", origin: Origin, wire: Wire, head: Head) -> None:
+        self.status = head.status
+        self.headers: Headers = head.headers
+        self.remaining = head.length
         self._pool = pool
         self._origin = origin
-        self._connection = connection
-        self._sock = sock
-        self._response = response
-        self._has_drained_head = False
+        self._wire = wire
+        self._chunks = Chunks(wire) if head.is_chunked else None
+        self._is_kept = head.is_kept
+        self._is_closed = False
 
     def read_into(self, buffer: memoryview) -> int:
         """Receive up to ``len(buffer)`` body bytes and return how many; 0 at the end of the body.
 
         Raises OSError (TimeoutError after the pool's stall deadline without a byte).
         """
-        if self.remaining is not None:
+        if self._chunks is not None:
+            return self._chunks.read_into(buffer)
+        if self.remaining is None:
+            return self._wire.read_into(buffer)
+        if len(buffer) > self.remaining:
             buffer = buffer[: self.remaining]
         if not buffer:
             return 0
-        count = self._receive(buffer)
-        if self.remaining is not None:
-            self.remaining -= count
+        count = self._wire.read_into(buffer)
+        self.remaining -= count
         return count
-
-    def _receive(self, buffer: memoryview) -> int:
-        if self.remaining is None or self._response.fp is None:
-            return self._response.readinto(buffer)
-        if self._has_drained_head:
-            return self._sock.recv_into(buffer)
-        # http.client's buffered reader may hold the first bytes of the body. A read1 smaller than
-        # what it holds leaves some there, a larger one empties it (or goes to the socket).
-        head = self._response.fp.read1(len(buffer))
-        buffer[: len(head)] = head
-        self._has_drained_head = len(head) < len(buffer)
-        return len(head)
 
     def read_all(self, limit_bytes: int) -> bytes:
         """Return the whole body.
@@ -154,12 +144,14 @@ class Exchange:
 
     def close(self) -> None:
         """Give the connection back for reuse when the body was read to its end, else close it."""
-        is_reusable = self.remaining == 0 and not self._response.will_close
-        self._response.close()
-        if is_reusable and self._connection.sock is self._sock:
-            self._pool.give_back(self._origin, self._connection)
+        if self._is_closed:
+            return
+        self._is_closed = True
+        is_read = self.remaining == 0 or (self._chunks is not None and self._chunks.is_complete)
+        if is_read and self._is_kept:
+            self._pool.give_back(self._origin, self._wire)
         else:
-            self._pool.discard(self._connection, self._sock)
+            self._pool.discard(self._wire)
 
 
 class ConnectionPool:
@@ -168,7 +160,7 @@ class ConnectionPool:
     def __init__(self, *, connect_timeout_s: float = 10.0, stall_timeout_s: float = 4.0) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self._idle: dict[Origin, list[http.client.HTTPConnection]] = defaultdict(list)
+        self._idle: dict[Origin, list[Wire]] = defaultdict(list)
         self._live: set[socket.socket] = set()
         self._is_aborted = False
         self._lock = threading.Lock()
@@ -178,42 +170,40 @@ class ConnectionPool:
     ) -> Exchange:
         """Send a GET and return the exchange once the headers are there. Follows no redirect.
 
-        Raises OSError or http.client.HTTPException when the wire fails, AbortedError after
-        ``abort``. A kept connection that the server closed meanwhile is replaced once.
+        Raises one of WIRE_ERRORS when the wire fails, AbortedError after ``abort``. A kept
+        connection that the server closed meanwhile is replaced once.
         """
         origin = Origin.of(url)
         proxy = find_proxy(origin.scheme, origin.host, origin.port)
         if (kept := self._take_idle(origin)) is not None:
             try:
                 return self._send(kept, origin, proxy, url, headers, response_timeout_s)
-            except (ConnectionError, http.client.BadStatusLine) as exc:
+            except (ConnectionError, ProtocolError) as exc:
                 log.debug("kept connection to %s was closed: %s", origin, exc)
         fresh = self._connect(origin, proxy)
         return self._send(fresh, origin, proxy, url, headers, response_timeout_s)
 
-    def give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+    def give_back(self, origin: Origin, wire: Wire) -> None:
         """Keep a connection for the next request to the same origin."""
         with self._lock:
             if not self._is_aborted:
-                self._idle[origin].append(connection)
+                self._idle[origin].append(wire)
                 return
-        self.discard(connection, connection.sock)
+        self.discard(wire)
 
-    def discard(self, connection: http.client.HTTPConnection, sock: socket.socket | None) -> None:
+    def discard(self, wire: Wire) -> None:
         """Close a connection for good."""
-        connection.close()
-        if sock is not None:
-            with self._lock:
-                self._live.discard(sock)
-            sock.close()
+        with self._lock:
+            self._live.discard(wire.socket)
+        wire.socket.close()
 
     def close(self) -> None:
         """Close the kept connections."""
         with self._lock:
-            kept = [connection for group in self._idle.values() for connection in group]
+            kept = [wire for group in self._idle.values() for wire in group]
             self._idle.clear()
-        for connection in kept:
-            self.discard(connection, connection.sock)
+        for wire in kept:
+            self.discard(wire)
 
     def abort(self) -> None:
         """Shut every socket down, which wakes all threads that wait on one, and open no more."""
@@ -225,59 +215,82 @@ class ConnectionPool:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
         self.close()
 
-    def _take_idle(self, origin: Origin) -> http.client.HTTPConnection | None:
+    def _take_idle(self, origin: Origin) -> Wire | None:
         with self._lock:
             if self._is_aborted:
                 raise AbortedError
             group = self._idle.get(origin)
             return group.pop() if group else None
 
-    def _connect(self, origin: Origin, proxy: Proxy | None) -> http.client.HTTPConnection:
-        connection = _new_connection(origin, proxy, self._connect_timeout_s)
-        connection.connect()
-        sock = connection.sock
+    def _connect(self, origin: Origin, proxy: Proxy | None) -> Wire:
+        sock = open_socket(origin, proxy, self._connect_timeout_s)
         with self._lock:
             if not self._is_aborted:
                 self._live.add(sock)
-                return connection
-        connection.close()
+                return Wire(sock)
+        sock.close()
         raise AbortedError
 
     def _send(
         self,
-        connection: http.client.HTTPConnection,
+        wire: Wire,
         origin: Origin,
         proxy: Proxy | None,
         url: str,
         headers: Mapping[str, str],
         response_timeout_s: float | None,
     ) -> Exchange:
-        sock = connection.sock
         try:
-            sock.settimeout(response_timeout_s or self._stall_timeout_s)
-            connection.request(
-                "GET", _target(url, origin, proxy), headers=_complete(headers, origin, proxy)
-            )
-            response = connection.getresponse()
-            sock.settimeout(self._stall_timeout_s)
+            wire.socket.settimeout(response_timeout_s or self._stall_timeout_s)
+            wire.send("GET", _target(url, origin, proxy), _complete(headers, origin, proxy))
+            head = wire.read_head()
+            wire.socket.settimeout(self._stall_timeout_s)
         except BaseException:
-            self.discard(connection, sock)
+            self.discard(wire)
             if self._is_aborted:
                 raise AbortedError from None
             raise
-        return Exchange(self, origin, connection, sock, response)
+        return Exchange(self, origin, wire, head)
 
 
-def _new_connection(
-    origin: Origin, proxy: Proxy | None, timeout_s: float
-) -> http.client.HTTPConnection:
+def open_socket(origin: Origin, proxy: Proxy | None, timeout_s: float) -> socket.socket:
+    """Connect, through the proxy if there is one, encrypted if the origin is.
+
+    Raises OSError, ProtocolError for a proxy that does not answer with HTTP.
+    """
     host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
-    if origin.scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=timeout_s)
-    connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls_context())
-    if proxy:
-        connection.set_tunnel(origin.host, origin.port, headers=proxy.headers)
-    return connection
+    started_at = time.monotonic()
+    # A host in bytes spares getaddrinfo the import of Python's IDNA codec.
+    name = host.encode("ascii" if host.isascii() else "idna")
+    sock = socket.create_connection((name, port), timeout_s)  # type: ignore[arg-type]
+    try:
+        if time.monotonic() - started_at < NEAR_S:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEAR_BUFFER_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if origin.scheme == "http":
+            return sock
+        if proxy:
+            _open_tunnel(Wire(sock), origin, proxy)
+        return tls_context().wrap_socket(sock, server_hostname=origin.host)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _open_tunnel(wire: Wire, origin: Origin, proxy: Proxy) -> None:
+    """Ask a proxy for a way to the origin (RFC 9110, 9.3.6). Raises OSError when it refuses."""
+    address = _address(origin, has_port=True)
+    wire.send("CONNECT", address, {"Host": address, **proxy.headers})
+    status = wire.read_head().status
+    if status != 200:
+        raise OSError(f"the proxy {proxy.host}:{proxy.port} refuses the connection: {status}")
+
+
+def _address(origin: Origin, *, has_port: bool) -> str:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    return f"{host}:{origin.port}" if has_port else host
 
 
 def _target(url: str, origin: Origin, proxy: Proxy | None) -> str:
@@ -290,8 +303,14 @@ def _target(url: str, origin: Origin, proxy: Proxy | None) -> str:
 
 
 def _complete(headers: Mapping[str, str], origin: Origin, proxy: Proxy | None) -> dict[str, str]:
+    has_port = origin.port != DEFAULT_PORTS[origin.scheme]
     # identity: a compressed body could be neither resumed nor compared by size.
-    complete = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+    complete = {
+        "Host": _address(origin, has_port=has_port),
+        "User-Agent": USER_AGENT,
+        "Accept-Encoding": "identity",
+        **headers,
+    }
     if proxy and origin.scheme == "http":
         complete |= proxy.headers
     return complete

@@ -3,7 +3,6 @@
 Codes: https://github.com/huggingface/huggingface_hub (``hf_raise_for_status``).
 """
 
-from email.utils import mktime_tz, parsedate_tz
 from time import time
 
 from qtool.errors import AuthError, NetworkError, NotFoundError, QtoolError
@@ -52,6 +51,8 @@ def retry_after_s(headers: Headers) -> float | None:
         return None
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
+    from email.utils import mktime_tz, parsedate_tz  # costs 15 ms
+
     parsed = parsedate_tz(text)
     return max(0.0, mktime_tz(parsed) - time()) if parsed else None
 
