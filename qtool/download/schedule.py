@@ -28,8 +28,8 @@ class Task:
     """A file's part in the schedule: the ranges nobody fetches yet, and those in flight.
 
     ``is_small``: one request brings it. Small files come before the others.
-    ``is_whole`` means that the server sends the file only as a whole: one segment at a time, up to
-    the end of the file.
+    ``is_whole`` means that the server sends the file only as a whole: one segment at a time, over
+    all gaps.
     """
 
     size_bytes: int
@@ -191,11 +191,12 @@ class Schedule:
         return self._start(task, start, end)
 
     def _carve_whole(self, task: Task) -> Segment:
+        """Return one segment over all gaps; what lies between them comes along for nothing."""
         start = min(start for start, _ in task.gaps)
-        self._unassigned_bytes -= sum(end - start for start, end in task.gaps)
+        end = max(end for _, end in task.gaps)
+        self._unassigned_bytes += (end - start) - sum(b - a for a, b in task.gaps)
         task.gaps.clear()
-        self._unassigned_bytes += task.size_bytes - start
-        return self._start(task, start, task.size_bytes)
+        return self._start(task, start, end)
 
     def _start(self, task: Task, start: int, end: int) -> Segment:
         self._unassigned_bytes -= end - start

@@ -20,10 +20,17 @@ SMALL_FILE_BYTES = 512 * 1024
 
 
 class Sink(Protocol):
-    """Collects a file's bytes, in any order, from several threads."""
+    """Collects a file's bytes, in any order, from several threads.
 
-    def write(self, start: int, data: memoryview) -> None:
-        """Store bytes at an offset. Raises ResourceError."""
+    Bytes that are there stay as they are, whoever brings them again: they may have been hashed
+    already, and a second copy may be wrong.
+    """
+
+    def write(self, start: int, data: memoryview) -> list[Range]:
+        """Store what is missing of the bytes at an offset; return the ranges it filled.
+
+        Raises ResourceError.
+        """
 
     def size_done(self) -> int:
         """Return how many of the file's bytes are there."""
@@ -38,13 +45,16 @@ class MemorySink:
         self._done = RangeSet()
         self._lock = threading.Lock()
 
-    def write(self, start: int, data: memoryview) -> None:
-        """Store bytes at an offset."""
+    def write(self, start: int, data: memoryview) -> list[Range]:
+        """Store what is missing of the bytes at an offset; return the ranges it filled."""
         with self._lock:
-            if not self._content:
+            missing = self._done.gaps(start, start + len(data))
+            if missing and not self._content:
                 self._content = bytearray(self._size_bytes)
-            self._content[start : start + len(data)] = data
-            self._done.add(start, start + len(data))
+            for begin, end in missing:
+                self._content[begin:end] = data[begin - start : end - start]
+                self._done.add(begin, end)
+            return missing
 
     def size_done(self) -> int:
         """Return how many of the file's bytes are there."""
@@ -87,15 +97,20 @@ class PartialFile:
         with disk_errors(self.path):
             self._done = self._read_state()
 
-    def write(self, start: int, data: memoryview) -> None:
-        """Store bytes at an offset and note them in the journal. Raises ResourceError."""
-        with disk_errors(self.path):
-            stream, journal = self._opened()
-            write_at(stream.fileno(), data, start)
-            journal.written(start, start + len(data))
-        with self._lock:
-            self._done.add(start, start + len(data))
-            self._is_unsynced = True
+    def write(self, start: int, data: memoryview) -> list[Range]:
+        """Store and journal what is missing of the bytes at an offset; return what it filled.
+
+        Raises ResourceError.
+        """
+        with disk_errors(self.path), self._lock:
+            missing = self._done.gaps(start, start + len(data))
+            for begin, end in missing:
+                stream, journal = self._ensure_open()
+                write_at(stream.fileno(), data[begin - start : end - start], begin)
+                journal.written(begin, end)
+                self._done.add(begin, end)
+                self._is_unsynced = True
+            return missing
 
     def read_into(self, buffer: memoryview, start: int) -> int:
         """Read bytes from an offset; return how many. For one thread. Raises ResourceError."""
@@ -169,9 +184,12 @@ class PartialFile:
 
     def _opened(self) -> tuple[io.FileIO, Journal]:
         with self._lock:
-            if self._stream is None or self._journal is None:
-                self._stream, self._journal = self._open()
-            return self._stream, self._journal
+            return self._ensure_open()
+
+    def _ensure_open(self) -> tuple[io.FileIO, Journal]:
+        if self._stream is None or self._journal is None:
+            self._stream, self._journal = self._open()
+        return self._stream, self._journal
 
     def _open(self) -> tuple[io.FileIO, Journal]:
         """Open both files; what is there becomes durable, what is not vouched for is cut off."""

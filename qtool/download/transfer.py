@@ -133,8 +133,8 @@ class Worker:
     def _store(self, job: Job, source: Source, segment: Segment, filled: int) -> None:
         start, end = self._shop.schedule.claim(segment, filled)
         if start < end:
-            job.sink.write(start, self._buffer[: end - start])
-            job.note_written(start, end, source)
+            for new_start, new_end in job.sink.write(start, self._buffer[: end - start]):
+                job.note_written(new_start, new_end, source)
         source.note_bytes(filled)
         job.bytes_received += filled
         if self._shop.rate_limit is not None:

@@ -6,8 +6,11 @@ import pytest
 
 from qtool.download import FileStatus
 from qtool.download.disk import write_at
+from qtool.download.journal import Identity
+from qtool.download.sinks import PartialFile
 from qtool.errors import IntegrityError, NetworkError, ResourceError
-from tests.hub import Fault, FaultKind, Generated, HubStyle, Repo
+from qtool.hub.repo import RemoteFile
+from tests.hub import Fault, FaultKind, Generated, HubStyle, Repo, read_content
 
 MIB = 1024 * 1024
 SIZE = 5 * MIB + 7
@@ -66,6 +69,21 @@ def test_lasting_oddity_is_lived_with(hub_factory, fetch, is_right, repo, kind):
     hub = hub_factory([repo])
     times = 5 if kind is FaultKind.EXPIRED else None
     hub.add_fault(Fault(kind, path="m.gguf", times=times, role="cdn"))
+    assert fetch(hub, connections=4).failures == ()
+    assert is_right(fetch, repo)
+
+
+def test_wrong_copy_of_what_is_there_changes_nothing(hub_factory, fetch, is_right, repo):
+    blob = repo.head.files["m.gguf"].blob
+    identity = Identity("model:org/name", "m.gguf", SIZE, blob.sha256)
+    folder = fetch.target / ".cache/qtool/partial"
+    part = PartialFile(folder, RemoteFile("m.gguf", SIZE, blob.sha256), identity)
+    for start in (0, 2 * MIB):
+        part.write(start, memoryview(read_content(blob.content))[start : start + MIB])
+    part.close()
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.IGNORE_RANGE, path="m.gguf", times=None, role="cdn"))
+    hub.add_fault(Fault(FaultKind.FLIP, path="m.gguf", at=5 * MIB // 2, times=None, role="cdn"))
     assert fetch(hub, connections=4).failures == ()
     assert is_right(fetch, repo)
 
