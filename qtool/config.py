@@ -11,6 +11,7 @@ setting's name before the dot::
 Secrets are not settings: tokens come from ``--token``, ``HF_TOKEN`` or the Hugging Face login.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ def _parse_text(value: object) -> str:
 
 
 def _parse_path(value: object) -> Path:
-    return Path(_parse_text(value)).expanduser()
+    try:
+        return Path(_parse_text(value)).expanduser()
+    except RuntimeError as exc:  # ~name of nobody
+        raise ValueError("a folder") from exc
 
 
 def _parse_texts(value: object) -> tuple[str, ...]:
@@ -48,9 +52,12 @@ def _parse_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number")
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         raise ValueError("a number") from None
+    if not math.isfinite(number):
+        raise ValueError("a number")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +220,7 @@ def _read_file(path: Path) -> dict[str, object]:
         return {}
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (ValueError, RecursionError) as exc:  # no TOML, no UTF-8, numbers of 5000 digits
         raise UsageError(f"{path} is not valid TOML: {exc}", hint=_mend(str(path))) from exc
     return _flattened(tables, path)
 

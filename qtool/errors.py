@@ -32,6 +32,10 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: end now, in order. Unlike Ctrl+C it never means just the reply."""
+
+
 class QtoolError(Exception):
     """A failure with a message for the user and, where possible, a command that helps.
 

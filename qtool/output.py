@@ -6,6 +6,7 @@ stdout, errors included; with ``--quiet`` nothing but results and errors is said
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -14,6 +15,17 @@ from typing import Any, TextIO
 from qtool.errors import QtoolError
 
 SCHEMA_VERSION = 1
+
+_UNSAFE = re.compile(
+    "\x1b(?!\\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+"""What files, hubs and models must not send to a terminal: it could move the cursor, set the title
+or the clipboard, or turn text around. Colours may pass: they are our own."""
+
+
+def without_controls(text: str) -> str:
+    """Return ``text`` without control characters (but line ends and tabs) and their sequences."""
+    return _UNSAFE.sub("", text)
 
 
 class Style(StrEnum):
@@ -92,24 +104,24 @@ class Output:
             self._write_json(data)
             return
         for line in lines:
-            print(line, file=self.stdout)
+            print(without_controls(line), file=self.stdout)
         self.stdout.flush()
 
     def say(self, line: str = "") -> None:
         """Write a line of the result to stdout (text and quiet modes)."""
         if not self.is_json:
-            print(line, file=self.stdout, flush=True)
+            print(without_controls(line), file=self.stdout, flush=True)
 
     def note(self, line: str = "") -> None:
         """Write a line about what is going on to stderr (text mode only)."""
         if self.mode is Mode.TEXT:
-            print(line, file=self.stderr, flush=True)
+            print(without_controls(line), file=self.stderr, flush=True)
 
     def warn(self, line: str) -> None:
         """Write a warning to stderr, in every mode but quiet."""
         if self.mode is not Mode.QUIET:
             label = self.paint_note("warning:", Style.YELLOW, Style.BOLD)
-            print(f"{label} {line}", file=self.stderr, flush=True)
+            print(f"{label} {without_controls(line)}", file=self.stderr, flush=True)
 
     def error(self, exc: QtoolError) -> None:
         """Report a failure: one JSON object on stdout, else ``error:`` and ``hint:`` on stderr."""
@@ -118,10 +130,10 @@ class Output:
             self._write_json({"error": error})
             return
         label = self.paint_note("error:", Style.RED, Style.BOLD)
-        print(f"{label} {exc.message}", file=self.stderr)
+        print(f"{label} {without_controls(exc.message)}", file=self.stderr)
         if exc.hint:
             hint = self.paint_note("hint:", Style.CYAN, Style.BOLD)
-            print(f"\n{hint} {exc.hint}", file=self.stderr)
+            print(f"\n{hint} {without_controls(exc.hint)}", file=self.stderr)
         self.stderr.flush()
 
     def ask(self, question: str, *, default: bool = True) -> bool:

@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from qtool.chat.client import ContextFullError, stream_chat
-from qtool.chat.messages import EXIT_WORDS, Message, Role, count_oldest_turn, drop_oldest
+from qtool.chat.messages import (
+    EXIT_WORDS,
+    Message,
+    Role,
+    count_oldest_turn,
+    drop_oldest,
+    whole_text,
+)
 from qtool.chat.request import Sampling
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.engines.base import Endpoint
 from qtool.engines.keeper import EngineKeeper
-from qtool.errors import QtoolError
+from qtool.errors import QtoolError, Terminated
 
 STOPPED = "stopped"
 """Finish reason of a reply that the user stopped."""
@@ -44,7 +51,7 @@ class Draft:
     @property
     def text(self) -> str:
         """The reply so far."""
-        return "".join(self.reply)
+        return whole_text("".join(self.reply))
 
 
 class Screen(Protocol):
@@ -112,34 +119,52 @@ class Conversation:
                 break
             if text.strip():
                 self.take_turn(text)
-        if path := self._session.save():
-            self._screen.note(f"saved to {path}")
+        self._save()
+
+    def run_once(self, text: str) -> None:
+        """Take one turn, whatever its words, and write the history file. Raises as ``run``."""
+        self.take_turn(text)
+        self._save()
 
     def take_turn(self, text: str) -> None:
         """Say ``text``, show the reply and keep both.
 
-        A reply that is interrupted keeps what was said; a turn that fails is withdrawn, so that
-        the next one finds a conversation in order.
+        A reply that is interrupted keeps what was said; a turn that fails without a word is
+        withdrawn, so that the next one finds a conversation in order.
         """
-        self._session.add(Message(Role.USER, text))
-        draft, started_at = Draft(), self._clock()
         try:
-            endpoint = self._await_engine()
-            self._receive(endpoint, draft)
+            self._session.add(Message(Role.USER, text))
+            turn = self._answer()
+        except Terminated:
+            raise
         except KeyboardInterrupt:
-            self._keep(draft)
             if not self._screen.keeps_going:
                 raise
-            self._screen.note("stopped" if draft.reply else "stopped before the reply began")
+            has_reply = self._session.messages[-1:] and self._session.messages[-1].is_partial
+            self._screen.note("stopped" if has_reply else "stopped before the reply began")
         except QtoolError as exc:
-            self._keep(draft)
             if not self._screen.keeps_going:
                 raise
             self._screen.fail(exc)
         else:
+            self._screen.finish(turn)
+            self._explain(turn.end)
+
+    def _answer(self) -> Turn:
+        """Stream the reply to the last message; whatever happens, what was said is kept."""
+        draft, started_at = Draft(), self._clock()
+        try:
+            endpoint = self._await_engine()
+            self._receive(endpoint, draft)
+        finally:
             self._keep(draft)
-            self._screen.finish(self._turn(endpoint, draft, started_at))
-            self._explain(draft.end)
+        return self._turn(endpoint, draft, started_at)
+
+    def _save(self) -> None:
+        if path := self._session.save():
+            if path != self._session.output:
+                self._screen.note(f"{self._session.output} was changed by somebody else meanwhile")
+            self._screen.note(f"saved to {path}")
 
     def _await_engine(self) -> Endpoint:
         self._screen.wait_for_engine(self._engine.is_ready)

@@ -1,14 +1,19 @@
 """History files: the JSON list of ``{"role", "content"}`` that the tutorial's chat.py uses."""
 
 import contextlib
+import errno
+import itertools
 import json
 import os
+import shlex
+import stat
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.chat.messages import Message, parse_message
-from qtool.errors import IntegrityError, NotFoundError, UsageError
+from qtool.errors import IntegrityError, NotFoundError, QtoolError, ResourceError, UsageError
 
 MAX_HISTORY_BYTES = 256 * 1024 * 1024
 
@@ -21,7 +26,10 @@ def load_history(path: Path, *, may_be_missing: bool = False) -> list[Message]:
         IntegrityError: it is damaged; the message names line and column or the entry.
     """
     try:
-        if path.stat().st_size > MAX_HISTORY_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{path} is no regular file; -i takes one")
+        if found.st_size > MAX_HISTORY_BYTES:
             raise UsageError(f"{path} is larger than {MAX_HISTORY_BYTES // 2**20} MiB")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -44,6 +52,8 @@ def _parse_history(text: str, path: Path) -> list[Message]:
         raise _damaged(path, f"line {exc.lineno}, column {exc.colno}: {exc.msg}") from exc
     except RecursionError as exc:
         raise _damaged(path, "it is nested too deeply") from exc
+    except ValueError as exc:  # a number of thousands of digits
+        raise _damaged(path, str(exc)) from exc
     if not isinstance(items, list):
         raise _damaged(path, f"it holds a {type(items).__name__}, not a list of messages")
     messages = []
@@ -66,15 +76,48 @@ def check_writable(path: Path) -> None:
     """Find out before the conversation, not after it, whether ``path`` can be written.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot, or it is something else than a file that may be replaced.
     """
-    folder = path.parent
+    target = _follow(path)
+    folder = target.parent
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder} for {path.name}", hint=f"mkdir -p {folder}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; -o takes a file")
+        hint = f"mkdir -p {shlex.quote(str(folder))}"
+        raise UsageError(f"there is no folder {folder} for {target.name}", hint=hint)
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{path} is no regular file; -o takes one")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"cannot write into {folder}")
+
+
+def _follow(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as exc:  # RuntimeError: a circle of links (until Python 3.12)
+        raise UsageError(f"cannot write {path}: it is a link that leads nowhere") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells one state of a file from another."""
+
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+def state_of(path: Path) -> FileState | None:
+    """Return the state of the file ``path``; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def free_name(path: Path) -> Path:
+    """Return a name beside ``path`` that nothing has: ``talk.1.json`` for ``talk.json``."""
+    names = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def save_history(path: Path, messages: Sequence[Message]) -> None:
@@ -83,15 +126,16 @@ def save_history(path: Path, messages: Sequence[Message]) -> None:
     A symbolic link is followed, so that the file it names is replaced and the link stays.
 
     Raises:
+        ResourceError: the disk is full.
         UsageError: it cannot be written; whatever was at ``path`` is untouched.
     """
-    path = path.resolve()
+    path = _follow(path)
     items = [message.to_api() for message in messages]
-    data = json.dumps(items, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass") + b"\n"
+    data = json.dumps(items, ensure_ascii=False, indent=2).encode("utf-8", "replace") + b"\n"
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")
     except OSError as exc:
-        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc
+        raise _unwritable(path, exc) from exc
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -102,4 +146,11 @@ def save_history(path: Path, messages: Sequence[Message]) -> None:
         Path(name).replace(path)
     except OSError as exc:
         Path(name).unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {exc.strerror}") from exc
+        raise _unwritable(path, exc) from exc
+
+
+def _unwritable(path: Path, exc: OSError) -> QtoolError:
+    message = f"cannot write {path}: {exc.strerror}"
+    hint = "the conversation is in its journal: qtool chat -c -o ANOTHER-FILE goes on with it"
+    kind = ResourceError if exc.errno in (errno.ENOSPC, errno.EDQUOT) else UsageError
+    return kind(message, hint=hint)

@@ -5,6 +5,8 @@ each further line is one message or says that the oldest turns were dropped. Lin
 and fsynced; a torn last line (power loss) is skipped when read back.
 """
 
+import contextlib
+import errno
 import json
 import os
 import time
@@ -13,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from qtool.chat.messages import Message, drop_oldest, parse_message
-from qtool.errors import NotFoundError, UsageError
+from qtool.errors import NotFoundError, ResourceError, UsageError
 
 
 class Journal:
     """Appends to one journal file, created with the first line.
 
     Raises:
+        ResourceError: the disk is full.
         UsageError: the file cannot be created or written.
     """
 
@@ -47,14 +50,15 @@ class Journal:
             self._descriptor = None
 
     def _write(self, item: dict[str, Any]) -> None:
+        line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
         try:
             if self._descriptor is None:
                 self._descriptor = self._create()
-            line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
-            os.write(self._descriptor, line.encode("utf-8", "surrogatepass") + b"\n")
-            os.fsync(self._descriptor)
+            _append(self._descriptor, line.encode("utf-8", "replace") + b"\n")
         except OSError as exc:
-            raise UsageError(
+            is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = ResourceError if is_full else UsageError
+            raise kind(
                 f"cannot write the conversation's journal {self.path}: {exc.strerror}",
                 hint="QTOOL_STATE=/a/writable/folder qtool chat …",
             ) from exc
@@ -64,8 +68,27 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL
         descriptor = os.open(self.path, flags, 0o600)
         head = {"qtool_journal": 1, "model": self._model, "time": round(time.time(), 3)}
-        os.write(descriptor, json.dumps(head, ensure_ascii=False).encode() + b"\n")
+        try:
+            _append(descriptor, json.dumps(head, ensure_ascii=False).encode() + b"\n")
+        except OSError:
+            os.close(descriptor)
+            self.path.unlink(missing_ok=True)
+            raise
         return descriptor
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Write all of ``line`` and wait for the disk; leave no part of it where that fails."""
+    length = os.fstat(descriptor).st_size
+    try:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, length)
+        raise
 
 
 def new_journal(folder: Path, *, model: str, messages: Sequence[Message] = ()) -> Journal:

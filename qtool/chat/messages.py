@@ -42,7 +42,12 @@ def parse_message(item: Any) -> Message:
         raise ValueError(f"role is {role!r}; it must be one of {', '.join(Role)}")
     if not isinstance(content, str):
         raise ValueError(f"content is {content!r:.60}; it must be a text")
-    return Message(Role(role), content)
+    return Message(Role(role), whole_text(content))
+
+
+def whole_text(text: str) -> str:
+    """Return ``text`` with halves of characters (lone surrogates) joined or replaced by ``�``."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def drop_oldest(messages: Sequence[Message], count: int) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,24 @@ class Sampling:
     repeat_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can draw by.
+
+        Raises:
+            UsageError: a number that is none (NaN, infinity), a penalty of zero, an empty stop.
+        """
+        for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
+            value = getattr(self, name)
+            if value is not None and not isfinite(value):
+                raise UsageError(f"--{name.replace('_', '-')} {value} is no number to draw by")
+        if self.repeat_penalty == 0:
+            raise UsageError(
+                "--repeat-penalty 0 forbids nothing and breaks everything",
+                hint="--repeat-penalty 1 switches it off",
+            )
+        if "" in self.stop:
+            raise UsageError("--stop '' would end every reply before it begins")
 
     def or_else(self, fallback: "Sampling") -> "Sampling":
         """Return these values, ``fallback``'s where there are none."""

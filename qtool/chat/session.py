@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtool.chat.history import save_history
+from qtool.chat.history import free_name, save_history, state_of
 from qtool.chat.journal import Journal, new_journal
 from qtool.chat.messages import Message, Role, drop_oldest
 
@@ -39,6 +39,7 @@ class Session:
     ) -> None:
         self.messages = list(messages)
         self.output = output
+        self._state_of_output = None if output is None else state_of(output)
         self._folder = journal_folder
         self._model = model
         self._journal: Journal | None = None
@@ -66,10 +67,16 @@ class Session:
         self.messages = drop_oldest(self.messages, count)
 
     def save(self) -> Path | None:
-        """Write the history file, if one was asked for; return where."""
-        if self.output is not None:
-            save_history(self.output, self.messages)
-        return self.output
+        """Write the history file, if one was asked for; return where.
+
+        If somebody else has written it meanwhile, theirs stays and ours gets a name beside it.
+        """
+        if self.output is None:
+            return None
+        is_ours = state_of(self.output) == self._state_of_output
+        path = self.output if is_ours else free_name(self.output)
+        save_history(path, self.messages)
+        return path
 
     def close(self) -> None:
         """Close the journal."""

@@ -4,7 +4,6 @@ Besides ``qtool/output.py`` this is the only module that prints.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,12 +11,10 @@ from typing import Any, BinaryIO
 from qtool.chat.conversation import Turn
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
-from qtool.errors import QtoolError, UsageError
-from qtool.output import SCHEMA_VERSION, Output, Style
+from qtool.errors import QtoolError, Terminated, UsageError
+from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
 
 PROMPT = ">>> "
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What a model must not send to a terminal: it could move the cursor or set the clipboard."""
 
 
 class PlainScreen:
@@ -73,7 +70,7 @@ class PlainScreen:
 
     def _write(self, text: str) -> None:
         stream = self._output.stdout
-        shown = CONTROL_CHARACTERS.sub("", text) if stream.isatty() else text
+        shown = without_controls(text) if stream.isatty() else text
         if shown:
             self._is_at_line_start = shown.endswith("\n")
             print(shown, end="", file=stream, flush=True)
@@ -120,6 +117,8 @@ class TerminalScreen(PlainScreen):
                 return text.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
             except EOFError:
                 return None
+            except Terminated:
+                raise
             except KeyboardInterrupt:
                 self.note("exit, quit, bye or Ctrl+D ends the conversation")
 

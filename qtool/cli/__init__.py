@@ -5,7 +5,9 @@ in ``COMMANDS``, so that ``qtool --help`` imports none of them. A command functi
 code (``None`` is 0), raises ``QtoolError``, and does nothing but parse, call and render.
 """
 
+import contextlib
 import errno
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,7 +18,14 @@ import typer.core
 from typer._click.exceptions import NoArgsIsHelpError
 
 from qtool import __version__
-from qtool.errors import ExitCode, QtoolError, ResourceError, UsageError
+from qtool.errors import (
+    EnvironmentFault,
+    ExitCode,
+    QtoolError,
+    ResourceError,
+    Terminated,
+    UsageError,
+)
 from qtool.output import Mode, Output
 
 COMMANDS: dict[str, str] = {
@@ -84,12 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     _open_closed_streams()
     _tolerate_narrow_encodings()
+    _end_in_order_on_signals()
     stdout = sys.stdout
     try:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         code = _silence(stdout)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
     except SystemExit:
         if sys.stdout is stdout:
             raise
@@ -112,20 +124,24 @@ def _run(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except Exception as exc:  # noqa: BLE001 - the boundary: usage errors of Typer, defects of ours
         failure = _translate(exc)
-    if output.is_debug:
-        import traceback
+    with contextlib.suppress(OSError):  # nobody listens, or the disk behind the stream is full
+        if output.is_debug:
+            import traceback
 
-        traceback.print_exception(failure.__cause__ or failure, file=sys.stderr)
-    output.error(failure)
+            traceback.print_exception(failure.__cause__ or failure, file=sys.stderr)
+        output.error(failure)
     return failure.exit_code
 
 
 def _translate(exc: Exception) -> QtoolError:
     """Turn what is not ours into a failure of our own tree, its cause kept."""
-    if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
+    if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         failure: QtoolError = ResourceError(
             f"no space is left for {exc.filename or 'the output'}", hint="df -h"
         )
+    elif isinstance(exc, OSError):
+        what = f"{exc.filename}: " if exc.filename else ""
+        failure = EnvironmentFault(f"{what}{exc.strerror or exc}", hint="qtool config show")
     elif hasattr(exc, "format_message") and hasattr(exc, "exit_code"):  # Typer's usage errors
         failure = UsageError(exc.format_message(), hint=_help_for(exc))
     else:
@@ -171,6 +187,18 @@ def _open_closed_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
             mode = "r" if number == 0 else "w"
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _end_in_order_on_signals() -> None:
+    """Let SIGTERM and SIGHUP clean up like Ctrl+C, unless somebody (nohup) has them ignored."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _tolerate_narrow_encodings() -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
+MAX_COUNT = 2**31 - 1
+"""What fits into the engine's 32-bit numbers."""
+
 Model = Annotated[
     str | None,
     typer.Argument(help="A GGUF file, a folder with one, or a starter model's name."),
@@ -41,23 +44,34 @@ Continue = Annotated[
 ]
 MaxNewTokens = Annotated[
     int | None,
-    typer.Option("--max-new-tokens", "-m", min=1, help="Length of a reply.", show_default="1024"),
+    typer.Option(
+        "--max-new-tokens",
+        "-m",
+        min=1,
+        max=MAX_COUNT,
+        help="Length of a reply.",
+        show_default="1024",
+    ),
 ]
 Temperature = Annotated[
     float | None, typer.Option(min=0.0, help="0: always the likeliest token; higher: freer.")
 ]
 TopP = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")]
-TopK = Annotated[int | None, typer.Option(min=0, help="Only the K likeliest tokens.")]
+TopK = Annotated[
+    int | None, typer.Option(min=0, max=MAX_COUNT, help="Only the K likeliest tokens.")
+]
 MinP = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Relative to the likeliest token.")
 ]
 RepeatPenalty = Annotated[float | None, typer.Option(min=0.0, help="1.1 avoids repetition.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Same seed, same reply.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 2, help="Same seed, same reply.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End the reply here (repeatable).")]
-Context = Annotated[int | None, typer.Option("--ctx", min=16, help="Context length in tokens.")]
-GpuLayers = Annotated[int | None, typer.Option(min=0, help="Layers on the GPU.")]
+Context = Annotated[
+    int | None, typer.Option("--ctx", min=16, max=MAX_COUNT, help="Context length in tokens.")
+]
+GpuLayers = Annotated[int | None, typer.Option(min=0, max=MAX_COUNT, help="Layers on the GPU.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", "-t", min=1, help="CPU threads of the engine.")
+    int | None, typer.Option("--threads", "-t", min=1, max=1024, help="CPU threads of the engine.")
 ]
 Engine = Annotated[EngineKind, typer.Option(help="What runs the model.")]
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the reply as it comes.")]
@@ -121,7 +135,7 @@ def chat(
     sampling = Sampling(length, heat, top_p, top_k, min_p, repeat_penalty, seed, stops)
     request = _Request(
         model=model,
-        prompt=prompt,
+        prompt=_whole_prompt(prompt),
         system=config.get("chat.system", system),
         files=choose_history_files(input_file, output_file, history_file),
         is_continued=is_continued,
@@ -164,7 +178,11 @@ def _talk(request: _Request, sampling: Sampling, output: "Output", config: Confi
         keeper.start()
         screen = _make_screen(request, output, config.state_dir() / "prompts")
         wanted = sampling.or_else(suited)
-        Conversation(session, keeper, wanted, screen, clock=time.monotonic).run()
+        conversation = Conversation(session, keeper, wanted, screen, clock=time.monotonic)
+        if request.prompt is None:
+            conversation.run()
+        else:
+            conversation.run_once(request.prompt)
 
 
 def _obtain_model(
@@ -188,16 +206,28 @@ def _obtain_model(
 def _make_screen(request: _Request, output: "Output", history: Path) -> "Screen":
     import sys
 
-    from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen, read_lines, read_prompt
+    from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen, read_lines
 
-    prompt = request.prompt
-    if prompt is None and output.is_interactive and output.stdout.isatty():
+    if request.prompt is None and output.is_interactive and output.stdout.isatty():
         output.note("exit, quit, bye or Ctrl+D ends the conversation; Ctrl+C stops a reply")
         return TerminalScreen(output, history=history, **request.shown)
-    stdin = sys.stdin.buffer
-    if prompt is None:
-        prompts = read_lines(stdin)
-    else:
-        prompts = iter([read_prompt(prompt, None if stdin.isatty() else stdin)])
     kind = JsonScreen if output.is_json else PlainScreen
-    return kind(output, prompts=prompts, **request.shown)
+    return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown)
+
+
+def _whole_prompt(prompt: str | None) -> str | None:
+    """Return what ``-p`` says together with what is piped in.
+
+    Raises:
+        UsageError: there is nothing in either, or it is not UTF-8.
+    """
+    if prompt is None:
+        return None
+    import sys
+
+    from qtool.chat.ui import read_prompt
+
+    whole = read_prompt(prompt, None if sys.stdin.isatty() else sys.stdin.buffer)
+    if not whole.strip():
+        raise UsageError("the prompt is empty", hint='qtool chat -p "What is the capital of …?"')
+    return whole

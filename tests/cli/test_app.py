@@ -1,6 +1,7 @@
 """The frame of the command line: exit codes, errors, completion."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,12 @@ def test_no_arguments_shows_help_as_a_usage_error(run_qtool: Run):
         (["chat", "--temperature", "warm"], "warm"),
         (["chat", "--no-such-option"], "--no-such-option"),
         (["config", "shw"], "shw"),
+        (["chat", "starter", "-p", ""], "the prompt is empty"),
+        (["chat", "--temperature", "nan"], "takes a number"),
+        (["chat", "--top-p", "nan"], "no number to draw by"),
+        (["chat", "--repeat-penalty", "0"], "--repeat-penalty 1"),
+        (["chat", "--stop", ""], "--stop"),
+        (["chat", "--gpu-layers", "99999999999999"], "2147483647"),
         (["chat", "a/b/c/d", "-p", "hi"], "a/b/c/d"),
         (["chat", "x.gguf", "-i", "a", "-io", "b"], "-io FILE stands for"),
     ],
@@ -91,6 +98,31 @@ def test_config_show_names_the_origin_of_each_value(
     assert settings["download.endpoint"]["value"] == ["https://hf-mirror.com"]
     assert settings["download.endpoint"]["origin"] == "$HF_ENDPOINT"
     assert settings["download.connections"]["origin"] == "default"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[chat]\ntemperature = 1" + "0" * 400,
+        "[chat]\ntemperature = nan",
+        "[paths]\ncache = '~nobody-of-this-name/x'",
+        "x = " + "[" * 5000,
+        "x = " + "9" * 5000,
+    ],
+    ids=["huge", "nan", "nobody's home", "nested", "long"],
+)
+def test_odd_config_file_ends_with_2(run_qtool: Run, own_settings: Path, text: str):
+    (own_settings / "config.toml").write_text(text)
+    done = run_qtool("config", "show", env={**os.environ, "QTOOL_CACHE": ""})
+    assert done.returncode == 2, done.stderr
+    assert "config.toml" in done.stderr
+
+
+def test_cache_that_cannot_be_made_ends_with_8(run_qtool: Run, own_settings: Path):
+    (own_settings / "file").write_text("")
+    environ = {**os.environ, "QTOOL_CACHE": str(own_settings / "file"), "PIP_NO_INDEX": "1"}
+    done = run_qtool("download", "starter", env=environ)
+    assert done.returncode == 8, done.stderr
 
 
 def test_damaged_config_file_ends_with_2(run_qtool: Run, own_settings: Path):

@@ -232,6 +232,48 @@ def test_no_engine_is_left_when_qtool_is_killed(is_loaded: bool, own_settings: P
         assert messages[-1].content.startswith("Write")
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_terminated_chat_keeps_what_was_said_and_leaves_no_engine(name: str, own_settings: Path):
+    child = spawn("chat", "starter", "--temperature", "0", "-m", "2000")
+    child.expect(">>>")
+    say(child, "Write a long story about a cat.")
+    child.expect("Once upon")
+    os.kill(child.pid, getattr(signal, name))
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert wait_until_no_engine(3)
+    messages = read_journal(last_journal(own_settings / "state" / "conversations"))
+    assert messages[-1].is_partial
+    assert messages[-1].content.startswith("Once upon")
+
+
+def test_terminated_chat_at_the_prompt_ends():
+    child = spawn("chat", "starter")
+    child.expect(">>>")
+    os.kill(child.pid, signal.SIGTERM)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert wait_until_no_engine(3)
+
+
+def test_engine_killed_while_it_loads_is_started_again(terminal: "pexpect.spawn[str]"):
+    terminal.expect(">>>")
+    for pid in engine_processes():
+        os.kill(pid, signal.SIGKILL)
+    say(terminal, "What is the capital of France?")
+    if terminal.expect(["Paris", "killed by signal 9"]):
+        terminal.expect(">>>")
+        say(terminal, "What is the capital of France?")
+        terminal.expect("Paris")
+
+
+def test_prompt_that_is_an_exit_word_is_answered(run_qtool: Run):
+    done = run_qtool("chat", "starter", "--json", "-p", "exit", *GREEDY)
+    assert json.loads(done.stdout)["reply"]
+
+
 def test_server_wants_its_key_and_lets_no_foreign_page_in(starter_gguf: Path):
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen

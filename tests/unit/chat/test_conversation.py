@@ -167,6 +167,16 @@ def test_interruption_where_nobody_can_be_asked_ends_without_saving(talk, tmp_pa
     assert [m.content for m in read_journal(last_journal(tmp_path / "j"))] == ["a", "heard: "]
 
 
+def test_reader_that_goes_away_does_not_cost_what_was_said(talk, tmp_path: Path):
+    class Closed(Screen):
+        def show(self, delta: Delta) -> None:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        talk(echo, Closed("a", keeps_going=False))
+    assert [m.content for m in read_journal(last_journal(tmp_path / "j"))] == ["a", "heard: "]
+
+
 def test_failed_turn_is_withdrawn_and_the_next_one_works(talk):
     calls: list[int] = []
 

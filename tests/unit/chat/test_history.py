@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qtool.chat.history import check_writable, load_history, save_history
 from qtool.chat.messages import Message, Role
-from qtool.errors import IntegrityError, NotFoundError, QtoolError, UsageError
+from qtool.errors import IntegrityError, NotFoundError, QtoolError, ResourceError, UsageError
 
 MESSAGES = [
     Message(Role.SYSTEM, "Be brief."),
@@ -47,6 +47,7 @@ def test_file_with_byte_order_mark_and_extra_keys_is_loaded(tmp_path: Path):
         ('[{"role": "user", "content": null}]', "None"),
         ('[{"role": ["user"], "content": "x"}]', "message 1"),
         ("[" * 100_000, "nested"),
+        ("[" + "9" * 5000 + "]", "digits"),
     ],
 )
 def test_damaged_file_is_named_and_left_alone(tmp_path: Path, text: str, words: str):
@@ -75,7 +76,7 @@ def test_failed_save_leaves_the_old_file_and_no_other(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(UsageError, match="No space left"):
+    with pytest.raises(ResourceError, match="No space left"):
         save_history(path, MESSAGES[:1])
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
@@ -95,8 +96,35 @@ def test_save_through_a_link_keeps_the_link_and_the_mode(tmp_path: Path):
 def test_target_that_cannot_be_written_is_found_before_the_conversation(tmp_path: Path):
     with pytest.raises(UsageError, match="no folder"):
         check_writable(tmp_path / "none" / "h.json")
-    with pytest.raises(UsageError, match="is a folder"):
+    with pytest.raises(UsageError, match="no regular file"):
         check_writable(tmp_path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "none" / "h.json")
+    with pytest.raises(UsageError, match="no folder"):
+        check_writable(tmp_path / "dangling")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(UsageError):
+        check_writable(tmp_path / "circle")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path: Path, kind: str):
+    path = Path("/dev/null") if kind == "device" else tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(UsageError, match="no regular file"):
+        check_writable(path)
+    with pytest.raises(UsageError, match="no regular file"):
+        load_history(path)
+    assert not path.is_file()
+
+
+def test_half_characters_are_replaced_and_the_file_stays_readable(tmp_path: Path):
+    path = tmp_path / "h.json"
+    path.write_text('[{"role": "user", "content": "\\ud83d\\udc4b \\ud83d"}]')
+    messages = load_history(path)
+    assert messages == [Message(Role.USER, "👋 \ufffd")]
+    save_history(path, messages)
+    assert load_history(path) == messages
 
 
 @given(st.binary(max_size=300))

@@ -1,13 +1,16 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qtool.chat.history import load_history, save_history
 from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role, count_oldest_turn
 from qtool.chat.session import Session, with_system
-from qtool.errors import NotFoundError, UsageError
+from qtool.errors import NotFoundError, ResourceError, UsageError
 
 SYSTEM = Message(Role.SYSTEM, "Be brief.")
 
@@ -85,6 +88,39 @@ def test_withdrawn_message_is_gone_from_the_conversation(tmp_path: Path):
 def test_continuing_without_an_earlier_conversation_is_an_error(tmp_path: Path):
     with pytest.raises(NotFoundError):
         last_journal(tmp_path)
+
+
+def test_message_that_did_not_reach_the_disk_whole_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    session = Session(tmp_path, model="m")
+    session.add(Message(Role.USER, "a"))
+    write = os.write
+
+    def fills_up(descriptor: int, data: memoryview) -> int:
+        if len(data) < 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[: len(data) - 10])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fills_up)
+        with pytest.raises(ResourceError, match="No space left"):
+            session.add(Message(Role.ASSISTANT, "lost"))
+    session.add(Message(Role.ASSISTANT, "b"))
+    session.close()
+    assert session.messages == read_journal(last_journal(tmp_path)) == said("a", "b")
+
+
+def test_file_that_somebody_else_wrote_meanwhile_is_kept(tmp_path: Path):
+    path = tmp_path / "talk.json"
+    save_history(path, said("a", "b"))
+    session = Session(tmp_path / "j", model="m", messages=said("a", "b"), output=path)
+    session.add(Message(Role.USER, "ours"))
+    save_history(path, said("theirs"))
+    assert session.save() == tmp_path / "talk.1.json"
+    session.close()
+    assert load_history(path) == said("theirs")
+    assert load_history(tmp_path / "talk.1.json")[-1].content == "ours"
 
 
 def test_journal_in_an_unwritable_place_is_an_error(tmp_path: Path):

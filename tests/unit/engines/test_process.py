@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault
 
 READS_SETTINGS = "import json, sys, time; s = json.loads(sys.stdin.readline()); "
+HOLD = "time.sleep(30)"
 LISTENS = READS_SETTINGS + "print(json.dumps({'url': 'http://' + s['where']}), flush=True); "
 
 
@@ -94,14 +97,37 @@ def test_keeper_starts_a_new_engine_after_a_crash():
         assert keeper.pid != first
 
 
-def test_keeper_does_not_start_again_what_never_was_ready():
+def test_keeper_tells_a_failed_start_once_and_then_tries_again():
     with EngineKeeper(launch("import sys; sys.exit('broken')")) as keeper:
         with pytest.raises(EnvironmentFault):
             keeper.endpoint()
         first = keeper.pid
         with pytest.raises(EnvironmentFault):
             keeper.endpoint()
-        assert keeper.pid == first
+        assert keeper.pid != first
+
+
+def test_engine_that_is_killed_while_it_loads_is_started_again():
+    with EngineKeeper(launch(LISTENS.replace("print", "time.sleep(0.3); print") + HOLD)) as keeper:
+        keeper.start()
+        os.kill(keeper.pid, signal.SIGKILL)
+        with pytest.raises(EnvironmentFault, match="signal 9"):
+            keeper.endpoint()
+        assert keeper.endpoint().url == "http://there"
+
+
+def test_chatter_on_stdout_before_and_after_the_report_is_ignored():
+    chatter = READS_SETTINGS + "print('loading', flush=True); print('[1]', flush=True); "
+    report = "print(json.dumps({'url': 'http://' + s['where']}), flush=True); "
+    after = "print('x' * 300_000, flush=True); open(s['mark'], 'w').close(); "
+    with tempfile.TemporaryDirectory() as folder:
+        mark = Path(folder) / "mark"
+        with EngineKeeper(launch(chatter + report + after + HOLD, mark=str(mark))) as keeper:
+            assert keeper.endpoint().url == "http://there"
+            end = time.monotonic() + 5
+            while not mark.exists() and time.monotonic() < end:
+                time.sleep(0.01)
+            assert mark.exists(), "the engine blocks on a full pipe"
 
 
 def test_nothing_is_left_after_stop():
