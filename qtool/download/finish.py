@@ -85,9 +85,10 @@ class Finisher:
         """
         try:
             check_digest(job.file, hexdigest)
-        except IntegrityError:
+        except IntegrityError as exc:
             if not (ranges := job.next_trial()):
-                raise
+                urls = ", ".join(source.endpoint_url for source in job.sources)
+                raise IntegrityError(f"{exc.message} (from {urls})", hint=exc.hint) from exc
             job.sink.remove(ranges)
             job.reopen()
             self._schedule.reopen(job.task, ranges)

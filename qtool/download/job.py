@@ -92,6 +92,10 @@ class Job:
         From now on only the sources that are trusted in this trial are asked.
         """
         with self._lock:
+            is_alone = len(self._usable()) < 2
+        if is_alone:
+            self.await_sources()
+        with self._lock:
             origins = self.provenance.origins()
             if len(origins) == 1:
                 self._proven |= origins

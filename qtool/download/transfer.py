@@ -157,7 +157,8 @@ class Worker:
         if self._shop.stop.is_set():
             return 0.0
         if fault.kind is FaultKind.UNRANGED:
-            self._shop.schedule.make_whole(segment.task)
+            if not job.give_up(source):
+                self._shop.schedule.make_whole(segment.task)
             return 0.0
         if fault.kind is FaultKind.BUSY:
             source.mirror.push_back()
