@@ -114,6 +114,7 @@ def main(
         is_verify_only=is_verify_only,
         ranking_path=config.state_dir() / "mirrors.json",
     )
+    _warn_of_exposed_token(request, output)
     return run(request, output)
 
 
@@ -257,9 +258,14 @@ def _selection(
 
 
 def _endpoints(flags: list[str] | None, asked: Reference, config: Config) -> tuple[Endpoint, ...]:
-    named = flags or ([asked.endpoint] if asked.endpoint else [])
     endpoints, mirrors = config.get("download.endpoint"), config.get("download.mirrors")
-    return choose_endpoints(named, os.environ, endpoints, mirrors)
+    return choose_endpoints(flags or (), os.environ, endpoints, mirrors, pasted=asked.endpoint)
+
+
+def _warn_of_exposed_token(request: DownloadRequest, output: Output) -> None:
+    for endpoint in request.endpoints if request.token else ():
+        if endpoint.is_trusted_with_token and endpoint.is_in_clear:
+            output.warn(f"the hub token goes to {endpoint.url} unencrypted")
 
 
 def _local_dir(folder: Path | None, is_cached: bool) -> Path | None:

@@ -71,8 +71,8 @@ def _find(
 ) -> Found:
     if asked.repo_id is None or asked.repo_type != "model":
         raise UsageError(f"{asked.text!r} is no model", hint="qtool find org/name")
-    named = flags or ([asked.endpoint] if asked.endpoint else [])
-    endpoints = choose_endpoints(named, os.environ, Config().get("download.endpoint"))
+    configured = Config().get("download.endpoint")
+    endpoints = choose_endpoints(flags or (), os.environ, configured, pasted=asked.endpoint)
     attempts = ATTEMPTS if len(endpoints) == 1 else 1
     user_token = find_token(token, os.environ)
     pool = ConnectionPool()

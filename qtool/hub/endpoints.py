@@ -4,6 +4,7 @@ Where the list comes from, first hit wins: ``--endpoint`` (repeatable), ``HF_END
 comma list), the configuration, the mirrors among which the fastest is chosen, the default.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from qtool.hub.repo import RepoRef
 
 OFFICIAL_URL = "https://huggingface.co"
 
+_LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
 _MODELSCOPE_HOSTS = frozenset({"modelscope.cn", "www.modelscope.cn", "modelscope.ai"})
 
 
@@ -33,6 +35,12 @@ class EndpointOrigin(StrEnum):
     CONFIG = "config"
     DEFAULT = "default"
     AUTOMATIC = "automatic"
+    PASTED = "pasted"
+
+
+_NAMED_ON_PURPOSE = frozenset(
+    {EndpointOrigin.FLAG, EndpointOrigin.ENVIRONMENT, EndpointOrigin.CONFIG}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +53,20 @@ class Endpoint:
 
     @property
     def is_trusted_with_token(self) -> bool:
-        """Return whether the user's token may go there: the hub itself, or named by the user.
+        """Return whether the user's token may go there: the hub itself, or named as an endpoint.
 
-        ModelScope has tokens of its own; a Hugging Face token is none of its business.
+        An address that was pasted, of a repository or file, may come from anybody. ModelScope has
+        tokens of its own; a Hugging Face token is none of its business.
         """
         if self.api is HubApi.MODELSCOPE:
             return False
-        return self.url == OFFICIAL_URL or self.origin is not EndpointOrigin.AUTOMATIC
+        return self.url == OFFICIAL_URL or self.origin in _NAMED_ON_PURPOSE
+
+    @property
+    def is_in_clear(self) -> bool:
+        """Return whether others on the way can read along: plain HTTP that leaves the machine."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or "")
 
     def info_url(self, repo: RepoRef) -> str:
         """Return the URL of a revision's metadata with sizes and digests of its files."""
@@ -81,25 +96,40 @@ def choose_endpoints(
     environ: Mapping[str, str],
     configured: Sequence[str] = (),
     mirrors: Sequence[str] = (),
+    *,
+    pasted: str | None = None,
 ) -> tuple[Endpoint, ...]:
     """Return the endpoints to use, in the order in which to try them.
 
     Of ``mirrors``, which count when nobody names an endpoint, the order is still to be found out
     (``mirrors.find_listing``).
 
+    ``pasted`` is the address of a reference such as ``https://hub.example/org/name``: it comes
+    after ``flags``, and is trusted no more than if nobody had named it.
     Raises UsageError when one of them is not an HTTP URL.
     """
     from_environment = [part for part in environ.get("HF_ENDPOINT", "").split(",") if part.strip()]
-    for urls, origin in (
-        (flags, EndpointOrigin.FLAG),
+    named = (
         (from_environment, EndpointOrigin.ENVIRONMENT),
         (configured, EndpointOrigin.CONFIG),
+    )
+    if pasted and not flags:
+        candidates = [one for urls, origin in named for one in _endpoints(urls, origin)]
+        (address,) = _endpoints([pasted], EndpointOrigin.PASTED)
+        return (next((one for one in candidates if one.url == address.url), address),)
+    for urls, origin in (
+        (flags, EndpointOrigin.FLAG),
+        *named,
         (mirrors, EndpointOrigin.AUTOMATIC),
     ):
         if urls:
-            unique = dict.fromkeys(normalise_url(url) for one in urls for url in one.split(","))
-            return tuple(Endpoint(url, origin, _api_of(url)) for url in unique)
+            return _endpoints(urls, origin)
     return (Endpoint(OFFICIAL_URL),)
+
+
+def _endpoints(urls: Sequence[str], origin: EndpointOrigin) -> tuple[Endpoint, ...]:
+    unique = dict.fromkeys(normalise_url(url) for one in urls for url in one.split(","))
+    return tuple(Endpoint(url, origin, _api_of(url)) for url in unique)
 
 
 def _api_of(url: str) -> HubApi:

@@ -6,7 +6,7 @@ Codes: https://github.com/huggingface/huggingface_hub (``hf_raise_for_status``).
 from time import time
 
 from qtool.errors import AuthError, NetworkError, NotFoundError, QtoolError
-from qtool.hub.endpoints import Endpoint
+from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from qtool.hub.headers import Headers
 from qtool.hub.repo import RepoRef
 
@@ -78,6 +78,8 @@ def _not_authorised(
     else:
         message = f"{endpoint.url} wants a token for {repo.repo_id} ({status}{_said(headers)})"
         hint = "set HF_TOKEN=…, or log in once with: hf auth login"
+        if endpoint.origin is EndpointOrigin.PASTED:
+            hint = f"a token goes to endpoints that you name only: --endpoint {endpoint.url}"
     return AuthError(message, hint=hint)
 
 

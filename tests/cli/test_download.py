@@ -215,6 +215,17 @@ def test_token_is_never_said(qtool, hub_factory, monkeypatch):
     assert "hf_secret" not in done.stdout + done.stderr
 
 
+def test_pasted_address_does_not_get_the_token(run_qtool, hub_factory, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    hub = hub_factory([Repo("org/name", {"a.bin": b"1"})])
+    done = run_qtool("download", f"{hub.url}/org/name", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert hub.requests
+    assert all("authorization" not in request.headers for request in hub.requests)
+
+
 def test_plain_lines_tell_progress_elsewhere_than_on_a_terminal(qtool, hub_factory, repo):
     done = qtool(hub_factory([repo], rate_bytes_per_s=MIB // 2), "-x", "8")
     assert re.search(r"\d+ %: .* of 25\.2 MB, 1 of 2 files, .*/s, .* left", done.stderr)

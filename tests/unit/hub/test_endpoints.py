@@ -61,7 +61,9 @@ def test_names_are_quoted_in_urls():
     [
         (EndpointOrigin.FLAG, True),
         (EndpointOrigin.ENVIRONMENT, True),
+        (EndpointOrigin.CONFIG, True),
         (EndpointOrigin.AUTOMATIC, False),
+        (EndpointOrigin.PASTED, False),
     ],
 )
 def test_only_endpoints_the_user_named_get_the_token(origin, is_trusted):
@@ -70,3 +72,39 @@ def test_only_endpoints_the_user_named_get_the_token(origin, is_trusted):
 
 def test_the_official_hub_gets_the_token_even_when_chosen_automatically():
     assert Endpoint("https://huggingface.co", EndpointOrigin.AUTOMATIC).is_trusted_with_token
+
+
+@pytest.mark.parametrize(
+    ("environ", "configured", "origin"),
+    [
+        ({}, [], EndpointOrigin.PASTED),
+        ({"HF_ENDPOINT": "https://other.example"}, [], EndpointOrigin.PASTED),
+        ({"HF_ENDPOINT": "http://hub.example"}, [], EndpointOrigin.PASTED),
+        ({"HF_ENDPOINT": "x.example,hub.example"}, [], EndpointOrigin.ENVIRONMENT),
+        ({}, ["hub.example"], EndpointOrigin.CONFIG),
+    ],
+)
+def test_pasted_address_is_trusted_where_an_endpoint_is_named_alike(environ, configured, origin):
+    chosen = choose_endpoints([], environ, configured, pasted="https://HUB.example/")
+    assert chosen == (Endpoint("https://hub.example", origin),)
+
+
+def test_flags_win_over_a_pasted_address():
+    chosen = choose_endpoints(["a.example"], {}, pasted="https://b.example")
+    assert chosen == (Endpoint("https://a.example", EndpointOrigin.FLAG),)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_in_clear"),
+    [
+        ("https://hub.example", False),
+        ("http://127.0.0.1:8080", False),
+        ("http://localhost", False),
+        ("http://[::1]:1", False),
+        ("http://hub.example", True),
+        ("http://127.0.0.1.evil.example", True),
+        ("http://10.0.0.1", True),
+    ],
+)
+def test_plain_http_beyond_the_machine_is_in_clear(url, is_in_clear):
+    assert Endpoint(url).is_in_clear is is_in_clear
