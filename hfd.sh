@@ -172,8 +172,8 @@ choose_tools() {
 # ------------------------------------------------------------------------------------- the hub
 
 # -q first: a .curlrc could follow redirects with the token or write it to a trace.
-curl_base=(curl -q -sS --connect-timeout 10 --speed-limit 1 --speed-time 20
-  --proto '=http,https' -A hfd.sh)
+curl_base=(curl -q -sS --connect-timeout 10 --speed-limit 1 --speed-time 10
+  --proto '=http,https' -A hfd.sh ${SSL_CERT_FILE:+--cacert "$SSL_CERT_FILE"})
 
 # config_for URL [token]: what curl reads from its stdin.
 config_for() {
@@ -198,16 +198,15 @@ is_sound_url() { [[ $1 =~ ^https?://[[:graph:]]+$ && $1 != *[\"\\]* ]]; }
 
 # encode TEXT [KEEP]: percent-encodes all but letters, digits and -._~ (and KEEP) into $encoded.
 encode() {
-  local rest=$1 safe="A-Za-z0-9._~${2-}-" char code
+  local rest=$1 others="[!A-Za-z0-9._~${2-}-]" safe code
   encoded=''
-  while [[ $rest == *[!"$safe"]* ]]; do
-    char=${rest%%[!"$safe"]*}
-    encoded+=$char
-    rest=${rest#"$char"}
-    char=${rest:0:1} rest=${rest:1}
-    printf -v code '%d' "'$char"
+  # shellcheck disable=SC2053,SC2295 # a pattern is what it is
+  while [[ $rest == *$others* ]]; do
+    safe=${rest%%$others*}
+    rest=${rest#"$safe"}
+    printf -v code '%d' "'${rest:0:1}"
     printf -v code '%%%02X' $((code & 255))
-    encoded+=$code
+    encoded+=$safe$code rest=${rest:1}
   done
   encoded+=$rest
 }
@@ -253,22 +252,24 @@ pause() {
 
 # ask_api URL: brings an answer of the API into $work/body, its headers into $work/head.
 ask_api() {
-  local url=$1 answer status attempt=0 hops=0
+  local url=$1 answer status code attempt=0 hops=0
   while :; do
     : >"$work/head"
     answer=$(ask_hub "$url" -o "$work/body" -D "$work/head" \
-      -w '%{http_code} %{redirect_url}' 2>"$work/said") || answer="000 "
-    status=${answer%% *}
+      -w '%{http_code} %{redirect_url}' 2>"$work/said")
+    code=$? status=${answer%% *}
+    [[ $code == 0 ]] || status=000
     if [[ $status == 200 ]]; then return 0; fi
     if [[ $status == 30[12378] ]]; then
       url=${answer#* }
       is_sound_url "$url" && is_hub "$url" && ((++hops < 6)) && continue
       complain 5 "$endpoint redirects its API to another place" && return
     fi
-    if ! is_busy_status "$status" || ((++attempt > 3)); then break; fi
+    # 60: a certificate that is not trusted.
+    if ! is_busy_status "$status" || ((code == 60 || ++attempt > 3)); then break; fi
     pause "$attempt" "$work/head"
   done
-  [[ $status != 000 ]] || { complain 5 "$endpoint does not answer: $(cat "$work/said")" \
+  [[ $status != 000 ]] || { complain 5 "$endpoint does not answer: $(head -n 1 "$work/said")" \
     'check the connection, or try a mirror: HF_ENDPOINT=https://hf-mirror.com' || return; }
   refuse "$status" "$work/head"
 }
@@ -455,11 +456,12 @@ survey() {
 
 check_space() {
   local need_kib free_kib
-  need_kib=$(awk -F '\t' '$5 != "check" { n += $1 } END { printf "%d", n / 1024 }' "$work/todo" "$work/copies")
+  need_kib=$(awk -F '\t' '$5 != "check" { n += $1 } END { printf "%.0f", n / 1024 }' \
+    "$work/todo" "$work/copies")
   need_kib=$((need_kib - $(du -sk "$parts" | cut -f 1)))
   free_kib=$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')
-  ((need_kib <= free_kib)) || complain 8 \
-    "not enough space in $folder: $(human $((need_kib * 1024))) are needed, $(human $((free_kib * 1024))) free"
+  ((need_kib <= free_kib)) || complain 8 "not enough space in $folder: \
+$(human $((need_kib * 1024))) are needed, $(human $((free_kib * 1024))) are free"
 }
 
 human() {
@@ -516,14 +518,20 @@ resolve() {
   [[ $status == 200 ]]
 }
 
-# Ends what an earlier run, killed, has left behind to write into the same file.
-end_leftover() {
-  local pid arguments
-  [[ -f $1.pid ]] || return 0
-  read -r pid <"$1.pid" && [[ $pid =~ ^[0-9]+$ ]] || return 0
-  arguments=$({ tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } 2>/dev/null)
-  [[ $arguments != *"$parts"* ]] || kill -9 "$pid" 2>/dev/null
-  rm -f "$1.pid"
+# Ends what an earlier run, killed, has left behind to write into the same files.
+end_leftovers() {
+  local file pid
+  for file in "$parts"/*.pid; do
+    read -r pid 2>/dev/null <"$file" || continue
+    [[ $(arguments_of "$pid") != *"$parts"* ]] || kill -9 "$pid"
+    rm -f "$file"
+  done
+}
+
+# What runs as a process; nothing when there is none.
+arguments_of() {
+  [[ $1 =~ ^[0-9]+$ ]] || return 0
+  { tr '\0' ' ' <"/proc/$1/cmdline" || ps -o args= -p "$1"; } 2>/dev/null
 }
 
 # Runs a tool that reads its stdin from this function's, so that Ctrl+C can end it.
@@ -534,6 +542,7 @@ run_tool() {
   wait "$child"
   local code=$?
   child=''
+  kill -0 $$ 2>/dev/null || exit # killed, the script has left this worker behind
   rm -f "$part.pid"
   return "$code"
 }
@@ -549,15 +558,17 @@ transfer() {
       run_tool aria2c --no-conf --input-file=- --continue=true --allow-overwrite=true \
         --auto-file-renaming=false --file-allocation=none --auto-save-interval=1 \
         --max-connection-per-server="$n_connections" --split="$n_connections" --min-split-size=1M \
-        --max-tries=3 --retry-wait=1 --connect-timeout=10 --timeout=15 --dir="$parts" \
+        --max-tries=3 --retry-wait=1 --connect-timeout=10 --timeout=10 --dir="$parts" \
         ${SSL_CERT_FILE:+--ca-certificate="$SSL_CERT_FILE"} --stop-with-process=$$ \
         --user-agent=hfd.sh --summary-interval=0 --console-log-level=error --download-result=hide \
         < <(printf '%s\n  out=%s\n' "$link" "${part##*/}")
       code=$?
       rm -f "$part.open"
-      [[ $code != 9 ]] || return 8 ;;
+      [[ $code != 9 ]] || return 8
+      # A server that once lied about the size has made a control file that fits nothing.
+      ! grep -q 'total length mismatch' "$head.out" || start_over ;;
     wget)
-      run_tool wget --no-verbose --continue --output-document="$part" --tries=1 --timeout=15 \
+      run_tool wget --no-verbose --continue --output-document="$part" --tries=1 --timeout=10 \
         --no-hsts --max-redirect=5 --user-agent=hfd.sh \
         ${SSL_CERT_FILE:+--ca-certificate="$SSL_CERT_FILE"} --input-file=- < <(printf '%s\n' "$link")
       [[ $? != 3 ]] || return 8 ;;
@@ -575,6 +586,13 @@ transfer() {
 # Changes when something arrives, also in the middle of a file.
 arrived() { echo "$(size_of "$part") $(du -sk "$part" 2>/dev/null | cut -f 1)"; }
 
+# What the tool said last, without the secret part of a link.
+last_words() {
+  cat "$head.out" "$head.said" 2>/dev/null |
+    sed -e '/^ *$/d' -e '/^aria2 will/d' -e '/^If there/d' -e 's/.*errorCode=[0-9]* //' -e 's/?[^ ]*//' |
+    tail -n 1
+}
+
 start_over() {
   rm -f "$part" "$part.aria2" "$part.open"
   ((n_restarts++))
@@ -584,7 +602,6 @@ start_over() {
 fetch() {
   local have before n_idle=0 n_restarts=0
   [[ $1 != 0 ]] || : >|"$part"
-  end_leftover "$part"
   # Without its control file nobody knows which ranges have arrived; other tools know of no ranges.
   [[ ! -e $part.open || -e $part.aria2 ]] || start_over
   [[ ! -e $part.aria2 || $tool == aria2c ]] || start_over
@@ -600,14 +617,14 @@ fetch() {
     encode "$4" /
     if resolve "$files/$encoded"; then
       before=$(arrived)
-      transfer || { complain 8 "$4 cannot be written: $(tail -n 1 "$head.said")" 'df -h' || return; }
+      transfer || { complain 8 "$4 cannot be written: $(last_words)" 'df -h' || return; }
       if (($(size_of "$part") > $1)); then start_over; fi
       if [[ $(arrived) != "$before" ]]; then n_idle=0; fi
     elif ! is_busy_status "$status"; then
       refuse "$status" "$head" || return
     fi
     if ((++n_idle > 5)); then
-      complain 5 "$4 does not arrive: $(tail -n 1 "$head.said")" 'run the same command again' || return
+      complain 5 "$4 does not arrive: $(last_words)" 'run the same command again' || return
     fi
     if ((n_idle > 1)); then pause "$n_idle" "$head"; fi
   done
@@ -631,7 +648,7 @@ work_through_list() {
   trap '[[ -z $child ]] || kill "$child"; exit 143' TERM
   set -o noclobber # which of the workers can make the file has the job
   while IFS=$'\t' read -r size kind digest path action <&3; do
-    [[ ! -e $work/stop ]] || break
+    if [[ -e $work/stop ]] || ! kill -0 $$ 2>/dev/null; then break; fi
     ((++n))
     { : >"$work/claims/$n"; } 2>/dev/null || continue
     bring "$size" "$kind" "$digest" "$path" "$action"
@@ -681,15 +698,17 @@ report_progress() {
   local n_bytes=$1 seconds=5 start='' end=$'\n' first now began=$SECONDS
   [[ ! -t 2 ]] || { seconds=1 start=$'\r\033[K' end=''; }
   first=$(du -sk "$parts" | cut -f 1)
-  while sleep "$seconds" >/dev/null 2>&1; do
+  while sleep "$seconds" >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
     now=$(du -sk "$parts" 2>/dev/null | cut -f 1)
     awk -v now="$now" -v first="$first" -v n_bytes="$n_bytes" -v s="$((SECONDS - began))" \
       -v start="$start" -v end="$end" '
       { placed += $1 }
       END {
         got = now * 1024 + placed; rate = (got - first * 1024) / (s ? s : 1)
-        printf "%s%d %% of %.1f MB, %.1f MB/s%s%s", start, n_bytes ? 100 * got / n_bytes : 100,
-          n_bytes / 1e6, rate / 1e6, rate > 0 ? sprintf(", %d s left", (n_bytes - got) / rate) : "", end
+        left = rate > 0 ? sprintf(", %.0f s left", (n_bytes - got) / rate) : ""
+        percent = n_bytes > 0 ? 100 * got / n_bytes : 100
+        printf("%s%d %% of %.1f MB, %.1f MB/s%s%s",
+          start, percent, n_bytes / 1e6, rate / 1e6, left, end)
       }' "$work/placed" >&2
   done
 }
@@ -700,7 +719,7 @@ take_lock() {
   local pid=''
   while ! (set -o noclobber && echo $$ >"$state/lock") 2>/dev/null; do
     read -r pid <"$state/lock" || [[ -e $state/lock ]] || die 8 "$state cannot be written"
-    if [[ $pid =~ ^[0-9]+$ && $pid != "$$" ]] && kill -0 "$pid" 2>/dev/null; then
+    if [[ $pid != "$$" && $(arguments_of "$pid") == *"${0##*/}"* ]]; then
       complain 8 "another hfd.sh (process $pid) is downloading into $folder" \
         "wait for it to end; if it is none, rm $state/lock"
       return
@@ -716,14 +735,17 @@ prepare_folder() {
   fi
   state=$folder/.hfd parts=$folder/.hfd/parts
   take_lock || exit
-  work=$(mktemp -d "${TMPDIR:-/tmp}/hfd.XXXXXX") || exit 8
-  mkdir "$work/claims"
+  end_leftovers
+  work=$state/work
+  rm -rf "$work"
+  mkdir -m 700 "$work" "$work/claims" || exit 8 # links that the hub signed come to lie there
   : >"$work/placed"
 }
 
 clean_up() {
-  [[ -z ${work-} ]] || rm -rf "$work"
-  [[ -z ${is_locked-} ]] || rm -f "$state/lock"
+  [[ -n ${is_locked-} ]] || return
+  rm -rf "$state/work"
+  rm -f "$state/lock"
 }
 
 interrupted() {
@@ -758,7 +780,7 @@ check_access() {
 bring_all() {
   local n_bytes
   check_access && check_space || return
-  n_bytes=$(awk -F '\t' '$5 != "check" { n += $1 } END { printf "%d", n }' "$work/todo")
+  n_bytes=$(awk -F '\t' '$5 != "check" { n += $1 } END { printf "%.0f", n }' "$work/todo")
   report_progress "$n_bytes" &
   reporter=$!
   prefetch_small_files
@@ -769,7 +791,7 @@ bring_all() {
   reporter=''
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
   [[ -s $work/failed ]] || return 0
-  note "$(sort -u "$work/failed" | wc -l | tr -d ' ') kinds of failure, $(wc -l <"$work/failed" | tr -d ' ') files"
+  note "files that failed: $(awk 'END { print NR }' "$work/failed")"
   if [[ $(sort -u "$work/failed" | wc -l) -gt 1 ]]; then return 1; fi
   return "$(head -n 1 "$work/failed")"
 }
@@ -801,8 +823,8 @@ main() {
   files=$endpoint/$page$repo/resolve/$commit
   if [[ -s $work/todo || -s $work/copies ]]; then bring_all || exit; fi
   remove_orphans
-  n_files=$(wc -l <"$work/plan")
-  echo "$folder: $((n_files)) files, $(human "$(awk '{ n += $1 } END { printf "%d", n }' "$work/plan")"), verified"
+  read -r n_files n_bytes < <(awk '{ n += $1 } END { printf "%d %.0f\n", NR, n }' "$work/plan")
+  echo "$folder: $n_files files, $(human "$n_bytes"), verified"
   [[ -s $work/placed ]] || echo 'nothing to do: all files are there and right'
 }
 
