@@ -705,6 +705,7 @@ report_progress() {
       { placed += $1 }
       END {
         got = now * 1024 + placed; rate = (got - first * 1024) / (s ? s : 1)
+        if (got > n_bytes) got = n_bytes # blocks of the disk are what is counted
         left = rate > 0 ? sprintf(", %.0f s left", (n_bytes - got) / rate) : ""
         percent = n_bytes > 0 ? 100 * got / n_bytes : 100
         printf("%s%d %% of %.1f MB, %.1f MB/s%s%s",

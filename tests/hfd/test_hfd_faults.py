@@ -133,6 +133,7 @@ def test_hub_that_is_busy_once_is_asked_again(hfd, hub_factory, repo, kind, path
     assert files_in(Path("name")) == files_of(repo)
 
 
+@pytest.mark.slow
 def test_server_that_ignores_ranges_when_going_on(start_hfd, hfd, hub_factory, repo, tool):
     hub = hub_factory([repo])
     hub.set_line("cdn", Line(rate_bytes_per_s=12 * MIB))
