@@ -58,7 +58,9 @@ def say(child: "pexpect.spawn[str]", text: str) -> None:
 
 def engine_processes() -> list[int]:
     """Return the processes of engines that run now."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    )
     rows = [line.split(None, 1) for line in listed.stdout.splitlines()]
     return [int(pid) for pid, args in rows if "qtool.engines.llama_cpp_server" in args]
 
