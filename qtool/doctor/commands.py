@@ -1,6 +1,6 @@
 """Commands for the machine at hand: its installer, its interpreter, its shell, its torch index."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qtool.doctor import facts
@@ -10,6 +10,7 @@ from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import Capability, is_within, parse_version
 
 TORCH_INDEX_URL = "https://download.pytorch.org/whl/"
+TORCH_INDEX_VARIABLE = "QTOOL_TORCH_INDEX"
 COMPANIONS = ("torchvision", "torchaudio")
 _NEEDS_QUOTES = set("<>[]!*;&| ")
 
@@ -81,7 +82,7 @@ class Commands:
             if self.case.has(name):
                 wanted = companion(name, version) if is_exact else None
                 specs.append(f"{name}=={wanted}" if wanted else name)
-        index = () if tag is None else ("--index-url", f"{TORCH_INDEX_URL}{tag}")
+        index = () if tag is None else ("--index-url", f"{self._torch_index_url}{tag}")
         present = [name for name in ("torch", *COMPANIONS) if self.case.has(name)]
         # pip takes 2.9.0+cu130 for a newer 2.9.0+cu126 and would keep it: remove it first.
         commands = [self.uninstall(*present)] if present else []
@@ -89,6 +90,11 @@ class Commands:
         if is_exact and is_within(version, facts.fact("torch", "numpy1_only")):
             commands.append(self.install("numpy<2"))
         return tuple(commands)
+
+    @property
+    def _torch_index_url(self) -> str:
+        own = self.case.snapshot.env_vars.get(TORCH_INDEX_VARIABLE)
+        return f"{own.rstrip('/')}/" if own else TORCH_INDEX_URL
 
     @property
     def _is_uv(self) -> bool:
@@ -126,10 +132,22 @@ def serving_indexes(case: Case, torch_range: str = ">=2.0") -> tuple[TorchIndex,
 
     Only releases inside ``torch_range`` count; a GPU of unknown capability rules nothing out.
     """
+    return _serving(case, facts.torch_indexes(), torch_range)
+
+
+def serving_pypi(case: Case, torch_range: str = ">=2.0") -> tuple[TorchIndex, ...]:
+    """Return PyPI's wheels that serve every GPU and the driver, newest first.
+
+    Only on Linux on x86-64 are they built with CUDA.
+    """
+    return _serving(case, facts.pypi_torch(), torch_range) if case.is_linux_x86 else ()
+
+
+def _serving(case: Case, indexes: Sequence[TorchIndex], torch_range: str) -> tuple[TorchIndex, ...]:
     capabilities = case.capabilities
     return tuple(
         index
-        for index in reversed(facts.torch_indexes())
+        for index in reversed(indexes)
         if _serves(index, capabilities)
         and case.driver_runs(index.cuda_major) is not False
         and _overlap(index.torch, torch_range)

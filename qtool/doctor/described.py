@@ -6,6 +6,8 @@ from qtool.doctor.finding import Goal
 from qtool.doctor.snapshot import UNKNOWN, SnapshotModel
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo, Quantization
 
+MAX_LAYERS = 10_000
+
 _GOALS: dict[ModelFormat, Goal] = {
     ModelFormat.GPTQ: Goal.GPTQ,
     ModelFormat.AWQ: Goal.AWQ,
@@ -56,4 +58,6 @@ def _format(model: SnapshotModel, goal: Goal | None) -> ModelFormat:
 def _attention(model: SnapshotModel) -> AttentionShape | None:
     if not (model.n_layers and model.n_kv_heads and model.head_dim):
         return None
+    if model.n_layers > MAX_LAYERS:
+        return None  # no model; memory is estimated layer by layer
     return AttentionShape(model.n_layers, model.n_kv_heads, model.head_dim)

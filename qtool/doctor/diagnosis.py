@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qtool.doctor.case import Case
+from qtool.doctor.commands import TORCH_INDEX_URL, TORCH_INDEX_VARIABLE
 from qtool.doctor.finding import Confidence, Finding, Severity
 from qtool.doctor.new_environment import in_new_environment
 from qtool.doctor.rules import RULES, Rule
@@ -20,9 +21,21 @@ def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
         # Its cures bring the torch that the engine needs.
         found = [finding for finding in found if finding.code != "TORCH-MISSING"]
     healthy = _old_but_good(case, found)
-    found = [in_new_environment(case, finding) for finding in found]
+    found = [_naming_mirrors(in_new_environment(case, finding)) for finding in found]
     found.sort(key=lambda finding: finding.severity.rank)
     return (*found, *healthy)
+
+
+def _naming_mirrors(finding: Finding) -> Finding:
+    """Say of cures that need PyTorch's own index that a mirror of it can take its place."""
+    note = f" (PyTorch's index; for a mirror of it: {TORCH_INDEX_VARIABLE}=URL qtool doctor)"
+    fixes = [
+        replace(fix, title=fix.title + note)
+        if any(TORCH_INDEX_URL in command for command in fix.commands)
+        else fix
+        for fix in finding.fixes
+    ]
+    return replace(finding, fixes=tuple(fixes))
 
 
 def _without_blame_for_conflicts(found: list[Finding]) -> list[Finding]:

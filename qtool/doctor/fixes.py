@@ -5,10 +5,12 @@ or autoawq with the versions they were made for, *modern* is transformers 5 with
 """
 
 import re
+from dataclasses import replace
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
-from qtool.doctor.commands import Commands, quoted, serving_indexes
+from qtool.doctor.commands import Commands, quoted, serving_indexes, serving_pypi
+from qtool.doctor.facts import TorchIndex
 from qtool.doctor.finding import Fix
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, number_tuple, parse_capability
@@ -17,6 +19,7 @@ MODERN_TORCH = ">=2.8,<2.14"
 _QUANT_SUFFIX = re.compile(
     r"[-_.](?:gptq|awq|gguf|bnb|i?q\d_?\w*|bf16|f16|fp16)(?![a-z]).*$", re.IGNORECASE
 )
+_OTHER_TITLES = {True: "Or what PyPI and its mirrors have", False: "Or what PyTorch publishes"}
 LEGACY_TRANSFORMERS = ("transformers==4.49.0", "optimum==1.23.3", "accelerate<1.4", "peft<0.15")
 
 
@@ -33,23 +36,48 @@ def python_is_within(case: Case, specifier: str) -> bool:
 # --- torch ----------------------------------------------------------------------------------
 
 
-def install_torch(case: Case, torch_range: str, title: str) -> Fix | None:
-    """Install a torch inside ``torch_range`` that serves the GPUs and the driver."""
-    commands = torch_commands(case, torch_range)
-    return Fix(title, commands) if commands else None
+def torch_fixes(case: Case, torch_range: str, title: str) -> tuple[Fix, ...]:
+    """Install a torch inside ``torch_range`` that serves the GPUs and the driver, the best first.
+
+    Empty if there is none, or a vendor made what is there.
+    """
+    return tuple(
+        Fix(
+            _OTHER_TITLES[source.tag is None] if index else title,
+            Commands(case).install_torch(_tightened(f"{source.torch},{torch_range}"), source.tag),
+        )
+        for index, source in enumerate(_torch_sources(case, torch_range))
+    )
 
 
 def torch_commands(case: Case, torch_range: str) -> tuple[str, ...]:
-    """Return the commands for such a torch; empty if there is none, or a vendor made it."""
+    """Return the commands of the best of ``torch_fixes``; empty if there is none."""
+    fixes = torch_fixes(case, torch_range, "")
+    return fixes[0].commands if fixes else ()
+
+
+def _torch_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
+    """Return where a torch for this machine comes from, the best first, one of a kind.
+
+    That is the package index of the user, who may have a mirror near by, unless it has an older
+    torch or none: on a CPU PyTorch's index saves 2 GB of CUDA.
+    """
     if case.has_vendor_torch or case.snapshot.os.is_jetson:
         return ()
-    commands = Commands(case)
     if case.has_no_gpu:
-        return commands.install_torch(torch_range, "cpu")
-    for index in serving_indexes(case, torch_range):
-        wanted = f"{index.torch},{torch_range}"
-        return commands.install_torch(_tightened(wanted), index.tag)
-    return ()
+        pypi = TorchIndex(None, torch_range, (0, 0), (99, 0), 0)
+        return (replace(pypi, tag="cpu"), pypi) if case.is_linux_x86 else (pypi,)
+    own = serving_indexes(case, torch_range)[:1]
+    pypi_s = serving_pypi(case, torch_range)[:1]
+    if own and pypi_s and _newest(pypi_s[0], torch_range) < _newest(own[0], torch_range):
+        return (*own, *pypi_s)
+    return (*pypi_s, *own)
+
+
+def _newest(source: TorchIndex, torch_range: str) -> tuple[int, ...]:
+    """Return the upper bound of what a source has inside a range."""
+    upper = _tightened(f"{source.torch},{torch_range}").rpartition("<")[2]
+    return number_tuple(upper) or ()
 
 
 def _tightened(specifier: str) -> str:
@@ -108,10 +136,15 @@ def legacy_gptq(case: Case) -> Fix | None:
     return Fix(
         "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for",
         (
-            *commands.install_torch("2.2.2", "cu121"),
+            *torch_2_2_commands(case),
             commands.install("auto-gptq==0.7.1", *old),
         ),
     )
+
+
+def torch_2_2_commands(case: Case) -> tuple[str, ...]:
+    """Return the commands for torch 2.2.2 with CUDA 12.1, as auto-gptq 0.7.1 was built for."""
+    return Commands(case).install_torch("2.2.2", None if case.is_linux_x86 else "cu121")
 
 
 def _has_gptq_wheel(case: Case) -> bool:

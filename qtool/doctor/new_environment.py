@@ -6,7 +6,6 @@ https://packaging.python.org/en/latest/specifications/externally-managed-environ
 """
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,7 +63,7 @@ def _change_of(fix: Fix) -> _Change:
     for command in fix.commands:
         verb = _verb(command)
         if verb:
-            words = shlex.split(command.partition(f" {verb} ")[2])
+            words = command.partition(f" {verb} ")[2].replace('"', "").split()
             named[verb] |= {re.split(r"[=<>!~\[]", word)[0] for word in words}
     return _Change(frozenset(named["install"]), frozenset(named["uninstall"]))
 

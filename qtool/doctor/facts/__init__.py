@@ -23,9 +23,12 @@ class BuiltFor:
 
 @dataclass(frozen=True, slots=True)
 class TorchIndex:
-    """One of PyTorch's wheel indexes: releases and GPUs that it serves."""
+    """Wheels of torch for one CUDA: the releases and GPUs that they serve.
 
-    tag: str
+    ``tag`` names one of PyTorch's own indexes, ``None`` is PyPI and every mirror of it.
+    """
+
+    tag: str | None
     torch: str  # a version specifier
     lowest: Capability
     highest: Capability
@@ -81,15 +84,25 @@ def built_for_by_symbol(symbol: str) -> str | None:
 @cache
 def torch_indexes() -> tuple[TorchIndex, ...]:
     """Return PyTorch's CUDA wheel indexes, oldest CUDA first."""
+    return _indexes("index_torch")
+
+
+@cache
+def pypi_torch() -> tuple[TorchIndex, ...]:
+    """Return what PyPI's wheels of torch for Linux on x86-64 are, oldest first."""
+    return _indexes("pypi_cuda")
+
+
+def _indexes(name: str) -> tuple[TorchIndex, ...]:
     return tuple(
         TorchIndex(
-            tag=row["tag"],
+            tag=row.get("tag"),
             torch=row["torch"],
             lowest=parse_capability(row["lowest"]) or (0, 0),
             highest=parse_capability(row["highest"]) or (0, 0),
             cuda_major=row["major"],
         )
-        for row in fact("torch", "index_torch")
+        for row in fact("torch", name)
     )
 
 

@@ -62,6 +62,7 @@ ENV_VARS = frozenset(
         "PIP_NO_BUILD_ISOLATION",
         "UV_INDEX_URL",
         "UV_DEFAULT_INDEX",
+        "QTOOL_TORCH_INDEX",
         "HTTP_PROXY",
         "HTTPS_PROXY",
         "ALL_PROXY",

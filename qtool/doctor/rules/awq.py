@@ -9,10 +9,11 @@ from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import (
     autoawq_on_windows,
     gguf,
-    install_torch,
     modern,
     python_is_within,
     some,
+    torch_2_2_commands,
+    torch_commands,
 )
 from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
 from qtool.doctor.versions import capability_words, is_within, parse_capability
@@ -71,11 +72,10 @@ def _matching_torch(case: Case) -> Fix | None:
     built = facts.built_for(PACKAGE, case.version(PACKAGE) or "")
     if built is None:
         return None
-    fix = install_torch(case, built.torch, f"Or the torch they were built for ({built.words})")
-    exact = {"torch 2.2": "2.2.2"}.get(built.words)
-    if fix is None or exact is None:
-        return fix
-    return Fix(fix.title, Commands(case).install_torch(exact, "cu121"))
+    torch = torch_commands(case, built.torch)
+    if torch and built.words == "torch 2.2":
+        torch = torch_2_2_commands(case)
+    return Fix(f"Or the torch they were built for ({built.words})", torch) if torch else None
 
 
 def _without_kernels(case: Case) -> Fix | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import install_torch, some
+from qtool.doctor.fixes import torch_fixes
 
 
 def nvml_mismatch(case: Case) -> Iterator[Finding]:
@@ -59,8 +59,8 @@ def driver_too_old(case: Case) -> Iterator[Finding]:
             "torch therefore sees no GPU at all."
         ),
         evidence=(f"driver {case.snapshot.driver}, needed {floor}",),
-        fixes=some(
-            install_torch(case, ">=2.0", "Keep the driver: a torch that it can run"),
+        fixes=(
+            *torch_fixes(case, ">=2.0", "Keep the driver: a torch that it can run"),
             _newer_driver(case, floor),
         ),
     )
@@ -82,8 +82,8 @@ def limits_to_cuda11(case: Case) -> Iterator[Finding]:
             "2024, for those are built with CUDA 12."
         ),
         evidence=(f"driver {case.snapshot.driver}, needed for CUDA 12: {floor}",),
-        fixes=some(
-            None if has_cuda11 else install_torch(case, ">=2.0", "A torch built with CUDA 11.8"),
+        fixes=(
+            *(() if has_cuda11 else torch_fixes(case, ">=2.0", "A torch built with CUDA 11.8")),
             _newer_driver(case, floor),
         ),
     )

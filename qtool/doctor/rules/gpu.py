@@ -6,7 +6,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case, GpuFacts, runs_on
 from qtool.doctor.commands import serving_indexes
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import gguf, install_torch, some
+from qtool.doctor.fixes import gguf, some, torch_fixes
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import Capability, capability_words, parse_arch, parse_capability
 
@@ -36,7 +36,7 @@ def _severity(case: Case, without: list[GpuFacts]) -> Severity:
 
 
 def _tags(case: Case) -> str:
-    tags = list(dict.fromkeys(index.tag for index in serving_indexes(case)))
+    tags = list(dict.fromkeys(index.tag or "" for index in serving_indexes(case)))
     return " or ".join(tags[:2]) or "none"
 
 
@@ -58,7 +58,7 @@ def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
             f"compute capability {capability_words(capability)}",
             f"torch: {' '.join(archs)}",
         ),
-        fixes=some(install_torch(case, ">=2.7", f"A torch with code for {arch}")),
+        fixes=torch_fixes(case, ">=2.7", f"A torch with code for {arch}"),
     )
 
 
@@ -75,10 +75,8 @@ def _older(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
             f"wheel decides, not the release of torch: index {_tags(case)} still serves it."
         ),
         evidence=(f"compute capability {capability}", f"torch: {' '.join(archs)}"),
-        fixes=some(
-            install_torch(case, ">=2.6", "The same generation of torch, with code for this GPU")
-            or install_torch(case, ">=2.0", "A torch with code for this GPU")
-        ),
+        fixes=torch_fixes(case, ">=2.6", "The same generation of torch, with code for this GPU")
+        or torch_fixes(case, ">=2.0", "A torch with code for this GPU"),
     )
 
 

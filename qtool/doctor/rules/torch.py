@@ -6,7 +6,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import install_torch, some
+from qtool.doctor.fixes import some, torch_fixes
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, minor_release
 
@@ -18,9 +18,8 @@ def cpu_only(case: Case) -> Iterator[Finding]:
     if not case.has_cpu_torch or not case.gpus:
         return
     range_ = _same_minor(case) or ">=2.0"
-    fixes = some(
-        install_torch(case, range_, "The same torch, built with CUDA")
-        or install_torch(case, ">=2.0", "A torch built with CUDA for this GPU and driver")
+    fixes = torch_fixes(case, range_, "The same torch, built with CUDA") or torch_fixes(
+        case, ">=2.0", "A torch built with CUDA for this GPU and driver"
     )
     yield Finding(
         code="TORCH-CPU-ONLY",
@@ -131,13 +130,14 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         return
     if case.goal is Goal.FLASH_ATTN and not _has_gpu_for_flash_attn(case):
         return
+    where = "the CPU" if case.has_no_gpu else "this GPU and driver"
     yield Finding(
         code="TORCH-MISSING",
         severity=Severity.WARNING,
         title="torch is not installed in this interpreter",
         explanation=f"The goal {case.goal} needs torch; GGUF does not.",
         evidence=("no distribution torch",),
-        fixes=some(install_torch(case, ">=2.0", "Install torch for this GPU and driver")),
+        fixes=torch_fixes(case, ">=2.0", f"torch for {where}"),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from qtool.doctor.commands import Commands, companion, serving_indexes
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Fix
-from qtool.doctor.fixes import gguf, install_torch, legacy_awq, legacy_gptq, modern
+from qtool.doctor.fixes import gguf, legacy_awq, legacy_gptq, modern, torch_commands, torch_fixes
 from qtool.models.info import ModelFormat, ModelInfo
 from tests.unit.doctor.machines import (
     RTX_3090,
@@ -73,6 +73,46 @@ def test_the_index_serves_gpu_and_driver(gpu: dict[str, Any], driver: str, first
     assert serving_indexes(case_of(gpus=[gpu], driver=driver))[0].tag == first
 
 
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ({"driver": "580.65.06"}, '"torch>=2.11,<2.15"'),
+        ({"driver": "550.54"}, '"torch>=2.8,<2.11"'),
+        ({"gpus": [V100], "driver": "580.65.06"}, '"torch>=2.8,<2.11"'),
+        # PyPI's wheels for these are older, or none: PyTorch's own index has to serve.
+        ({"gpus": [P40], "driver": "580.65.06"}, "whl/cu126"),
+        ({"driver": "470.1"}, "whl/cu118"),
+        ({"os": WINDOWS, "driver": "566.3"}, "whl/cu128"),
+        ({"gpus": [], "driver": None}, "whl/cpu"),
+        ({"gpus": [], "driver": None, "os": {"system": "Darwin", "arch": "arm64"}}, '"torch>=2.0"'),
+    ],
+)
+def test_torch_comes_from_the_users_own_index_where_it_has_the_right_one(
+    fields: dict[str, Any], first: str
+) -> None:
+    (command,) = torch_commands(case_of(**fields), ">=2.0")
+
+    assert command.endswith(first)
+
+
+def test_without_a_gpu_pypi_serves_where_pytorchs_index_is_slow() -> None:
+    _, other = torch_fixes(case_of(gpus=[], driver=None), ">=2.0", "torch")
+
+    assert commands(other).endswith('install "torch>=2.0"')
+
+
+def test_a_mirror_of_pytorchs_index_takes_its_place() -> None:
+    fields = {"gpus": [], "driver": None}
+    mirror = {"QTOOL_TORCH_INDEX": "https://mirror.example/whl"}
+
+    (plain,) = diagnose(case_of("plain", **fields))
+    (mirrored,) = diagnose(case_of("plain", env_vars=mirror, **fields))
+
+    assert "QTOOL_TORCH_INDEX=URL" in plain.fixes[0].title
+    assert "--index-url https://mirror.example/whl/cpu" in commands(mirrored.fixes[0])
+    assert "QTOOL_TORCH_INDEX" not in mirrored.fixes[0].title
+
+
 def test_no_index_serves_blackwell_with_a_cuda_11_driver() -> None:
     assert serving_indexes(case_of(gpus=[RTX_5090], driver="470.1")) == ()
 
@@ -90,7 +130,7 @@ def test_torch_comes_with_its_companions_and_numpy() -> None:
 def test_a_vendors_torch_is_never_replaced() -> None:
     case = case_of(dists={"torch": "2.5.0a0+nv24.8"}, torch=torch("2.5.0a0"))
 
-    assert install_torch(case, ">=2.0", "") is None
+    assert torch_fixes(case, ">=2.0", "") == ()
     assert (modern(case), legacy_gptq(case), legacy_awq(case)) == (None, None, None)
 
 
@@ -167,7 +207,8 @@ def test_diagnosing_again_after_the_cure_finds_nothing() -> None:
     before = case_of("plain", gpus=[RTX_5090], dists={"torch": "2.6.0"}, torch=torch("2.6.0"),
                      driver="570.1")  # fmt: skip
     (finding,) = diagnose(before)
-    assert "whl/cu128" in commands(finding.fixes[0])
+    assert "torch>=2.8,<2.11" in commands(finding.fixes[0])
+    assert "whl/cu128" in commands(finding.fixes[1])
 
     after = case_of("plain", gpus=[RTX_5090], dists={"torch": "2.10.0+cu128"}, driver="570.1",
                     torch=torch("2.10.0+cu128", "12.8", ["sm_90", "sm_100", "sm_120"]))  # fmt: skip

@@ -93,6 +93,16 @@ def test_any_snapshot_gives_findings_and_a_verdict(env: Any, goal: Goal | None) 
     json.dumps([one.to_json() for one in verdict.values()])
 
 
+def test_a_model_of_absurd_depth_costs_neither_time_nor_memory() -> None:
+    shape = {"params": 7e9, "bits": 4, "n_layers": 10**15, "n_kv_heads": 8, "head_dim": 128}
+
+    case = make_case(from_mapping(machine(model={"id": "deep", **shape})), Goal.GPTQ)
+
+    assert case.model is not None
+    assert case.model.attention is None
+    assert "gptq" in judge(case)
+
+
 @settings(max_examples=100)
 @given(env=SNAPSHOTS)
 def test_writing_and_reading_changes_nothing(env: dict[str, Any]) -> None:
