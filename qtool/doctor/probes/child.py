@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,21 +43,43 @@ class Child:
             )
         except (OSError, ValueError) as exc:
             self._failure = f"{arguments[0]} cannot be started: {exc}"
+        self._output = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def result(self, timeout_s: float) -> ChildResult:
         """Wait for the child, kill it and its children when time is up."""
         process = self._process
         if process is None:
             return ChildResult(failure=self._failure)
-        try:
-            output, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+        until = time.monotonic() + timeout_s
+        self._reader.join(timeout_s)
+        if self._reader.is_alive() or not self._has_ended(until - time.monotonic()):
             self._kill()
-            return ChildResult(failure=f"no answer within {timeout_s:g} s")
-        text = output[:MAX_OUTPUT_BYTES].decode("utf-8", "replace")
+            is_too_much = len(self._output) > MAX_OUTPUT_BYTES
+            return ChildResult(
+                failure="it says too much" if is_too_much else f"no answer within {timeout_s:g} s"
+            )
+        text = self._output.decode("utf-8", "replace")
         if process.returncode != 0:
             return ChildResult(text, failure=f"ended with code {process.returncode}")
         return ChildResult(text)
+
+    def _read(self) -> None:
+        """Take what the child prints, and no more than is of use."""
+        if self._process and self._process.stdout:
+            with self._process.stdout as stdout:
+                self._output = stdout.read(MAX_OUTPUT_BYTES + 1)
+
+    def _has_ended(self, timeout_s: float) -> bool:
+        """Wait for the end of a child that has closed its output, or was left talking."""
+        if self._process is None or len(self._output) > MAX_OUTPUT_BYTES:
+            return False
+        try:
+            self._process.wait(max(timeout_s, 0.1))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _kill(self) -> None:
         if self._process is None:
@@ -66,4 +90,4 @@ class Child:
             else:
                 self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.communicate(timeout=1)
+            self._process.wait(timeout=1)

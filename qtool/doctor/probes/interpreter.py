@@ -14,6 +14,7 @@ from qtool.doctor.snapshot import UNKNOWN, Interpreter, Unknown
 from qtool.errors import NotFoundError
 
 TIMEOUT_S = 5.0
+ASKED_FOR = "--python"
 FIRST_ON_PATH = "the first python3 on PATH"
 # Runs on any Python from 3.6 on. User site-packages are added by hand, for -I leaves them out.
 # The marker's place: PEP 668, "in the Python standard library directory".
@@ -49,7 +50,7 @@ def choose(python: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
         NotFoundError: ``python`` is neither an interpreter nor an environment's folder.
     """
     if python is not None:
-        return _asked_for(python), "--python"
+        return _asked_for(python), ASKED_FOR
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         active = _python_in(Path(environ[variable])) if environ.get(variable) else None
         if active:
@@ -103,7 +104,11 @@ class TargetProbe:
         self._child = None if is_own else Child([self._path, "-I", "-c", _QUESTION])
 
     def result(self) -> Target:
-        """Return what is known; where it does not answer, what its folder shows."""
+        """Return what is known; where it does not answer, what its folder shows.
+
+        Raises:
+            NotFoundError: what was asked for answers nothing and has no packages: no interpreter.
+        """
         if self._child is None:
             return self._own()
         answer = self._child.result(TIMEOUT_S)
@@ -116,6 +121,11 @@ class TargetProbe:
         except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
             failure = answer.failure or "it answered nothing of use"
             paths = [str(path) for path in site_packages(_prefix_of(Path(self._path)))]
+            if not paths and self._reason == ASKED_FOR:
+                raise NotFoundError(
+                    f"{self._path} is no Python interpreter: {failure}",
+                    hint=f"qtool doctor --python {_suggestion()}",
+                ) from None
             return self._target(UNKNOWN, paths, failure=failure)
 
     def _own(self) -> Target:

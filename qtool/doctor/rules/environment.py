@@ -51,6 +51,24 @@ class Conflict:
     installed: str
 
 
+def silent_interpreter(case: Case) -> Iterator[Finding]:
+    """Warn that the examined interpreter does not run; its folders were read all the same."""
+    reason = case.snapshot.reasons.get("interpreter")
+    if reason is None:
+        return
+    yield Finding(
+        code="ENV-PYTHON-SILENT",
+        severity=Severity.WARNING,
+        title="The examined Python does not answer",
+        explanation=(
+            "It could not be asked for its version and its folders, so what follows is what its "
+            "folders show. An environment breaks like this when the Python that it was made with "
+            "is moved or removed: make it anew."
+        ),
+        evidence=(f"{Commands(case).examined}: {reason}",),
+    )
+
+
 def other_interpreter(case: Case) -> Iterator[Finding]:
     """Report packages that are in another interpreter than the examined one."""
     wanted = ENGINES.get(case.goal, ()) if case.goal else ()
@@ -238,4 +256,4 @@ def _is_asked(case: Case, marker: object) -> bool:
         return False
 
 
-RULES = (other_interpreter, engine_missing, pip_conflict)
+RULES = (silent_interpreter, other_interpreter, engine_missing, pip_conflict)

@@ -240,6 +240,31 @@ def test_a_child_that_hangs_is_killed_with_its_children() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_child_that_never_stops_talking_is_cut_off() -> None:
+    began = time.monotonic()
+
+    result = Child(["yes"]).result(20)
+
+    assert result.failure == "it says too much"
+    assert result.output == ""
+    assert time.monotonic() - began < 5
+
+
+def test_a_child_that_closes_its_output_and_stays_is_killed() -> None:
+    result = Child(["sh", "-c", "echo hi; exec >&-; sleep 30"]).result(0.5)
+
+    assert result.failure == "no answer within 0.5 s"
+
+
+def test_what_is_no_interpreter_is_said_not_examined(tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho hi\n")
+    script.chmod(0o755)
+
+    with pytest.raises(NotFoundError, match="is no Python interpreter: it answered nothing"):
+        TargetProbe(str(script), {}).result()
+
+
 def test_a_child_that_cannot_start_or_fails_is_a_failure() -> None:
     assert Child(["/nonexistent"]).result(1).failure
     assert Child(["sh", "-c", "echo said; exit 3"]).result(5).failure == "ended with code 3"

@@ -467,3 +467,10 @@ def test_a_model_that_fits_gets_no_finding() -> None:
     assert set(findings_of("gptq", **healthy_gptq(model=model))) == {"OK-LEGACY"}
     small = {**T4, "vram_mib": 4096}
     assert "VRAM-INSUFFICIENT" in findings_of("gptq", **healthy_gptq(model=model, gpus=[small]))
+
+
+def test_a_python_that_does_not_answer_is_no_healthy_one() -> None:
+    found = findings_of(unknown={"interpreter": "ended with code 1"}, gpus=[])
+
+    assert found["ENV-PYTHON-SILENT"].severity == "warning"
+    assert "ended with code 1" in found["ENV-PYTHON-SILENT"].evidence[0]
