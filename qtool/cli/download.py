@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -168,6 +169,7 @@ def _file_to_json(file: FileResult) -> dict[str, Any]:
         "size_bytes": file.size_bytes,
         "sha256": file.sha256,
         "status": file.status.value,
+        "verified": file.is_verified,
     }
     if file.error is not None:
         data["error"] = {"code": file.error.code, "message": file.error.message}
@@ -179,7 +181,9 @@ def _summary(result: DownloadResult, request: DownloadRequest, output: Output) -
         return _dry_run_lines(result)
     n_files = len(result.files) - len(result.failures)
     size = format_size(sum(file.size_bytes for file in result.files if file.error is None))
-    lines = [f"{output.paint(str(result.path), Style.BOLD)}: {_count(n_files)}, {size}, verified"]
+    n_unverified = len(result.unverified)
+    verified = f"{n_unverified} of them not verified" if n_unverified else "verified"
+    lines = [f"{output.paint(str(result.path), Style.BOLD)}: {_count(n_files)}, {size}, {verified}"]
     if result.failures:
         lines.append(f"{_count(len(result.failures))} failed")
     if result.bytes_transferred:
@@ -188,10 +192,18 @@ def _summary(result: DownloadResult, request: DownloadRequest, output: Output) -
         sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""
         lines.append(f"{format_size(result.bytes_transferred)} in {took}, {rate}/s{sources}")
     elif not request.is_verify_only and not result.failures:
-        lines.append("nothing to do: all files are there and right")
+        right = "there" if n_unverified else "there and right"
+        lines.append(f"nothing to do: all files are {right}")
+    if n_unverified:
+        lines.append(f"not verified, the hub lists no digest: {_some_names(result.unverified)}")
     if not result.failures and (command := next_command(result)):
         lines.append(f"next: {command}")
     return lines
+
+
+def _some_names(files: Sequence[FileResult]) -> str:
+    names = ", ".join(file.path for file in files[:3])
+    return names if len(files) <= 3 else f"{names} and {len(files) - 3} more"
 
 
 def next_command(result: DownloadResult) -> str | None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from qtool.errors import QtoolError
+from qtool.hub.repo import RemoteFile
 
 
 class FileStatus(StrEnum):
@@ -21,13 +22,27 @@ class FileStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """A file's outcome; ``error`` is set when it failed."""
+    """A file's outcome; ``error`` is set when it failed.
+
+    ``is_verified``: the content was found to have the digest that the hub lists. False also where
+    the hub lists none.
+    """
 
     path: str
     size_bytes: int
     sha256: str | None
     status: FileStatus
     error: QtoolError | None = None
+    is_verified: bool = False
+
+    @classmethod
+    def of(
+        cls, file: RemoteFile, status: FileStatus, error: QtoolError | None = None
+    ) -> "FileResult":
+        """Return the outcome of a file that the hub lists."""
+        is_there = status not in (FileStatus.PLANNED, FileStatus.FAILED)
+        is_verified = is_there and file.digest is not None
+        return cls(file.path, file.size_bytes, file.sha256, status, error, is_verified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,16 @@ class DownloadResult:
     def failures(self) -> tuple[FileResult, ...]:
         """Return the files that are not there."""
         return tuple(file for file in self.files if file.error is not None)
+
+    @property
+    def unverified(self) -> tuple[FileResult, ...]:
+        """Return the files that are there, of which the hub lists no digest."""
+        planned = FileStatus.PLANNED
+        return tuple(
+            file
+            for file in self.files
+            if file.error is None and file.status is not planned and not file.is_verified
+        )
 
 
 @dataclass(frozen=True, slots=True)

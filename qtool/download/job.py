@@ -136,8 +136,7 @@ class Job:
         with self._lock:
             if self.outcome is not None:
                 return None
-            file = self.file
-            self.outcome = FileResult(file.path, file.size_bytes, file.sha256, status, error)
+            self.outcome = FileResult.of(self.file, status, error)
             return self.outcome
 
     def _usable(self) -> list[Source]:

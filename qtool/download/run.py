@@ -145,7 +145,7 @@ class _Run:
             is_there = not self._request.is_forced and is_known(file, layout, manifest)
             return FileStatus.SKIPPED if is_there else FileStatus.PLANNED
 
-        return tuple(FileResult(f.path, f.size_bytes, f.sha256, status(f)) for f in wanted.files)
+        return tuple(FileResult.of(f, status(f)) for f in wanted.files)
 
 
 def _empty_result(listing: Listing, layout: Layout, wanted: Plan) -> DownloadResult:

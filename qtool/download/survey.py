@@ -47,7 +47,7 @@ class Surveyor:
             if status is None:
                 missing.append(file)
             else:
-                present.append(FileResult(file.path, file.size_bytes, file.sha256, status))
+                present.append(FileResult.of(file, status))
         return tuple(present), tuple(missing)
 
     def verify(self, files: Sequence[RemoteFile]) -> tuple[FileResult, ...]:
@@ -56,7 +56,7 @@ class Surveyor:
         for file in files:
             error = self._objection(file)
             status = FileStatus.FAILED if error else FileStatus.VERIFIED
-            results.append(FileResult(file.path, file.size_bytes, file.sha256, status, error))
+            results.append(FileResult.of(file, status, error))
         return tuple(results)
 
     def _status(self, file: RemoteFile) -> FileStatus | None:

@@ -1,7 +1,7 @@
 """The files of a repository's revision, with sizes and digests, from the hub's API.
 
 ``GET /api/models/{id}/revision/{rev}?blobs=true`` answers everything at once. It lists the files
-of huge repositories only in part, and some mirrors leave sizes out; then the paged
+of huge repositories only in part, and some mirrors leave sizes or digests out; then the paged
 ``/tree/{commit}?recursive=true`` is read instead.
 API: https://huggingface.co/docs/hub/api
 """
@@ -32,7 +32,8 @@ def list_repo(client: HubClient, repo: RepoRef) -> Listing:
 
     The names are as the hub gives them: pass them through ``paths.check_path`` before writing.
     An endpoint that turns out to speak ModelScope's API is asked in it from then on.
-    Raises NotFoundError, AuthError or NetworkError as the hub answers.
+    Raises NotFoundError, AuthError or NetworkError as the hub answers, NotFoundError also when
+    the repository is empty.
     """
     if client.endpoint.api is HubApi.MODELSCOPE:
         return _list_modelscope(client, repo)
@@ -55,10 +56,19 @@ def _list_hugging_face(client: HubClient, repo: RepoRef) -> Listing:
     commit = data.get("sha")
     if not _is_hex(commit, 40):
         raise _malformed(client, "no commit")
-    files = files_of_info(data)
+    try:
+        files = files_of_info(data)
+    except ValueError as exc:
+        raise _malformed(client, str(exc)) from exc
     if files is None or len(files) >= SUSPICIOUS_COUNT:
         files = _read_tree(client, repo, commit)
-    return Listing(repo, commit, files, is_gated=bool(data.get("gated")))
+    elif any(file.digest is None for file in files):
+        with contextlib.suppress(QtoolError):
+            complete = {file.path: file for file in _read_tree(client, repo, commit)}
+            files = tuple(complete.get(file.path, file) for file in files)
+    if not files and data.get("siblings") != []:
+        raise _malformed(client, "no list of files")
+    return _filled(client, Listing(repo, commit, files, is_gated=bool(data.get("gated"))))
 
 
 def _list_modelscope(client: HubClient, repo: RepoRef) -> Listing:
@@ -77,11 +87,24 @@ def _list_modelscope(client: HubClient, repo: RepoRef) -> Listing:
         commit, files = modelscope.parse_files(answer.data)
     except ValueError as exc:
         raise _malformed(client, str(exc)) from exc
-    return Listing(repo, commit, _unique(files))
+    return _filled(client, Listing(repo, commit, _unique(files)))
+
+
+def _filled(client: HubClient, listing: Listing) -> Listing:
+    if listing.files:
+        return listing
+    repo = listing.repo
+    raise NotFoundError(
+        f"{repo.repo_id} is empty: {client.endpoint.url} lists no file in it at {repo.revision}",
+        hint=f"look at {client.endpoint.page_url(repo)}, or name another --revision",
+    )
 
 
 def files_of_info(data: Mapping[str, Any]) -> tuple[RemoteFile, ...] | None:
-    """Return the files in a revision's metadata, None when any lacks its size."""
+    """Return the files in a revision's metadata, None when any lacks its size.
+
+    Raises ValueError for a digest that is none.
+    """
     siblings = data.get("siblings")
     if not isinstance(siblings, list):
         return None
@@ -136,19 +159,26 @@ def _read_tree(client: HubClient, repo: RepoRef, commit: str) -> tuple[RemoteFil
 
 
 def _file_of(entry: Any, *, name_key: str, oid_key: str, sha256_key: str) -> RemoteFile | None:
+    """Return a file, None without its name or size. Raises ValueError for a digest that is none."""
     if not isinstance(entry, dict) or not isinstance(path := entry.get(name_key), str):
         return None
     lfs = entry.get("lfs")
     if isinstance(lfs, dict):
         size, sha256 = lfs.get("size", entry.get("size")), lfs.get(sha256_key) or lfs.get("oid")
-        if not _is_size(size) or not isinstance(sha256, str):
-            return None
-        sha256 = sha256.removeprefix("sha256:").lower()
-        return RemoteFile(path, size, sha256=sha256) if _is_hex(sha256, 64) else None
-    size, oid = entry.get("size"), entry.get(oid_key)
-    if not _is_size(size):
+        if isinstance(sha256, str):
+            sha256 = sha256.removeprefix("sha256:")
+        digest = _digest(sha256, 64, path)
+        return RemoteFile(path, size, sha256=digest) if _is_size(size) else None
+    size, digest = entry.get("size"), _digest(entry.get(oid_key), 40, path)
+    return RemoteFile(path, size, git_sha1=digest) if _is_size(size) else None
+
+
+def _digest(value: Any, length: int, path: str) -> str | None:
+    if value is None:
         return None
-    return RemoteFile(path, size, git_sha1=oid.lower() if _is_hex(oid, 40) else None)
+    if not _is_hex(value, length):
+        raise ValueError(f"{value!r:.80} as the digest of {path!r:.200}")
+    return value.lower()
 
 
 def _is_size(value: Any) -> TypeGuard[int]:

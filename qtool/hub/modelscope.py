@@ -61,7 +61,9 @@ def _file_of(entry: dict[str, Any]) -> RemoteFile:
     if not isinstance(path, str) or not is_size:
         raise ValueError(f"a file without path or size: {entry!r:.200}")
     sha256 = str(entry.get("Sha256") or "").lower()
-    return RemoteFile(path, size, sha256=sha256 if _SHA256.fullmatch(sha256) else None)
+    if sha256 and not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{sha256!r:.80} as the digest of {path!r:.200}")
+    return RemoteFile(path, size, sha256=sha256 or None)
 
 
 def _commit_of(revision: object, files: list[RemoteFile]) -> str:

@@ -101,7 +101,10 @@ def parse_variant(entry: object, found_by: FoundBy) -> Variant | None:
 
 def with_sizes(variant: Variant, info: Mapping[str, Any]) -> Variant:
     """Add what the metadata with ``blobs=true`` tells: sizes, quants, bits."""
-    files = files_of_info(info)
+    try:
+        files = files_of_info(info)
+    except ValueError:
+        files = None
     if files is None:
         return variant
     if variant.format is not VariantFormat.GGUF:

@@ -226,6 +226,20 @@ def test_pasted_address_does_not_get_the_token(run_qtool, hub_factory, tmp_path,
     assert all("authorization" not in request.headers for request in hub.requests)
 
 
+def test_what_the_hub_lists_no_digest_of_is_not_called_verified(qtool, hub_factory, monkeypatch):
+    bare = {"rfilename": "a.txt", "size": 2}
+    monkeypatch.setattr("tests.hub.api._sibling", lambda *_: bare)
+    monkeypatch.setattr("tests.hub.site.tree_entries", lambda *_, **__: [])
+    hub = hub_factory([Repo("org/name", {"a.txt": b"{}"})])
+    for arguments in ([], [], ["--verify"]):
+        done = qtool(hub, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "1 of them not verified" in done.stdout
+        assert "and right" not in done.stdout
+    (file,) = json.loads(qtool(hub, "--json").stdout)["files"]
+    assert file["verified"] is False
+
+
 def test_plain_lines_tell_progress_elsewhere_than_on_a_terminal(qtool, hub_factory, repo):
     done = qtool(hub_factory([repo], rate_bytes_per_s=MIB // 2), "-x", "8")
     assert re.search(r"\d+ %: .* of 25\.2 MB, 1 of 2 files, .*/s, .* left", done.stderr)
