@@ -2,7 +2,7 @@
 
 Segments are handed out from the front of the first unfinished file, so that hashing can follow.
 Their size is a share of what is left (guided self-scheduling): long requests at first, short ones
-towards the end, between 1 and 32 MiB. A connection that finds nothing left takes half of the
+towards the end, between half a MiB and 32. A connection that finds nothing left takes half of the
 segment in flight that would take longest, or the whole rest of one that has gone quiet.
 """
 
@@ -15,11 +15,11 @@ from math import inf
 
 from qtool.download.ranges import Range
 
-MIN_SEGMENT_BYTES = 1024 * 1024
+MIN_SEGMENT_BYTES = 512 * 1024
 MAX_SEGMENT_BYTES = 32 * 1024 * 1024
 # Below this a split costs more than it saves.
-MIN_SPLIT_BYTES = 256 * 1024
-MIN_SPLIT_S = 0.1
+MIN_SPLIT_BYTES = 128 * 1024
+MIN_SPLIT_S = 0.05
 QUIET_S = 1.0
 
 

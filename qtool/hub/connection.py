@@ -162,6 +162,7 @@ class ConnectionPool:
         self._stall_timeout_s = stall_timeout_s
         self._idle: dict[Origin, list[Wire]] = defaultdict(list)
         self._live: set[socket.socket] = set()
+        self._proxies: dict[Origin, Proxy | None] = {}
         self._is_aborted = False
         self._lock = threading.Lock()
 
@@ -174,7 +175,7 @@ class ConnectionPool:
         connection that the server closed meanwhile is replaced once.
         """
         origin = Origin.of(url)
-        proxy = find_proxy(origin.scheme, origin.host, origin.port)
+        proxy = self._proxy_for(origin)
         if (kept := self._take_idle(origin)) is not None:
             try:
                 return self._send(kept, origin, proxy, url, headers, response_timeout_s)
@@ -214,6 +215,12 @@ class ConnectionPool:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
         self.close()
+
+    def _proxy_for(self, origin: Origin) -> Proxy | None:
+        """Return the origin's proxy; looking through the environment each time would add up."""
+        if origin not in self._proxies:
+            self._proxies[origin] = find_proxy(origin.scheme, origin.host, origin.port)
+        return self._proxies[origin]
 
     def _take_idle(self, origin: Origin) -> Wire | None:
         with self._lock:

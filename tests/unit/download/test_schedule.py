@@ -85,7 +85,7 @@ def test_segment_that_is_done_in_a_moment_is_not_split():
     clock.now = 0.11
     schedule.claim(quick, MIB // 2)
     assert schedule.take(1) is not None
-    schedule = Schedule([task_of(MIB)], clock=clock)
+    schedule = Schedule([task_of(MIN_SEGMENT_BYTES)], clock=clock)
     schedule.take(1)
     clock.now += 0.01
     assert schedule.take(1) is None
