@@ -120,6 +120,8 @@ check_options() {
   while [[ $endpoint == */ ]]; do endpoint=${endpoint%/}; done
   [[ $endpoint =~ ^https?://[A-Za-z0-9.:/_-]+$ || $endpoint =~ ^https?://\[[0-9a-f:]+\] ]] ||
     die 2 "HF_ENDPOINT is no address of a hub: $endpoint" 'HF_ENDPOINT=https://hf-mirror.com'
+  [[ -z $token || $endpoint != http://* || $endpoint =~ ^http://(127\.|localhost[:/]|localhost$) ]] ||
+    note "warning: the hub token goes to $endpoint unencrypted"
 }
 
 # Takes a token out of the process list by starting over with it in the environment.

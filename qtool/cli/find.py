@@ -13,7 +13,7 @@ from qtool.errors import UsageError
 from qtool.hub.auth import find_token
 from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
-from qtool.hub.endpoints import choose_endpoints
+from qtool.hub.endpoints import Endpoint, HubApi, choose_endpoints
 from qtool.hub.find import Found, find_variants
 from qtool.hub.variants import VariantFormat
 from qtool.models.reference import Reference, parse_reference
@@ -71,8 +71,7 @@ def _find(
 ) -> Found:
     if asked.repo_id is None or asked.repo_type != "model":
         raise UsageError(f"{asked.text!r} is no model", hint="qtool find org/name")
-    configured = Config().get("download.endpoint")
-    endpoints = choose_endpoints(flags or (), os.environ, configured, pasted=asked.endpoint)
+    endpoints = _endpoints(flags, asked, Config())
     attempts = ATTEMPTS if len(endpoints) == 1 else 1
     user_token = find_token(token, os.environ)
     pool = ConnectionPool()
@@ -81,3 +80,16 @@ def _find(
         return find_variants(clients, asked.repo_id, formats, limit)
     finally:
         pool.close()
+
+
+def _endpoints(flags: list[str] | None, asked: Reference, config: Config) -> tuple[Endpoint, ...]:
+    """Return the endpoints to ask, one after another; ModelScope knows of no such question."""
+    named, mirrors = config.get("download.endpoint"), config.get("download.mirrors")
+    chosen = choose_endpoints(flags or (), os.environ, named, mirrors, pasted=asked.endpoint)
+    endpoints = tuple(one for one in chosen if one.api is HubApi.HUGGING_FACE)
+    if not endpoints:
+        raise UsageError(
+            f"{chosen[0].url} cannot be asked for variants",
+            hint=f"qtool find {asked.repo_id} --endpoint https://hf-mirror.com",
+        )
+    return endpoints

@@ -147,3 +147,17 @@ def test_hub_that_is_down_ends_with_5(run_qtool):
     done = run_qtool("find", BASE, "--endpoint", "http://127.0.0.1:9")
     assert done.returncode == 5
     assert "hint:" in done.stderr
+
+
+def test_mirrors_are_asked_one_after_another_when_nobody_names_an_endpoint(
+    run_qtool, hub_factory, repos, monkeypatch
+):
+    mirrors = f"http://127.0.0.1:9,https://modelscope.cn,{hub_factory(repos).url}"
+    monkeypatch.setenv("QTOOL_MIRRORS", mirrors)
+    assert run_qtool("find", BASE).returncode == 0
+
+
+def test_hub_without_this_question_is_a_usage_error(run_qtool):
+    done = run_qtool("find", BASE, "--endpoint", "https://modelscope.cn")
+    assert done.returncode == 2
+    assert "hf-mirror.com" in done.stderr
