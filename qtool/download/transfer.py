@@ -21,9 +21,10 @@ from qtool.hub.connection import WIRE_ERRORS, AbortedError, Exchange
 log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 256 * 1024
-# Bytes are written and noted when so many are there or so much time has passed.
+# Bytes are written and noted when so many are there or so much time has passed: what is not noted
+# is lost with the process.
 FLUSH_BYTES = 128 * 1024
-FLUSH_S = 0.1
+FLUSH_S = 0.01
 IDLE_S = 0.02
 
 
