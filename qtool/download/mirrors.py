@@ -16,6 +16,8 @@ MOST_CONNECTIONS = 32
 
 _SMOOTHING = 0.3
 _SLOWEST_SHARE = 1 / 64
+# So long the first byte may take before an endpoint counts as slow.
+_CONNECTING_S = 1.0
 
 
 class Mirror:
@@ -96,12 +98,14 @@ class Mirror:
         with self._lock:
             now, count = self._clock(), self.bytes_received
             elapsed_s, received = now - self._sampled_s, count - self._sampled_bytes
-            if elapsed_s <= 0 or (not self.n_active and not received):
-                return
-            rate = received / elapsed_s / max(1, self.n_active)
             known = self.bytes_per_s
-            self.bytes_per_s = rate if known is None else known + _SMOOTHING * (rate - known)
+            is_connecting = known is None and self.n_active and not received
+            if elapsed_s <= 0 or (is_connecting and elapsed_s < _CONNECTING_S):
+                return
             self._sampled_s, self._sampled_bytes = now, count
+            if self.n_active or received:
+                rate = received / elapsed_s / max(1, self.n_active)
+                self.bytes_per_s = rate if known is None else known + _SMOOTHING * (rate - known)
 
 
 class Fleet:
