@@ -102,7 +102,7 @@ def choose_endpoints(
     """Return the endpoints to use, in the order in which to try them.
 
     Of ``mirrors``, which count when nobody names an endpoint, the order is still to be found out
-    (``mirrors.find_listing``).
+    (``choice.choose``).
 
     ``pasted`` is the address of a reference such as ``https://hub.example/org/name``: it comes
     after ``flags``, and is trusted no more than if nobody had named it.

@@ -262,3 +262,45 @@ def test_terminal_shows_bars(hub_factory, repo, tmp_path):
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
+
+
+def test_mirrors_of_the_settings_are_used_when_no_endpoint_is_named(
+    run_qtool, hub_factory, repo, tmp_path, monkeypatch
+):
+    hubs = [hub_factory([repo], rate_bytes_per_s=2 * MIB) for _ in range(2)]
+    monkeypatch.setenv("QTOOL_MIRRORS", ",".join(hub.url for hub in hubs))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    done = run_qtool("download", "org/name", "--json", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert set(result["endpoints"]) == {hub.url for hub in hubs}
+    assert sum(result["endpoints"].values()) == result["bytes_transferred"]
+    assert result["dropped_endpoints"] == {}
+    remembered = Path(os.environ["QTOOL_STATE"]) / "mirrors.json"
+    assert hubs[0].url in remembered.read_text()
+    assert not any(request.has_authorization for hub in hubs for request in hub.requests)
+
+
+def test_endpoint_that_sends_wrong_bytes_is_warned_of(qtool, hub_factory, repo, tmp_path):
+    bad, good = (hub_factory([repo], rate_bytes_per_s=4 * MIB) for _ in range(2))
+    bad.add_fault(Fault(FaultKind.MISPLACED, path="*.gguf", times=None, role="cdn"))
+    done = qtool(bad, "--endpoint", f"{bad.url},{good.url}")
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {bad.url} is not used any more: it sent wrong bytes" in done.stderr
+    model = repo.file("model-Q4_K_M.gguf")
+    assert sha256_of(tmp_path / "name/model-Q4_K_M.gguf") == model.blob.sha256
+
+
+def test_no_hub_within_reach_is_said_within_seconds_with_every_reason(
+    run_qtool, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("QTOOL_MIRRORS", "http://127.0.0.1:9,http://127.0.0.1:10")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    begun_s = time.monotonic()
+    done = run_qtool("download", "org/name", cwd=tmp_path)
+    assert done.returncode == 5
+    assert time.monotonic() - begun_s < 5
+    for url in ("http://127.0.0.1:9", "http://127.0.0.1:10"):
+        assert f"{url}: does not answer" in done.stderr
+    assert "HF_ENDPOINT=https://hf-mirror.com" in done.stderr

@@ -20,7 +20,8 @@ class Fetcher:
     def __call__(self, *hubs: LoopbackHub, **options) -> DownloadResult:
         on_event = options.pop("on_event", None)
         stop = options.pop("stop", None)
-        endpoints = tuple(Endpoint(hub.url, EndpointOrigin.FLAG) for hub in hubs)
+        named = tuple(Endpoint(hub.url, EndpointOrigin.FLAG) for hub in hubs)
+        endpoints = options.pop("endpoints", named)
         if "cache_dir" not in options:
             options.setdefault("local_dir", self.target)
         options.setdefault("repo", RepoRef("org/name"))

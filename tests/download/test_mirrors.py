@@ -13,6 +13,7 @@ import pytest
 
 from qtool.download import EndpointDropped, FileStatus, Progress
 from qtool.errors import IntegrityError, NetworkError
+from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from tests.hub import Fault, FaultKind, Generated, HubStyle, Line, Repo
 
 MIB = 1024 * 1024
@@ -270,6 +271,40 @@ def interrupt_at(fetch, hub, count):
 
     with pytest.raises(KeyboardInterrupt):
         fetch(hub, connections=4, stop=stop, on_event=watch)
+
+
+def automatic(*hubs):
+    return tuple(Endpoint(hub.url, EndpointOrigin.AUTOMATIC) for hub in hubs)
+
+
+def test_mirrors_that_nobody_named_help_with_what_is_large(hub_factory, fetch, is_right, repo):
+    hubs = [hub_factory([repo], rate_bytes_per_s=RATE) for _ in range(2)]
+    result = fetch(endpoints=automatic(*hubs), token="hf_secret")
+    assert is_right(fetch, repo)
+    assert set(result.endpoints) == {hub.url for hub in hubs}
+    assert not any(r.has_authorization for hub in hubs for r in hub.requests)
+
+
+def test_mirrors_that_nobody_named_are_spared_when_nothing_is_to_do(
+    hub_factory, fetch, repo, tmp_path
+):
+    hubs = [hub_factory([repo]) for _ in range(2)]
+    options = {"endpoints": automatic(*hubs), "ranking_path": tmp_path / "mirrors.json"}
+    fetch(**options)
+    for hub in hubs:
+        hub.reset()
+    result = fetch(**options)
+    assert {file.status for file in result.files} == {FileStatus.SKIPPED}
+    assert sum(len(hub.requests) for hub in hubs) == 1
+
+
+def test_chosen_mirror_whose_store_is_dead_gives_way_to_another(hub_factory, fetch, is_right):
+    repo = Repo("org/name", {"m.gguf": Generated(3 * MIB)})
+    hubs = [hub_factory([repo]) for _ in range(2)]
+    hubs[0].refuse("cdn")
+    result = fetch(endpoints=automatic(*hubs))
+    assert is_right(fetch, repo)
+    assert set(result.endpoints) == {hubs[1].url}
 
 
 def test_all_endpoints_dead_is_a_clear_failure(hub_factory, fetch, repo):
