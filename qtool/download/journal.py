@@ -90,6 +90,14 @@ def read_journal(content: bytes, identity: Identity, boot: str | None) -> RangeS
     return known.clipped(identity.size)
 
 
+def read_owner(content: bytes) -> str | None:
+    """Return the repository that a journal is about, None when that cannot be read."""
+    records = decode_lines(content[: content.find(b"\n") + 1])
+    header = _parse_header(records[0]) if records else None
+    repo = header.get("repo") if header else None
+    return repo if isinstance(repo, str) else None
+
+
 def encode_line(record: str) -> bytes:
     """Return a record as a line with its checksum."""
     body = record.encode("ascii")

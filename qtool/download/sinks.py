@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qtool.download.disk import disk_errors, sync_data, write_at
-from qtool.download.journal import Identity, Journal, boot_id, read_journal
+from qtool.download.journal import Identity, Journal, boot_id, read_journal, read_owner
 from qtool.download.ranges import Range, RangeSet
 from qtool.hub.repo import Listing, RemoteFile
 
@@ -221,18 +221,38 @@ class PartialFile:
 
 def identity_of(listing: Listing, file: RemoteFile) -> Identity:
     """Return whose bytes a partial file of ``file`` holds."""
-    repo = listing.repo
     key = file.digest or f"commit:{listing.commit}"
-    return Identity(f"{repo.repo_type}:{repo.repo_id}", file.path, file.size_bytes, key)
+    return Identity(repo_key(listing), file.path, file.size_bytes, key)
+
+
+def repo_key(listing: Listing) -> str:
+    """Return how partial files name the repository they belong to."""
+    return f"{listing.repo.repo_type}:{listing.repo.repo_id}"
 
 
 def remove_orphans(folder: Path, listing: Listing) -> None:
-    """Remove partial files of paths that the repository does not have any more."""
+    """Remove partial files of paths that the repository does not have any more.
+
+    Those of other repositories, which may share the folder, stay.
+    """
     known = {part_name(identity_of(listing, file)) for file in listing.files}
+    own = repo_key(listing)
     with disk_errors(folder):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name.partition(".")[0] not in known:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+        foreign = {path.stem for path in paths if path.suffix == ".journal"} - known
+        foreign = {
+            name for name in foreign if _owner(folder / f"{name}.journal") not in (None, own)
+        }
+        for path in paths:
+            if path.name.partition(".")[0] not in known | foreign:
                 path.unlink(missing_ok=True)
+
+
+def _owner(journal: Path) -> str | None:
+    try:
+        return read_owner(journal.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def part_name(identity: Identity) -> str:

@@ -268,3 +268,19 @@ def test_partial_state_of_removed_files_is_cleaned_up(hub_factory, fetch):
     (folder / f"{'0' * 32}.part").write_bytes(b"orphan")
     fetch(hub)
     assert fetch.partial_files() == []
+
+
+def test_partial_state_of_another_repository_in_the_folder_stays(hub_factory, fetch):
+    hub = hub_factory(
+        [Repo("org/name", {"m.gguf": Generated(4 * MIB)}), Repo("org/other", {"b": b"1"})],
+        rate_bytes_per_s=2 * MIB,
+    )
+    stop = threading.Event()
+    threading.Timer(0.7, stop.set).start()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(hub, connections=1, stop=stop)
+    before = fetch.partial_files()
+    assert len(before) == 2
+    fetch(hub, repo=RepoRef("org/other"))
+    assert fetch.partial_files() == before
+    assert fetch(hub).files[0].status is FileStatus.RESUMED
