@@ -14,7 +14,7 @@ SAVE_HINT = "qtool doctor --save snapshot.json"
 
 
 def load(reference: str) -> tuple[Snapshot, Goal | None]:
-    """Read ``FILE`` or ``FILE#ID``: a snapshot, a case holding ``env``, or a list of cases.
+    """Read ``FILE`` or ``FILE#ID``: a snapshot, what holds one in ``env`` or ``snapshot``, cases.
 
     Returns the snapshot and the goal that a case names.
 
@@ -26,16 +26,22 @@ def load(reference: str) -> tuple[Snapshot, Goal | None]:
     if case_id and Path(reference).exists():
         path, case_id = reference, ""
     document = _choose_case(_read_json_object(Path(path)), path, case_id)
-    env = document.get("env")
     goal = next((known for known in Goal if known == document.get("goal")), None)
-    return from_mapping(env if isinstance(env, dict) else document), goal
+    env = document.get("env", document.get("snapshot"))  # of a case; of doctor's own --json
+    if isinstance(env, dict):
+        return from_mapping(env), goal
+    if document and not document.keys() & Snapshot.__dataclass_fields__.keys():
+        raise UsageError(f"{path} is no snapshot: it has no field of one", hint=SAVE_HINT)
+    return from_mapping(document), goal
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with path.open("rb") as file:  # a pipe and /dev/zero have no size to ask for
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             raise UsageError(f"{path} is larger than any snapshot ({MAX_FILE_BYTES} bytes)")
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(data.decode("utf-8-sig"))
     except FileNotFoundError as exc:
         raise NotFoundError(f"there is no file {path}") from exc
     except OSError as exc:
@@ -51,9 +57,11 @@ def _choose_case(document: dict[str, Any], path: str, case_id: str) -> dict[str,
     cases = document.get("cases")
     if not isinstance(cases, list):
         return document
-    by_id = {str(case.get("id")): case for case in cases if isinstance(case, dict)}
+    by_id = {str(case["id"]): case for case in cases if isinstance(case, dict) and "id" in case}
+    if not by_id:
+        raise UsageError(f"{path} holds no case with an id", hint=SAVE_HINT)
     if not case_id:
-        first = next(iter(by_id), "ID")
+        first = next(iter(by_id))
         raise UsageError(
             f"{path} holds {len(by_id)} cases", hint=f"qtool doctor --snapshot {path}#{first}"
         )

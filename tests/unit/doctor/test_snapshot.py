@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qtool.doctor import snapshot_file
 from qtool.doctor.case import make_case
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding, Goal
@@ -150,13 +151,35 @@ def test_a_case_is_chosen_from_a_list_by_its_id(tmp_path: Path) -> None:
         load(f"{path}#C")
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000, "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000, "\x00\xff", '{"cases": null}'])
 def test_a_file_that_is_no_snapshot_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(content, encoding="latin-1")
 
     with pytest.raises(UsageError, match="no snapshot"):
         load(str(path))
+
+
+def test_cases_without_an_id_cannot_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "cases.json"
+    path.write_text('{"cases": [{"env": {}}, 7]}')
+
+    with pytest.raises(UsageError, match="no case with an id"):
+        load(str(path))
+
+
+def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_file, "MAX_FILE_BYTES", 1000)
+
+    with pytest.raises(UsageError, match="larger than any snapshot"):
+        load("/dev/zero")
+
+
+def test_doctors_own_json_can_be_examined_again(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"findings": [], "goal": None, "snapshot": machine(python="3.9.1")}))
+
+    assert load(str(path))[0].python == "3.9.1"
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
