@@ -25,6 +25,7 @@ from qtool.hub.auth import find_token, hf_home
 from qtool.hub.endpoints import Endpoint, choose_endpoints
 from qtool.hub.repo import RepoRef, RepoType
 from qtool.models.reference import Reference, parse_reference
+from qtool.models.repo_names import check_revision
 from qtool.models.starters import find_starter
 from qtool.output import Output, Style
 from qtool.units import format_duration, format_size, parse_rate
@@ -253,6 +254,8 @@ def _repo(asked: Reference, revision: str | None) -> RepoRef:
         raise UsageError(f"{asked.text!r} names no repository", hint="qtool download org/name")
     if revision and asked.revision and revision != asked.revision:
         raise UsageError(f"two revisions are given: {asked.revision} and {revision}")
+    if revision is not None:
+        check_revision(revision, f"--revision {revision}")
     chosen = revision or asked.revision or "main"
     return RepoRef(asked.repo_id, chosen, RepoType(asked.repo_type))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qtool.hub.repo import Listing, RemoteFile
+from qtool.models.repo_names import check_revision
 
 STATE_FOLDER = Path(".cache") / "qtool"
 # Folders of clients that people upload by accident; never files of a model.
@@ -87,7 +88,9 @@ class CacheLayout:
     """
 
     def __init__(self, cache: Path, listing: Listing) -> None:
+        """Raise UsageError for a revision that could not be a file's name below ``refs``."""
         repo = listing.repo
+        check_revision(repo.revision, f"{repo.repo_id}@{repo.revision}")
         folder = "--".join([f"{repo.repo_type.value}s", *repo.repo_id.split("/")])
         self._folder = cache / folder
         self._listing = listing
@@ -132,7 +135,7 @@ class CacheLayout:
             return
         ref = self._folder / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
-        fresh = ref.with_name(ref.name + ".qtool-new")
+        fresh = self.state_dir / "ref.new"
         fresh.write_text(self._listing.commit, encoding="ascii")
         fresh.replace(ref)
 

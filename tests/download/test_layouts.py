@@ -8,7 +8,9 @@ import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir, try_to_load_from_cache
 
 from qtool.download import FileStatus
-from qtool.hub.repo import RepoRef
+from qtool.download.layout import CacheLayout
+from qtool.errors import UsageError
+from qtool.hub.repo import Listing, RepoRef
 from tests.hub import Generated, Repo
 
 FILES = {
@@ -92,3 +94,19 @@ def test_state_is_plain_data(hub_factory, fetch):
     fetch(hub_factory([Repo("org/name", {"a": b"1"})]))
     line = (fetch.target / ".cache/qtool/manifest").read_text().splitlines()[0]
     assert json.loads(line.partition(" ")[2])["path"] == "a"
+
+
+@pytest.mark.parametrize("revision", ["/abs/x", "../x", "a/../../x", "", "a\nb"])
+def test_revision_never_leaves_the_refs_of_a_cache(tmp_path, revision):
+    with pytest.raises(UsageError):
+        CacheLayout(tmp_path, Listing(RepoRef("org/name", revision), "c" * 40, ()))
+
+
+def test_branch_with_slashes_is_noted_below_refs(hub_factory, fetch, tmp_path):
+    repo = Repo("org/name", {"a": b"1"})
+    hub = hub_factory([repo])
+    fetch(hub, repo=RepoRef("org/name", repo.sha), cache_dir=tmp_path / "hub")
+    layout = CacheLayout(tmp_path / "hub", Listing(RepoRef("org/name", "refs/pr/1"), repo.sha, ()))
+    layout.finish()
+    ref = tmp_path / "hub/models--org--name/refs/refs/pr/1"
+    assert ref.read_text() == repo.sha
