@@ -1,5 +1,6 @@
 """Which files of a repository are wanted. Pure."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -70,7 +71,7 @@ def plan(listing: Listing, selection: Selection) -> Plan:
     if not wanted and listing.files:
         raise NotFoundError(
             f"no file of {listing.repo.repo_id} matches",
-            hint=f"qtool download {listing.repo.repo_id} --dry-run   # lists the files",
+            hint=f"qtool download {shlex.quote(listing.repo.repo_id)} --dry-run   # lists the files",
         )
     check_paths(wanted)
     return replace(chosen, files=tuple(wanted))
@@ -173,13 +174,15 @@ def _named(files: Sequence[RemoteFile], names: Sequence[str], listing: Listing) 
 def _no_such_file(name: str, known: Iterable[str], listing: Listing) -> NotFoundError:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), n=1)
+    # A name that cannot be printed is none to paste.
+    candidates = [path for path in known if path.isprintable()]
+    close = get_close_matches(name, candidates, n=1)
     repo_id = listing.repo.repo_id
-    hint = (
-        f"qtool download {repo_id} {close[0]!r}"
-        if close
-        else (f"qtool download {repo_id} --dry-run   # lists the files")
-    )
+    hint = f"qtool download {shlex.quote(repo_id)} --dry-run   # lists the files"
+    if close:
+        # Behind -- a name that begins with a hyphen is no option.
+        mark = "-- " if close[0].startswith("-") else ""
+        hint = f"qtool download {mark}{shlex.quote(repo_id)} {shlex.quote(close[0])}"
     return NotFoundError(f"{repo_id} has no file {name!r}", hint=hint)
 
 

@@ -32,7 +32,7 @@ def refusal(
     if code == "EntryNotFound" or (status == 404 and path is not None):
         return NotFoundError(
             f"{endpoint.url} has no file {path!r} in {repo.repo_id} at {repo.revision}",
-            hint=f"qtool download {repo.repo_id} --dry-run   # lists the files",
+            hint=f"qtool download {shlex.quote(repo.repo_id)} --dry-run   # lists the files",
         )
     if code == "RepoNotFound" or status == 404:
         return _repo_not_found(endpoint, repo, has_token)
@@ -51,7 +51,8 @@ def retry_after_s(headers: Headers) -> float | None:
         return None
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
-    from email.utils import mktime_tz, parsedate_tz  # costs 15 ms
+    import shlex
+from email.utils import mktime_tz, parsedate_tz  # costs 15 ms
 
     parsed = parsedate_tz(text)
     return max(0.0, mktime_tz(parsed) - time()) if parsed else None
@@ -79,7 +80,7 @@ def _not_authorised(
         message = f"{endpoint.url} wants a token for {repo.repo_id} ({status}{_said(headers)})"
         hint = "set HF_TOKEN=…, or log in once with: hf auth login"
         if endpoint.origin is EndpointOrigin.PASTED:
-            hint = f"a token goes to endpoints that you name only: --endpoint {endpoint.url}"
+            hint = f"a token goes to endpoints that you name only: --endpoint {shlex.quote(endpoint.url)}"
     return AuthError(message, hint=hint)
 
 

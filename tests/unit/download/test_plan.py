@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 from hypothesis import given
@@ -41,6 +43,20 @@ def test_unknown_file_is_not_found_and_the_nearest_is_offered():
     with pytest.raises(NotFoundError) as caught:
         planned(["config.json"], files=("config.jsn",))
     assert "config.json" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("path", ["x';touch pwned;'.gguf", "$(id).gguf", "a b.gguf", "-x.gguf"])
+def test_hint_with_a_name_of_the_hub_runs_nothing_else(path):
+    with pytest.raises(NotFoundError) as caught:
+        planned([path], files=(path + "f",))
+    words = shlex.split(caught.value.hint)
+    assert [word for word in words if word != "--"] == ["qtool", "download", "org/name", path]
+
+
+def test_name_that_cannot_be_printed_is_not_offered():
+    with pytest.raises(NotFoundError) as caught:
+        planned(["a\x1b[31m.gguf"], files=("a[31m.gguf",))
+    assert "\x1b" not in caught.value.message + caught.value.hint
 
 
 def test_nothing_that_matches_is_not_found():
