@@ -110,6 +110,8 @@ def of_interest(
 
 def _read_text(path: Path) -> str | None:
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
     except OSError:

@@ -47,6 +47,8 @@ class ElfFile:
             ElfError: it is no such file.
             OSError: it cannot be opened.
         """
+        if not path.is_file():  # a pipe would be waited for
+            raise ElfError(f"{path} is no file")
         with path.open("rb") as file:
             try:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,6 +1,7 @@
 """The installed torch, as its files tell it: version, CUDA, GPU architectures, C++ ABI."""
 
 import mmap
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ _CXX11_SYMBOL = (
 _OLD_ABI_SYMBOL = b"_ZN3c105ErrorC2ENS_14SourceLocationESs"
 _ARCH_LIST = re.compile(rb"(?:(?:sm|compute)_\d{2,3}[af]? ?)+")
 MAX_ARCH_LIST_BYTES = 512
+MAX_SEARCHED_BYTES = 256 * 1024 * 1024
 
 
 def find_torch(paths: Iterable[Path]) -> Path | None:
@@ -55,9 +57,12 @@ def _read_arch_list(libraries: Path) -> tuple[str, ...] | Unknown:
     these 30 MB; a regular expression over all of it took 1.1 s.
     """
     for name in ("libtorch_python.so", "torch_python.dll", "libtorch_cuda.so"):
+        if not (libraries / name).is_file():
+            continue
         try:
             with (libraries / name).open("rb") as file:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                size = min(os.fstat(file.fileno()).st_size, MAX_SEARCHED_BYTES)
+                data = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         except (OSError, ValueError):
             continue
         with data:

@@ -19,6 +19,7 @@ from qtool.doctor.probes.distributions import (
 )
 from qtool.doctor.probes.interpreter import TargetProbe, choose, others
 from qtool.doctor.probes.machine import blot_secrets, read_env_vars
+from qtool.doctor.probes.symbols import check_modules
 from qtool.doctor.probes.torch import find_torch, read_torch
 from qtool.doctor.snapshot import UNKNOWN, TorchBuild
 from qtool.errors import NotFoundError
@@ -111,6 +112,33 @@ def test_without_record_the_modules_are_looked_for(site: Path) -> None:
     (site / "exllama_kernels.cpython-310-x86_64-linux-gnu.so").touch()
     (site / "another.so").touch()
     assert set(compiled_modules(one, ["exllama_kernels"]) or ()) == {"exllama_kernels"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes in the file system")
+@pytest.mark.timeout(10)
+def test_pipes_in_the_place_of_files_are_not_waited_for(site: Path) -> None:
+    install(site, "auto_gptq", "0.7.1", record=None)
+    install(site, "optimum", "1.0")
+    (site / "optimum-1.0.dist-info/METADATA").unlink()
+    (site / "torch/lib").mkdir(parents=True)
+    (site / "torch/version.py").write_text("__version__ = '2.2.2'\ncuda = '12.1'\n")
+    for name in (
+        "auto_gptq-0.7.1.dist-info/RECORD",
+        "optimum-1.0.dist-info/METADATA",
+        "exllama_kernels.so",
+        "torch/lib/libc10.so",
+        "torch/lib/libtorch_python.so",
+    ):
+        os.mkfifo(site / name)
+
+    modules = compiled_modules(distribution(site, "auto-gptq"), ["exllama_kernels"])
+    torch = read_torch(find_torch([site]))
+
+    assert modules == {"exllama_kernels": site / "exllama_kernels.so"}
+    assert check_modules(modules, site / "torch", [site], {}).missing_symbols == {}
+    assert requirements(distribution(site, "optimum")) == ()
+    assert isinstance(torch, TorchBuild)
+    assert torch.arch_list is UNKNOWN
 
 
 def test_requirements_end_with_the_header(site: Path) -> None:
