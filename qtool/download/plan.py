@@ -69,9 +69,10 @@ def plan(listing: Listing, selection: Selection) -> Plan:
         chosen = _without_alternatives(own)
     wanted = filter_by_globs(chosen.files, selection.include, selection.exclude)
     if not wanted and listing.files:
+        repo_id = listing.repo.repo_id
         raise NotFoundError(
-            f"no file of {listing.repo.repo_id} matches",
-            hint=f"qtool download {shlex.quote(listing.repo.repo_id)} --dry-run   # lists the files",
+            f"no file of {repo_id} matches",
+            hint=f"qtool download {shlex.quote(repo_id)} --dry-run   # lists the files",
         )
     check_paths(wanted)
     return replace(chosen, files=tuple(wanted))

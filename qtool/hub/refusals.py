@@ -3,6 +3,7 @@
 Codes: https://github.com/huggingface/huggingface_hub (``hf_raise_for_status``).
 """
 
+import shlex
 from time import time
 
 from qtool.errors import AuthError, NetworkError, NotFoundError, QtoolError
@@ -51,8 +52,7 @@ def retry_after_s(headers: Headers) -> float | None:
         return None
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
-    import shlex
-from email.utils import mktime_tz, parsedate_tz  # costs 15 ms
+    from email.utils import mktime_tz, parsedate_tz  # costs 15 ms
 
     parsed = parsedate_tz(text)
     return max(0.0, mktime_tz(parsed) - time()) if parsed else None
@@ -80,7 +80,8 @@ def _not_authorised(
         message = f"{endpoint.url} wants a token for {repo.repo_id} ({status}{_said(headers)})"
         hint = "set HF_TOKEN=…, or log in once with: hf auth login"
         if endpoint.origin is EndpointOrigin.PASTED:
-            hint = f"a token goes to endpoints that you name only: --endpoint {shlex.quote(endpoint.url)}"
+            url = shlex.quote(endpoint.url)
+            hint = f"a token goes to endpoints that you name only: --endpoint {url}"
     return AuthError(message, hint=hint)
 
 
