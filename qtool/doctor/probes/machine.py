@@ -73,8 +73,11 @@ ENV_VARS = frozenset(
     ]
 )
 SECRET_VARS = frozenset(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_SECRET_PARAMETER = re.compile(r"(?i)((?:token|key|password|secret)=)[^&\s]+")
+# Up to the last "@", for passwords may hold "@" and "/" unescaped; a proxy may lack its scheme.
+_CREDENTIALS = re.compile(r"(?:(?<=://)|^)[^\s/:@]+:(?!\d+/|//)\S+@|(?<=://)[^\s/]*@")
+_SECRET_PARAMETER = re.compile(
+    r"(?i)((?:token|key|password|passwd|secret|sig|signature|credential|auth)=)[^&\s]+"
+)
 
 
 def read_os() -> OperatingSystem:

@@ -357,8 +357,26 @@ def test_secrets_do_not_enter_a_snapshot() -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in found
 
 
-def test_addresses_without_secrets_stay_as_they_are() -> None:
-    assert blot_secrets("https://hf-mirror.com/a@main") == "https://hf-mirror.com/a@main"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "socks5://a:se@cret@h:1",  # "@" and "/" that nobody escaped
+        "http://joe:se/cret@proxy:1",
+        "joe:cret@proxy:3128",  # a proxy may lack its scheme
+        "https://cret@index/simple",
+        "https://h/c.txt?sig=cret&x=1",
+    ],
+)
+def test_secrets_of_any_spelling_are_blotted_out(text: str) -> None:
+    assert "cret" not in blot_secrets(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://hf-mirror.com/a@main", "http://127.0.0.1:8080/a@main", "/usr/lib:/opt/a@b", "0,1"],
+)
+def test_addresses_without_secrets_stay_as_they_are(text: str) -> None:
+    assert blot_secrets(text) == text
 
 
 def test_bandwidth_is_of_a_plausible_size() -> None:
