@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from qtool.download.layout import CLIENT_FOLDERS
 from qtool.errors import IntegrityError, NotFoundError
-from qtool.hub.paths import check_path
+from qtool.hub.paths import check_path, has_control, printable
 from qtool.hub.repo import Listing, RemoteFile
 from qtool.models.quants import GgufRole, group_gguf, select_quant
 
@@ -125,7 +125,9 @@ def check_paths(files: Sequence[RemoteFile]) -> None:
 
 def _of_quant(files: Sequence[RemoteFile], quant: str) -> tuple[RemoteFile, ...]:
     """Return all parts of the GGUF model of one quantization."""
-    variant = select_quant(group_gguf(file.path for file in files), quant)
+    # The others would be refused anyway, and must not stand in a message.
+    printables = [file.path for file in files if not has_control(file.path)]
+    variant = select_quant(group_gguf(printables), quant)
     if variant.missing:
         raise NotFoundError(
             f"{variant.title} is not complete on the hub: {', '.join(variant.missing)} missing",
@@ -156,7 +158,7 @@ def _one_gguf(files: Sequence[RemoteFile]) -> Plan:
     if len(models) < 2 or len(usual) != 1:
         return Plan(tuple(files))
     others = {path for variant in models for path in variant.files} - set(usual[0].files)
-    titles = ", ".join(variant.title for variant in models)
+    titles = ", ".join(printable(variant.title) for variant in models)
     return Plan(
         tuple(file for file in files if file.path not in others),
         tuple(sorted(others)),
@@ -175,7 +177,6 @@ def _named(files: Sequence[RemoteFile], names: Sequence[str], listing: Listing) 
 def _no_such_file(name: str, known: Iterable[str], listing: Listing) -> NotFoundError:
     from difflib import get_close_matches
 
-    # A name that cannot be printed is none to paste.
     candidates = [path for path in known if path.isprintable()]
     close = get_close_matches(name, candidates, n=1)
     repo_id = listing.repo.repo_id

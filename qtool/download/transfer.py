@@ -92,6 +92,9 @@ class Worker:
             if not is_hopeless(exc):
                 return self._answer(job, source, segment, broken(exc))
             self._give_up(job, source, untrusted(source.endpoint_url, exc))
+        except ValueError as exc:  # what a server says that Python's library cannot take
+            log.debug("%s", job.file.path, exc_info=True)
+            return self._answer(job, source, segment, broken(exc))
         except ResourceError as exc:
             self._shop.finisher.fail(job, exc)
         except QtoolError as exc:

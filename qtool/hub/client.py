@@ -111,8 +111,16 @@ class HubClient:
             if exchange.status not in REDIRECT_STATUSES or not location:
                 return exchange, url
             exchange.close()
-            url = urljoin(url, location)
+            url = self._joined(url, location)
         raise NetworkError(f"{self.endpoint.url} redirects in circles: {redact(url)}")
+
+    def _joined(self, url: str, location: str) -> str:
+        try:
+            return urljoin(url, location)
+        except ValueError as exc:
+            raise NetworkError(
+                f"{self.endpoint.url} redirects to what is no address: {redact(location)[:200]!r}"
+            ) from exc
 
     def _parse(self, exchange: Exchange, url: str, repo: RepoRef) -> Answer:
         if exchange.status != 200:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import qtool
 from qtool.errors import NetworkError
 from qtool.hub.headers import Headers
+from qtool.hub.paths import printable
 from qtool.hub.proxies import Proxy, find_proxy
 from qtool.hub.wire import Chunks, Head, ProtocolError, Wire
 
@@ -55,19 +56,22 @@ class Origin:
         try:
             parts = urlsplit(url)
             port = parts.port or DEFAULT_PORTS[parts.scheme]
-        except (ValueError, KeyError) as exc:
+            host = parts.hostname or ""
+            if not host.isascii() or any(len(label) > 63 for label in host.split(".")):
+                host = host.encode("idna").decode("ascii")
+        except (ValueError, KeyError) as exc:  # UnicodeError is a ValueError
             raise NetworkError(f"not an HTTP address: {redact(url)}") from exc
-        if not parts.hostname:
+        if not host:
             raise NetworkError(f"an address without a host: {redact(url)}")
-        return cls(parts.scheme, parts.hostname, port)
+        return cls(parts.scheme, host, port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
 def redact(url: str) -> str:
-    """Return a URL without its query, which in signed links is a secret."""
-    head, mark, _ = url.partition("?")
+    """Return a URL for print: without its query, which in signed links is a secret."""
+    head, mark, _ = printable(url).partition("?")
     return f"{head}?…" if mark else head
 
 
@@ -295,8 +299,6 @@ def _open_tunnel(wire: Wire, origin: Origin, proxy: Proxy) -> None:
 
 def _address(origin: Origin, *, has_port: bool) -> str:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii")
     return f"{host}:{origin.port}" if has_port else host
 
 

@@ -4,8 +4,12 @@ A hub, or someone between it and us, may list any string. What could leave the t
 mean another file on another system, is refused before anything is written.
 """
 
+import re
+
 from qtool.errors import IntegrityError
 
+# C0, DEL, C1, line and paragraph separators, what turns the direction of writing, and surrogates.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _RESERVED_ON_WINDOWS = frozenset(
     ["con", "prn", "aux", "nul"]
     + [f"{device}{digit}" for device in ("com", "lpt") for digit in "123456789¹²³"]
@@ -24,10 +28,20 @@ def check_path(path: str) -> None:
         )
 
 
+def has_control(text: str) -> bool:
+    """Return whether a text holds characters that could steer or fool a terminal."""
+    return _CONTROL.search(text) is not None
+
+
+def printable(text: str) -> str:
+    """Return what a hub says without the characters that could steer or fool a terminal."""
+    return _CONTROL.sub("", text)
+
+
 def _objection(path: str) -> str | None:
     if not path or len(path) > 4096:
         return "empty or too long"
-    if any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000 for char in path):
+    if has_control(path):
         return "control character"
     if "\\" in path:
         return "backslash"

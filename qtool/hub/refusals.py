@@ -9,6 +9,7 @@ from time import time
 from qtool.errors import AuthError, NetworkError, NotFoundError, QtoolError
 from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from qtool.hub.headers import Headers
+from qtool.hub.paths import printable
 from qtool.hub.repo import RepoRef
 
 BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -54,8 +55,11 @@ def retry_after_s(headers: Headers) -> float | None:
         return float(text)
     from email.utils import mktime_tz, parsedate_tz  # costs 15 ms
 
-    parsed = parsedate_tz(text)
-    return max(0.0, mktime_tz(parsed) - time()) if parsed else None
+    try:
+        parsed = parsedate_tz(text)
+        return max(0.0, mktime_tz(parsed) - time()) if parsed else None
+    except (ValueError, OverflowError, TypeError):  # such as the year 99999999
+        return None
 
 
 def _gated(endpoint: Endpoint, repo: RepoRef, has_token: bool) -> AuthError:
@@ -103,5 +107,5 @@ def _revision_not_found(endpoint: Endpoint, repo: RepoRef) -> NotFoundError:
 
 
 def _said(headers: Headers) -> str:
-    message = headers.get("X-Error-Message") or ""
-    return f", {message[:200]}" if message.isprintable() and message else ""
+    message = printable(headers.get("X-Error-Message") or "")
+    return f", {message[:200]}" if message else ""

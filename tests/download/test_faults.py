@@ -73,6 +73,16 @@ def test_lasting_oddity_is_lived_with(hub_factory, fetch, is_right, repo, kind):
     assert is_right(fetch, repo)
 
 
+@pytest.mark.parametrize(
+    "target", ["http://" + "a" * 70 + ".example", "http://[::1", "http://é" + "a" * 63, "ftp://x"]
+)
+def test_redirect_to_what_is_no_address_is_a_network_error(hub_factory, fetch, repo, target):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.REDIRECT_HOST, path="m.gguf", times=None, target=target))
+    (failure,) = fetch(hub).failures
+    assert isinstance(failure.error, NetworkError)
+
+
 def test_wrong_copy_of_what_is_there_changes_nothing(hub_factory, fetch, is_right, repo):
     blob = repo.head.files["m.gguf"].blob
     identity = Identity("model:org/name", "m.gguf", SIZE, blob.sha256)

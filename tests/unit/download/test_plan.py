@@ -59,6 +59,12 @@ def test_name_that_cannot_be_printed_is_not_offered():
     assert "\x1b" not in caught.value.message + caught.value.hint
 
 
+def test_names_that_cannot_be_printed_are_in_no_note():
+    wanted = planned(["m-Q4_K_M.gguf", "m-Q8_0.gguf", "\u202em-Q2_K.gguf"])[1]
+    assert wanted.notes
+    assert all(note.isprintable() for note in wanted.notes)
+
+
 def test_nothing_that_matches_is_not_found():
     with pytest.raises(NotFoundError):
         planned(["a"], include=("*.gguf",))

@@ -189,3 +189,16 @@ def test_encrypted_request_is_tunnelled(hub_factory, pool, proxy, monkeypatch):
     assert AUTHORIZATION in proxy.heads[0]
     assert "Bearer" not in proxy.heads[0]
     assert not any("proxy-authorization" in request.headers for request in hub.requests)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://" + "a" * 70 + ".example/", "http://é" + "a" * 63, "http://a..é", "http://[::1", "//"],
+)
+def test_address_that_no_socket_takes_is_a_network_error(url):
+    with pytest.raises(NetworkError):
+        Origin.of(url)
+
+
+def test_international_host_is_asked_for_by_its_ascii_name():
+    assert Origin.of("http://bücher.example").host == "xn--bcher-kva.example"

@@ -53,6 +53,12 @@ def test_retry_after_as_a_date():
     assert wait_s is not None and 25 < wait_s <= 31
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1", "1e9"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "soon", "-1", "1e9", "1.2.3", "²"),
+        "Fri, 01 Jan 99999999 00:00:00 GMT",
+    ],
+)
 def test_unreadable_retry_after_is_none(text):
     assert retry_after_s({"Retry-After": text}) is None
