@@ -34,6 +34,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # is killed has to be sent again, and 128 KiB in 2 ms are 64 MB/s over each connection at the least.
 NEAR_S = 0.002
 NEAR_BUFFER_BYTES = 128 * 1024
+# An answer read as a whole may take ANSWER_S, and longer if it is long.
+ANSWER_S = 30.0
+SLOWEST_BYTES_PER_S = 2000
 # What ends a request without being our fault; TimeoutError, ssl.SSLError and gaierror are OSError.
 WIRE_ERRORS = (OSError, ProtocolError)
 
@@ -131,15 +134,19 @@ class Exchange:
     def read_all(self, limit_bytes: int) -> bytes:
         """Return the whole body.
 
-        Raises NetworkError when it is longer than ``limit_bytes``, or cut short.
+        Raises NetworkError when it is longer than ``limit_bytes``, cut short, or no end of it is
+        in sight because it trickles.
         """
         body = bytearray()
+        started_at = time.monotonic()
         view = memoryview(bytearray(64 * 1024))
         try:
             while count := self.read_into(view):
                 body += view[:count]
                 if len(body) > limit_bytes:
                     raise NetworkError(f"{self._origin} answers with more than {limit_bytes} bytes")
+                if time.monotonic() - started_at > ANSWER_S + len(body) / SLOWEST_BYTES_PER_S:
+                    raise NetworkError(f"{self._origin} answers too slowly to go on")
             if self.remaining:
                 raise NetworkError(f"{self._origin} closed the connection in mid-answer")
         finally:

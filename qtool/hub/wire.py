@@ -6,11 +6,14 @@ most of it in parsing headers as if they were an e-mail's.
 """
 
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 _RECEIVE_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
+# For the whole head, however steadily it trickles in.
+HEAD_TIMEOUT_S = 30.0
 
 
 class ProtocolError(Exception):
@@ -52,6 +55,7 @@ class Wire:
         self.socket = sock
         self._ahead = b""  # received with a head; unread from _at on
         self._at = 0
+        self._head_due_s: float | None = None
 
     def send(self, method: str, target: str, headers: Mapping[str, str]) -> None:
         """Send a request without a body."""
@@ -62,11 +66,21 @@ class Wire:
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     def read_head(self) -> Head:
-        """Receive up to the end of the headers; interim responses (1xx) are passed over."""
+        """Receive up to the end of the headers; interim responses (1xx) are passed over.
+
+        Raises TimeoutError when that takes longer than HEAD_TIMEOUT_S in all.
+        """
+        self._head_due_s = time.monotonic() + HEAD_TIMEOUT_S
         while True:
+            self._check_head_is_in_time()
             head = parse_head(self._read_until_blank_line())
             if not 100 <= head.status < 200:
+                self._head_due_s = None
                 return head
+
+    def _check_head_is_in_time(self) -> None:
+        if self._head_due_s is not None and time.monotonic() > self._head_due_s:
+            raise TimeoutError(f"the headers were not complete after {HEAD_TIMEOUT_S:.0f} s")
 
     def read_into(self, buffer: memoryview) -> int:
         """Receive into the buffer; return how many bytes, 0 when the other side has closed."""
@@ -97,6 +111,7 @@ class Wire:
     def _receive(self) -> None:
         if len(self._ahead) - self._at > MAX_HEAD_BYTES:
             raise ProtocolError(f"a line of more than {MAX_HEAD_BYTES} bytes")
+        self._check_head_is_in_time()
         data = self.socket.recv(_RECEIVE_BYTES)
         if not data:
             raise ConnectionResetError("the server closed the connection without an answer")

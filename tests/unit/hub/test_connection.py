@@ -202,3 +202,10 @@ def test_address_that_no_socket_takes_is_a_network_error(url):
 
 def test_international_host_is_asked_for_by_its_ascii_name():
     assert Origin.of("http://bücher.example").host == "xn--bcher-kva.example"
+
+
+def test_answer_that_trickles_is_given_up(hub, pool, monkeypatch):
+    monkeypatch.setattr("qtool.hub.connection.ANSWER_S", 0.0)
+    monkeypatch.setattr("qtool.hub.connection.SLOWEST_BYTES_PER_S", 1e9)
+    with pytest.raises(NetworkError, match="too slowly"):
+        pool.get(hub.url + PATH, {}).read_all(1 << 20)

@@ -1,6 +1,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -52,6 +53,38 @@ def test_interim_responses_are_passed_over(pair):
     wire, theirs = pair
     answer(theirs, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
     assert wire.read_head().status == 200
+
+
+@pytest.mark.parametrize("piece", [b"X", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_head_that_never_ends_is_given_up(pair, monkeypatch, piece):
+    monkeypatch.setattr("qtool.hub.wire.HEAD_TIMEOUT_S", 0.3)
+    wire, theirs = pair
+    stop = threading.Event()
+
+    def trickle():
+        with contextlib.suppress(OSError):
+            while not stop.wait(0.02):
+                theirs.sendall(piece)
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        with pytest.raises(TimeoutError, match="headers"):
+            wire.read_head()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_body_may_take_its_time_after_the_head(pair, monkeypatch):
+    monkeypatch.setattr("qtool.hub.wire.HEAD_TIMEOUT_S", 0.05)
+    wire, theirs = pair
+    theirs.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    wire.read_head()
+    time.sleep(0.1)
+    answer(theirs, b"2\r\nab\r\n0\r\n\r\n")
+    view = memoryview(bytearray(2))
+    assert Chunks(wire).read_into(view) == 2
 
 
 def test_request_is_what_was_asked_for(pair):
