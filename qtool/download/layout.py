@@ -4,13 +4,18 @@ State of qtool's own (lock, manifest, partial files) lies in ``.cache/qtool`` of
 the ``.cache/huggingface`` of ``hf download --local-dir``, whose notes are written as well.
 """
 
+import hashlib
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Protocol
 
+from qtool.errors import UsageError
 from qtool.hub.repo import Listing, RemoteFile
 from qtool.models.repo_names import check_revision
+
+log = logging.getLogger(__name__)
 
 STATE_FOLDER = Path(".cache") / "qtool"
 # Folders of clients that people upload by accident; never files of a model.
@@ -63,15 +68,19 @@ class FolderLayout:
         self.adopt(file)
 
     def adopt(self, file: RemoteFile) -> None:
-        """Write the note of huggingface_hub: commit, ETag, time.
+        """Write the note of huggingface_hub: commit, ETag, time. The file is right without it.
 
-        Format: ``huggingface_hub/_local_folder.py``.
+        Format: ``huggingface_hub/_local_folder.py``. There is none for names of more than 246
+        bytes, nor for ``a`` beside ``a.metadata/b``.
         """
         if file.digest is None:
             return
         note = self.root / ".cache/huggingface/download" / f"{file.path}.metadata"
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{self._commit}\n{file.digest}\n{time.time()}\n", encoding="utf-8")
+        try:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(f"{self._commit}\n{file.digest}\n{time.time()}\n", encoding="utf-8")
+        except OSError as exc:
+            log.debug("%s: no note for huggingface_hub: %s", file.path, exc)
 
     def finish(self) -> None:
         """Keep the state out of a git repository that the folder may be."""
@@ -123,7 +132,10 @@ class CacheLayout:
         target = os.path.relpath(blob, final.parent)
         if final.is_symlink() and str(final.readlink()) == target:
             return
-        fresh = final.with_name(final.name + ".qtool-link")
+        # Among the files of the snapshot any name may be taken, or too long by a suffix.
+        name = hashlib.sha256(file.path.encode()).hexdigest()[:32]
+        fresh = self.state_dir / f"{name}.link"
+        fresh.parent.mkdir(parents=True, exist_ok=True)
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(target)
         fresh.replace(final)
@@ -138,6 +150,16 @@ class CacheLayout:
         fresh = self.state_dir / "ref.new"
         fresh.write_text(self._listing.commit, encoding="ascii")
         fresh.replace(ref)
+
+
+def check_folders(layout: Layout) -> None:
+    """Raise UsageError where a file stands in the way of the target's folder or of its state."""
+    for folder in (layout.state_dir, *layout.state_dir.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(
+                f"{folder} is a file where a folder is needed, for {layout.state_dir}",
+                hint="move it away, or choose another folder: --local-dir DIR",
+            )
 
 
 def choose_layout(

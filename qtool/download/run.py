@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from qtool.download.events import DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
-from qtool.download.layout import Layout, choose_layout
+from qtool.download.layout import Layout, check_folders, choose_layout
 from qtool.download.lock import TargetLock
 from qtool.download.manifest import Manifest
 from qtool.download.plan import Plan, plan
@@ -94,6 +94,7 @@ class _Run:
             return replace(result, files=surveyor.verify(wanted.files))
         if request.is_dry_run:
             return replace(result, files=self._preview(wanted, layout))
+        check_folders(layout)
         with TargetLock(layout.state_dir / "lock", layout.root):
             return self._bring(choice, wanted, layout, result)
 

@@ -11,7 +11,7 @@ from qtool.download import FileStatus
 from qtool.download.layout import CacheLayout
 from qtool.errors import UsageError
 from qtool.hub.repo import Listing, RepoRef
-from tests.hub import Generated, Repo
+from tests.hub import Generated, Repo, read_content
 
 FILES = {
     "config.json": b"{}",
@@ -110,3 +110,33 @@ def test_branch_with_slashes_is_noted_below_refs(hub_factory, fetch, tmp_path):
     layout.finish()
     ref = tmp_path / "hub/models--org--name/refs/refs/pr/1"
     assert ref.read_text() == repo.sha
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"x" * 255: b"1", "y" * 247: b"2", "d/" + "z" * 250: Generated(600_000)},
+        {"a": b"1", "a.metadata/b": b"2"},
+        {"a": b"1", "a.qtool-link": b"2", "a.qtool-new": b"3", "a.metadata": b"4"},
+    ],
+    ids=["long", "folder-like-a-note", "named-like-ours"],
+)
+@pytest.mark.parametrize("kind", ["folder", "cache"])
+def test_odd_names_arrive_all_the_same(hub_factory, fetch, tmp_path, files, kind):
+    target = {} if kind == "folder" else {"cache_dir": tmp_path / "hub"}
+    repo = Repo("org/name", files)
+    result = fetch(hub_factory([repo]), **target)
+    assert result.failures == ()
+    for path, file in repo.head.files.items():
+        assert (result.path / path).read_bytes() == read_content(file.blob.content)
+
+
+@pytest.mark.parametrize("name", ["", ".cache", ".cache/qtool"])
+def test_file_in_place_of_a_folder_is_named_before_anything_is_written(hub_factory, fetch, name):
+    path = fetch.target / name if name else fetch.target
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        fetch(hub_factory([Repo("org/name", {"a": b"1"})]))
+    assert path.read_text() == "mine"
+    assert not (fetch.target / "a").exists()
