@@ -152,7 +152,7 @@ class Fetch:
         for job in jobs:
             if job.file.size_bytes == 0:
                 shop.finisher.finish_empty(job)
-        recruiter = Recruiter(self._choice, jobs, fleet, self._as_mirror)
+        recruiter = Recruiter(self._choice, jobs, fleet, self._as_mirror, self._stop)
         recruiter.start(is_urgent=self._is_help_welcome(jobs))
         try:
             Crew(shop, self._pool, growth).run(tick, self._wake)

@@ -54,8 +54,7 @@ class Job:
         None when all sources have as many connections as they bear.
         """
         with self._lock:
-            usable = self._usable()
-            source = usable[0] if len(usable) == 1 else self._best(usable)
+            source = self._best(self._usable())
             if source is not None:
                 source.mirror.enter()
             return source

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 20.0
 """So long the last source's failure waits for a better one."""
+_POLL_S = 0.1
 
 
 class Recruiter:
@@ -34,7 +36,9 @@ class Recruiter:
         jobs: Sequence[Job],
         fleet: Fleet,
         as_mirror: Callable[[HubClient], Mirror],
+        stop: threading.Event,
     ) -> None:
+        self._stop = stop
         self._choice = choice
         self._listing = choice.listing
         self._jobs = jobs
@@ -67,7 +71,10 @@ class Recruiter:
 
     def _wait(self) -> None:
         self._begin()
-        self._done.wait(PATIENCE_S)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self._done.wait(_POLL_S):
+            if self._stop.is_set() or time.monotonic() > deadline_s:
+                return
 
     def _recruit(self, mirror: Mirror) -> None:
         try:

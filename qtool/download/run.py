@@ -47,7 +47,7 @@ def download(
         run = _Run(request, pool, on_event or _ignore, stop or threading.Event())
         result = run.to_result()
     finally:
-        pool.close()
+        pool.abort()  # also ends what endpoints that were not needed are still being asked
     return replace(result, seconds=time.monotonic() - started_at)
 
 
