@@ -155,7 +155,8 @@ class CacheLayout:
 def check_folders(layout: Layout) -> None:
     """Raise UsageError where a file stands in the way of the target's folder or of its state."""
     for folder in (layout.state_dir, *layout.state_dir.parents):
-        if folder.exists() and not folder.is_dir():
+        # os.path, because pathlib raises where a parent may not be entered.
+        if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112
             raise UsageError(
                 f"{folder} is a file where a folder is needed, for {layout.state_dir}",
                 hint="move it away, or choose another folder: --local-dir DIR",

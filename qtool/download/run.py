@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from qtool.download.collisions import check_case
 from qtool.download.events import DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout
@@ -96,6 +97,7 @@ class _Run:
             return replace(result, files=self._preview(wanted, layout))
         check_folders(layout)
         with TargetLock(layout.state_dir / "lock", layout.root):
+            check_case(wanted.files, layout.state_dir)
             return self._bring(choice, wanted, layout, result)
 
     def _choose(self) -> Choice:

@@ -9,7 +9,7 @@ from huggingface_hub import hf_hub_download, scan_cache_dir, try_to_load_from_ca
 
 from qtool.download import FileStatus
 from qtool.download.layout import CacheLayout
-from qtool.errors import UsageError
+from qtool.errors import IntegrityError, UsageError
 from qtool.hub.repo import Listing, RepoRef
 from tests.hub import Generated, Repo, read_content
 
@@ -140,3 +140,15 @@ def test_file_in_place_of_a_folder_is_named_before_anything_is_written(hub_facto
         fetch(hub_factory([Repo("org/name", {"a": b"1"})]))
     assert path.read_text() == "mine"
     assert not (fetch.target / "a").exists()
+
+
+def test_names_that_differ_in_case_only_are_refused_where_they_are_one(hub_factory, fetch):
+    hub = hub_factory([Repo("org/name", {"A.txt": b"1", "a.txt": b"2"})])
+    state = fetch.target / ".cache/qtool"
+    state.mkdir(parents=True)
+    (state / "LOCK").touch()  # as a file system that does not tell cases apart would say
+    with pytest.raises(IntegrityError, match="case"):
+        fetch(hub)
+    assert fetch.files() == {}
+    (state / "LOCK").unlink()
+    assert fetch(hub).failures == ()
