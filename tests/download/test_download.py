@@ -8,7 +8,7 @@ import time
 import pytest
 
 from qtool.download import FileFinished, FileStatus, Planned, Progress, Selection
-from qtool.errors import AuthError, IntegrityError, NotFoundError, ResourceError
+from qtool.errors import AuthError, IntegrityError, NotFoundError, ResourceError, UsageError
 from qtool.hub.repo import RepoRef, RepoType
 from tests.hub import Generated, Repo
 
@@ -201,7 +201,7 @@ def test_read_only_target_is_a_clear_failure(hub_factory, fetch):
 
 def test_target_that_is_a_file_is_a_clear_failure(hub_factory, fetch):
     fetch.target.write_text("in the way")
-    with pytest.raises(ResourceError):
+    with pytest.raises(UsageError):
         fetch(hub_factory([Repo("org/name", FILES)]))
 
 
