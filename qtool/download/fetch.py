@@ -50,6 +50,7 @@ MAX_FOR_SMALL = 32
 RATE_PER_CONNECTION = 512 * 1024
 # For less, mirrors that nobody named are not bothered unless the chosen one fails.
 MUCH_BYTES = 16 * 1024 * 1024
+SAME_WAIT_S = 0.5
 
 
 class Fetch:
@@ -77,6 +78,7 @@ class Fetch:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._n_left = 0
+        self._told_until_s: dict[str, float] = {}
         self._stop = threading.Event()
 
     def run(
@@ -220,6 +222,12 @@ class Fetch:
                 self._wake.set()
 
     def _report_wait(self, job: Job, reason: str, wait_s: float) -> None:
+        """Tell of a wait once, not once a connection."""
+        ends_s = time.monotonic() + wait_s
+        with self._lock:
+            if ends_s < self._told_until_s.get(job.file.path, 0.0) + SAME_WAIT_S:
+                return
+            self._told_until_s[job.file.path] = ends_s
         self._events.put(Waiting(job.file.path, reason, wait_s))
 
     def _report_dropped(self, url: str, reason: str) -> None:

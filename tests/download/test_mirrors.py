@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qtool.download import EndpointDropped, FileStatus, Progress
+from qtool.download import EndpointDropped, FileStatus, Progress, Waiting
 from qtool.errors import IntegrityError, NetworkError
 from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from tests.hub import Fault, FaultKind, Generated, HubStyle, Line, Repo
@@ -313,3 +313,13 @@ def test_all_endpoints_dead_is_a_clear_failure(hub_factory, fetch, repo):
         hub.refuse("cdn")
     result = fetch(*hubs)
     assert [type(file.error) for file in result.failures] == [NetworkError]
+
+
+def test_wait_is_told_once_and_not_once_a_connection(hub_factory, fetch):
+    hub = hub_factory([Repo("org/name", {"m.gguf": Generated(SIZE)})])
+    hub.add_fault(
+        Fault(FaultKind.UNAVAILABLE, path="m.gguf", times=16, retry_after_s=1, role="cdn")
+    )
+    events = []
+    fetch(hub, connections=16, on_event=events.append)
+    assert len([event for event in events if isinstance(event, Waiting)]) in (1, 2)
