@@ -307,3 +307,14 @@ def test_no_hub_within_reach_is_said_within_seconds_with_every_reason(
     for url in ("http://127.0.0.1:9", "http://127.0.0.1:10"):
         assert f"{url}: does not answer" in done.stderr
     assert "HF_ENDPOINT=https://hf-mirror.com" in done.stderr
+
+
+def test_quiet_prints_the_path_alone(qtool, hub_factory, repo):
+    done = qtool(hub_factory([repo]), "--quiet")
+    assert (done.stdout, done.stderr) == ("name\n", "")
+
+
+def test_starter_takes_no_choice_of_files_or_place(run_qtool):
+    done = run_qtool("download", "starter", "--local-dir", "here")
+    assert done.returncode == 2
+    assert "one file" in done.stderr

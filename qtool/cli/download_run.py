@@ -1,0 +1,280 @@
+"""What ``qtool download`` does with its options: a request, the download, and its result in words."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtool.cli.download_view import make_watcher
+from qtool.config import Config
+from qtool.download import (
+    DownloadRequest,
+    DownloadResult,
+    FileResult,
+    FileStatus,
+    Selection,
+    download,
+)
+from qtool.errors import ExitCode, UsageError
+from qtool.hub.auth import find_token, hf_home
+from qtool.hub.endpoints import Endpoint, choose_endpoints
+from qtool.hub.repo import RepoRef, RepoType
+from qtool.models.reference import Reference, parse_reference
+from qtool.models.repo_names import check_revision
+from qtool.models.starters import find_starter
+from qtool.output import Mode, Output, Style
+from qtool.units import format_duration, format_size, parse_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The command line as it was typed."""
+
+    reference: str
+    files: tuple[str, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    revision: str | None
+    repo_type: RepoType
+    local_dir: Path | None
+    is_cached: bool
+    endpoints: tuple[str, ...]
+    connections: int | None
+    jobs: int | None
+    limit_rate: str | None
+    token: str | None
+    is_dry_run: bool
+    is_forced: bool
+    is_verify_only: bool
+
+    @property
+    def chooses(self) -> bool:
+        """Tell whether files, a revision or a place are named."""
+        named = (self.files, self.include, self.exclude, self.revision, self.local_dir)
+        return any(named) or self.is_cached or self.repo_type is not RepoType.MODEL
+
+
+def fetch(arguments: Arguments, output: Output, config: Config) -> int:
+    """Do what ``arguments`` say and return the exit code."""
+    if starter := find_starter(arguments.reference):
+        if arguments.chooses:
+            raise UsageError(
+                f"{arguments.reference} is a starter model: one file, kept in {config.cache_dir()}",
+                hint=f"qtool download {starter.hub_repo}",
+            )
+        from qtool.cli.starter import download_starter
+
+        return download_starter(starter, output, config)
+    request = build_request(arguments, config)
+    _warn_of_exposed_token(request, output)
+    return run(request, output)
+
+
+def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
+    """Turn what was typed into a request.
+
+    Raises:
+        UsageError: it contradicts itself or cannot be understood.
+    """
+    kind = arguments.repo_type.value
+    asked = parse_reference(arguments.reference, default_repo_type=kind, allow_local=False)
+    return DownloadRequest(
+        repo=_repo(asked, arguments.revision),
+        endpoints=_endpoints(arguments.endpoints, asked, config),
+        selection=_selection(asked, arguments),
+        local_dir=_local_dir(arguments.local_dir, arguments.is_cached),
+        cache_dir=_cache_dir() if arguments.is_cached else None,
+        token=find_token(arguments.token, os.environ),
+        connections=_connections(arguments.connections, config),
+        max_files=arguments.jobs,
+        rate_limit_bytes_per_s=_rate(arguments.limit_rate),
+        is_dry_run=arguments.is_dry_run,
+        is_forced=arguments.is_forced,
+        is_verify_only=arguments.is_verify_only,
+        ranking_path=config.state_dir() / "mirrors.json",
+    )
+
+
+def run(request: DownloadRequest, output: Output) -> int:
+    """Download, showing progress, and say what came of it; return the exit code."""
+    watcher = make_watcher(output)
+    try:
+        with watcher:
+            result = download(request, on_event=watcher.on_event)
+    except KeyboardInterrupt:
+        _report_interruption(output)
+        return ExitCode.INTERRUPTED
+    output.result(to_json(result), _summary(result, request, output))
+    for file in result.failures:
+        if file.error is not None and not output.is_json:
+            output.error(file.error)
+    return exit_code(result.failures)
+
+
+def exit_code(failures: tuple[FileResult, ...]) -> int:
+    """Return 0 without failures, their common code when they are of one kind, else 1."""
+    codes = {file.error.exit_code for file in failures if file.error is not None}
+    if not codes:
+        return ExitCode.OK
+    return codes.pop() if len(codes) == 1 else ExitCode.FINDINGS
+
+
+def to_json(result: DownloadResult) -> dict[str, Any]:
+    """Return the result as the documented object."""
+    data: dict[str, Any] = {
+        "repo": result.repo_id,
+        "revision": result.revision,
+        "commit": result.commit,
+        "path": str(result.path),
+        "files": [_file_to_json(file) for file in result.files],
+        "left_out": list(result.left_out),
+        "notes": list(result.notes),
+        "bytes_transferred": result.bytes_transferred,
+        "seconds": round(result.seconds, 3),
+        "endpoints": result.endpoints,
+        "dropped_endpoints": result.dropped,
+    }
+    if result.failures and (error := result.failures[0].error) is not None:
+        data["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+    return data
+
+
+def _file_to_json(file: FileResult) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "status": file.status.value,
+        "verified": file.is_verified,
+    }
+    if file.error is not None:
+        data["error"] = {"code": file.error.code, "message": file.error.message}
+    return data
+
+
+def _summary(result: DownloadResult, request: DownloadRequest, output: Output) -> list[str]:
+    if request.is_dry_run:
+        return _dry_run_lines(result)
+    if output.mode is Mode.QUIET:
+        return [str(result.path)]
+    n_files = len(result.files) - len(result.failures)
+    size = format_size(sum(file.size_bytes for file in result.files if file.error is None))
+    n_unverified = len(result.unverified)
+    verified = f"{n_unverified} of them not verified" if n_unverified else "verified"
+    lines = [f"{output.paint(str(result.path), Style.BOLD)}: {_count(n_files)}, {size}, {verified}"]
+    if result.failures:
+        lines.append(f"{_count(len(result.failures))} failed")
+    if result.bytes_transferred:
+        rate = format_size(result.bytes_transferred / max(result.seconds, 1e-9))
+        took = format_duration(result.seconds)
+        sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""
+        lines.append(f"{format_size(result.bytes_transferred)} in {took}, {rate}/s{sources}")
+    elif not request.is_verify_only and not result.failures:
+        right = "there" if n_unverified else "there and right"
+        lines.append(f"nothing to do: all files are {right}")
+    if n_unverified:
+        lines.append(f"not verified, the hub lists no digest: {_some_names(result.unverified)}")
+    if not result.failures and (command := next_command(result)):
+        lines.append(f"next: {command}")
+    return lines
+
+
+def _some_names(files: Sequence[FileResult]) -> str:
+    names = ", ".join(file.path for file in files[:3])
+    return names if len(files) <= 3 else f"{names} and {len(files) - 3} more"
+
+
+def next_command(result: DownloadResult) -> str | None:
+    """Return what to do with the files, None when they are no model."""
+    paths = [file.path for file in result.files]
+    gguf = sorted(path for path in paths if path.lower().endswith(".gguf"))
+    if gguf:
+        return f"qtool chat {shlex.quote(_as_path(result.path / gguf[0]))}"
+    if any(path.endswith((".safetensors", ".bin")) for path in paths):
+        return f"qtool doctor {shlex.quote(_as_path(result.path))}"
+    return None
+
+
+def _as_path(path: Path) -> str:
+    """Return a path that cannot be taken for a repository's name."""
+    text = str(path)
+    return text if path.is_absolute() or text.startswith(".") else f"./{text}"
+
+
+def _dry_run_lines(result: DownloadResult) -> list[str]:
+    lines = [
+        f"{format_size(file.size_bytes):>9}  {file.path}"
+        + ("  (there already)" if file.status is FileStatus.SKIPPED else "")
+        for file in result.files
+    ]
+    missing = [file for file in result.files if file.status is FileStatus.PLANNED]
+    total = format_size(sum(file.size_bytes for file in missing))
+    lines += [f"{_count(len(missing))}, {total} to fetch into {result.path}"]
+    return lines + list(result.notes)
+
+
+def _count(n_files: int) -> str:
+    return "1 file" if n_files == 1 else f"{n_files} files"
+
+
+def _report_interruption(output: Output) -> None:
+    message = "stopped; what has arrived is kept"
+    hint = "run the same command again: it goes on where it stopped"
+    if output.is_json:
+        output.result({"error": {"code": "interrupted", "message": message, "hint": hint}})
+    else:
+        output.warn(f"{message}. To go on, {hint.partition(':')[0]}.")
+
+
+def _repo(asked: Reference, revision: str | None) -> RepoRef:
+    if asked.repo_id is None:
+        raise UsageError(f"{asked.text!r} names no repository", hint="qtool download org/name")
+    if revision and asked.revision and revision != asked.revision:
+        raise UsageError(f"two revisions are given: {asked.revision} and {revision}")
+    if revision is not None:
+        check_revision(revision, f"--revision {revision}")
+    chosen = revision or asked.revision or "main"
+    return RepoRef(asked.repo_id, chosen, RepoType(asked.repo_type))
+
+
+def _selection(asked: Reference, arguments: Arguments) -> Selection:
+    named = (*([asked.filename] if asked.filename else []), *arguments.files)
+    if asked.quant and named:
+        raise UsageError("give either a quantization or names of files, not both")
+    return Selection(named, arguments.include, arguments.exclude, asked.quant)
+
+
+def _endpoints(flags: Sequence[str], asked: Reference, config: Config) -> tuple[Endpoint, ...]:
+    endpoints, mirrors = config.get("download.endpoint"), config.get("download.mirrors")
+    return choose_endpoints(flags, os.environ, endpoints, mirrors, pasted=asked.endpoint)
+
+
+def _warn_of_exposed_token(request: DownloadRequest, output: Output) -> None:
+    for endpoint in request.endpoints if request.token else ():
+        if endpoint.is_trusted_with_token and endpoint.is_in_clear:
+            output.warn(f"the hub token goes to {endpoint.url} unencrypted")
+
+
+def _local_dir(folder: Path | None, is_cached: bool) -> Path | None:
+    if folder is not None and is_cached:
+        raise UsageError("--local-dir and --cache exclude one another")
+    return folder
+
+
+def _cache_dir() -> Path:
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named).expanduser() if named else hf_home(os.environ) / "hub"
+
+
+def _connections(flag: int | None, config: Config) -> int | None:
+    value = config.lookup("download.connections", flag)
+    return None if value.origin == "default" else int(value.value)
+
+
+def _rate(text: str | None) -> float | None:
+    try:
+        return parse_rate(text) if text is not None else None
+    except ValueError as exc:
+        raise UsageError(f"--limit-rate {text}: {exc}", hint="--limit-rate 5M") from exc
