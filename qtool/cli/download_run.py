@@ -1,4 +1,4 @@
-"""What ``qtool download`` does with its options: a request, the download, and its result in words."""
+"""What ``qtool download`` does with its options: a request, the download, its result in words."""
 
 import os
 import shlex
@@ -78,8 +78,9 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
     Raises:
         UsageError: it contradicts itself or cannot be understood.
     """
-    kind = arguments.repo_type.value
-    asked = parse_reference(arguments.reference, default_repo_type=kind, allow_local=False)
+    asked = parse_reference(
+        arguments.reference, default_repo_type=arguments.repo_type.value, allow_local=False
+    )
     return DownloadRequest(
         repo=_repo(asked, arguments.revision),
         endpoints=_endpoints(arguments.endpoints, asked, config),
