@@ -1,5 +1,6 @@
 """Fixtures of all tests: settings of their own, the program as a process, the starter model."""
 
+import gc
 import itertools
 import os
 import subprocess
@@ -18,10 +19,17 @@ ROOT = Path(__file__).parent.parent
 TEST_CACHE = ROOT / ".cache" / "tests"
 """What tests fetch once and keep (git ignores it)."""
 
-settings.register_profile(
-    "qtool", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
-settings.load_profile("qtool")
+SLOW_IS_FINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=50, print_blob=True, **SLOW_IS_FINE)
+settings.register_profile("thorough", max_examples=1000, print_blob=True, **SLOW_IS_FINE)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
+
 
 _homes = itertools.count()
 
