@@ -1,7 +1,9 @@
 """The JSON half of the hub: repository information and paged trees."""
 
 import hashlib
-from urllib.parse import quote
+import json
+from collections.abc import Iterable
+from urllib.parse import parse_qs, quote
 
 from tests.hub.repository import Commit, Repo, RepoFile
 from tests.hub.responses import Response, json_response
@@ -87,6 +89,18 @@ def _file_entry(file: RepoFile) -> dict[str, object]:
         "path": file.path,
     }
     return entry | ({"lfs": lfs_entry(file, "oid")} if file.is_lfs else {})
+
+
+def read_wanted_paths(request: Request) -> list[str]:
+    """The paths that a question of ``paths-info`` is about, sent as JSON or as a form."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        return list(json.loads(request.body).get("paths", []))
+    return parse_qs(request.body.decode()).get("paths", [])
+
+
+def paths_info(commit: Commit, paths: Iterable[str]) -> list[dict[str, object]]:
+    """Entries of the named files; names of nothing are passed over."""
+    return [_file_entry(commit.files[path]) for path in paths if path in commit.files]
 
 
 def expand_entry(entry: dict[str, object], commit: Commit) -> dict[str, object]:

@@ -7,7 +7,15 @@ from enum import StrEnum
 from urllib.parse import unquote
 
 from tests.hub.access import Gatekeeper, refuse
-from tests.hub.api import expand_entry, page_response, repo_info, tree_entries, whoami
+from tests.hub.api import (
+    expand_entry,
+    page_response,
+    paths_info,
+    read_wanted_paths,
+    repo_info,
+    tree_entries,
+    whoami,
+)
 from tests.hub.cdn import LinkSigner
 from tests.hub.repository import Commit, Repo, RepoFile
 from tests.hub.responses import (
@@ -21,6 +29,7 @@ from tests.hub.responses import (
 from tests.hub.wire import Request
 
 EXPAND_PAGE_SIZE = 50
+API_VERBS = ("revision", "tree", "paths-info")
 
 
 class HubStyle(StrEnum):
@@ -47,7 +56,8 @@ class HubSite:
 
     def respond(self, request: Request) -> Response:
         """Answer a request. Raises Refusal for the hub's error responses."""
-        if request.method not in ("GET", "HEAD"):
+        is_question = request.method == "POST" and "/paths-info/" in request.path
+        if request.method not in ("GET", "HEAD") and not is_question:
             raise refuse(405, f"{request.method} is not allowed")
         segments = request.path.strip("/").split("/")
         user = self.gatekeeper.user(request)
@@ -102,13 +112,16 @@ class HubSite:
     def _api(
         self, request: Request, repo_type: str, segments: list[str], user: str | None
     ) -> Response:
-        verb_at = next((i for i, s in enumerate(segments) if s in ("revision", "tree")), None)
+        verb_at = next((i for i, s in enumerate(segments) if s in API_VERBS), None)
         repo = self._visible(repo_type, segments[:verb_at], user)
         if verb_at is None or segments[verb_at] == "revision":
             revision = "/".join(segments[verb_at + 1 :]) if verb_at else "main"
             commit = find_commit(repo, unquote(revision))
             with_blobs = request.query.get("blobs", "").lower() in ("1", "true")
             return json_response(repo_info(repo, commit, with_blobs=with_blobs))
+        if segments[verb_at] == "paths-info":
+            commit = find_commit(repo, unquote("/".join(segments[verb_at + 1 :])))
+            return json_response(paths_info(commit, read_wanted_paths(request)))
         is_top = len(segments) == verb_at + 2 and not request.path.endswith("/")
         if self.style is HubStyle.OLAH and is_top:
             query = request.target[len(request.path) :]

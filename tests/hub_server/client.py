@@ -43,13 +43,14 @@ def fetch(
     headers: dict[str, str] | None = None,
     *,
     method: str = "GET",
+    body: bytes | None = None,
     ca_file: Path | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Reply:
     """One request on a connection of its own."""
     connection = open_connection(url, ca_file=ca_file, timeout_s=timeout_s)
     try:
-        return fetch_on(connection, url, headers, method=method)
+        return fetch_on(connection, url, headers, method=method, body=body)
     finally:
         connection.close()
 
@@ -60,16 +61,17 @@ def fetch_on(
     headers: dict[str, str] | None = None,
     *,
     method: str = "GET",
+    body: bytes | None = None,
 ) -> Reply:
     parts = urlsplit(url)
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    connection.request(method, target, headers=headers or {})
+    connection.request(method, target, body, headers or {})
     with connection.getresponse() as response:
         try:
-            body, is_complete = response.read(), True
+            content, is_complete = response.read(), True
         except http.client.IncompleteRead as exc:
-            body, is_complete = exc.partial, False
-        return Reply(response.status, response.headers, body, is_complete)
+            content, is_complete = exc.partial, False
+        return Reply(response.status, response.headers, content, is_complete)
 
 
 def fetch_range(url: str, start: int, stop: int, **options: Any) -> Reply:

@@ -185,3 +185,20 @@ def test_pages_together_are_the_whole_listing_at_ten_thousand_files() -> None:
     with LoopbackHub([Repo("org/many", files)]) as hub:
         entries, pages = all_pages(f"{hub.url}/api/models/org/many/tree/main?recursive=true")
     assert (len(entries), pages) == (10_000, 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"paths": ["model.gguf", "none"], "expand": false}'),
+        ("application/x-www-form-urlencoded", b"paths=model.gguf&paths=none"),
+    ],
+)
+def test_paths_info_answers_for_files_that_are_there(
+    hub: LoopbackHub, repo: Repo, kind: str, body: bytes
+) -> None:
+    url = f"{hub.url}/api/models/org/name/paths-info/{repo.sha}"
+    reply = fetch(url, {"Content-Type": kind}, method="POST", body=body)
+    (entry,) = reply.document
+    assert entry["path"] == "model.gguf"
+    assert entry["lfs"]["oid"] == repo.file("model.gguf").blob.sha256
