@@ -10,7 +10,9 @@ import threading
 from qtool.download.faults import FaultKind, TransferFault, check_response
 from qtool.download.mirrors import Mirror
 from qtool.download.pacing import Patience
-from qtool.hub.connection import WIRE_ERRORS, Exchange, redact
+from qtool.hub.connection import WIRE_ERRORS
+from qtool.hub.exchange import Exchange
+from qtool.hub.origin import redact
 from qtool.hub.refusals import refusal
 from qtool.hub.repo import RemoteFile, RepoRef
 

@@ -16,7 +16,8 @@ from qtool.download.sinks import MemorySink
 from qtool.download.source import Source
 from qtool.errors import IntegrityError, NetworkError, QtoolError, ResourceError
 from qtool.hub.client import is_hopeless, untrusted
-from qtool.hub.connection import WIRE_ERRORS, AbortedError, Exchange
+from qtool.hub.connection import WIRE_ERRORS, AbortedError
+from qtool.hub.exchange import Exchange
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import urljoin
 
 from qtool.errors import NetworkError
-from qtool.hub.connection import WIRE_ERRORS, ConnectionPool, Exchange, Origin, redact
+from qtool.hub.connection import WIRE_ERRORS, ConnectionPool
 from qtool.hub.endpoints import Endpoint
+from qtool.hub.exchange import Exchange
 from qtool.hub.headers import Headers
+from qtool.hub.origin import Origin, redact
 from qtool.hub.refusals import BUSY_STATUSES, REDIRECT_STATUSES, refusal, retry_after_s
 from qtool.hub.repo import RepoRef
 

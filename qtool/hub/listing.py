@@ -16,8 +16,8 @@ from urllib.parse import urljoin
 from qtool.errors import NetworkError, NotFoundError, QtoolError
 from qtool.hub import modelscope
 from qtool.hub.client import Answer, HubClient
-from qtool.hub.connection import Origin
 from qtool.hub.endpoints import OFFICIAL_URL, HubApi
+from qtool.hub.origin import Origin
 from qtool.hub.repo import Listing, RemoteFile, RepoRef, RepoType
 
 # A list of files as long as this may have been cut off by the hub.

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from qtool.errors import NetworkError
-from qtool.hub.connection import WIRE_ERRORS, AbortedError, ConnectionPool, Origin, redact
+from qtool.hub.connection import WIRE_ERRORS, AbortedError, ConnectionPool
+from qtool.hub.origin import Origin, redact
 from tests.hub import Fault, FaultKind, Generated, Repo
 
 BODY = bytes(range(256)) * 40
@@ -176,7 +177,7 @@ def test_plain_request_goes_through_the_proxy(hub, pool, proxy):
 
 
 def test_encrypted_request_is_tunnelled(hub_factory, pool, proxy, monkeypatch):
-    from qtool.hub.connection import tls_context
+    from qtool.hub.sockets import tls_context
 
     hub = hub_factory([Repo("org/name", {"a.txt": BODY})], tls=True, tokens={"hf_t": "ada"})
     monkeypatch.setenv("SSL_CERT_FILE", str(hub.ca_file))
@@ -205,7 +206,7 @@ def test_international_host_is_asked_for_by_its_ascii_name():
 
 
 def test_answer_that_trickles_is_given_up(hub, pool, monkeypatch):
-    monkeypatch.setattr("qtool.hub.connection.ANSWER_S", 0.0)
-    monkeypatch.setattr("qtool.hub.connection.SLOWEST_BYTES_PER_S", 1e9)
+    monkeypatch.setattr("qtool.hub.exchange.ANSWER_S", 0.0)
+    monkeypatch.setattr("qtool.hub.exchange.SLOWEST_BYTES_PER_S", 1e9)
     with pytest.raises(NetworkError, match="too slowly"):
         pool.get(hub.url + PATH, {}).read_all(1 << 20)

@@ -153,7 +153,7 @@ def test_dataset_is_fetched_from_its_own_addresses(hub_factory, fetch):
 
 
 def test_encrypted_download(hub_factory, fetch, is_right, monkeypatch):
-    from qtool.hub.connection import tls_context
+    from qtool.hub.sockets import tls_context
 
     repo = Repo("org/name", FILES)
     hub = hub_factory([repo], tls=True)
