@@ -157,5 +157,5 @@ def _complete(headers: Mapping[str, str], origin: Origin, proxy: Proxy | None) -
 
 
 def _relay(origin: Origin, proxy: Proxy | None) -> Proxy | None:
-    """Return the proxy that reads the request and passes it on."""
-    return proxy if proxy and origin.scheme == "http" else None
+    """Return the proxy that reads the request and passes it on; others only carry bytes."""
+    return proxy if proxy and origin.scheme == "http" and not proxy.kind.is_socks else None

@@ -8,29 +8,68 @@ import base64
 import os
 import sys
 from dataclasses import dataclass, field
+from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
 from qtool.errors import UsageError
 
+# A field of SOCKS's password authentication (RFC 1929).
+MAX_SOCKS_CREDENTIAL_BYTES = 255
+
+
+class ProxyKind(StrEnum):
+    """The protocols spoken with proxies: HTTP, and SOCKS5 with names resolved here or there."""
+
+    HTTP = "http"
+    SOCKS5 = "socks5"
+    SOCKS5H = "socks5h"
+
+    @property
+    def is_socks(self) -> bool:
+        """Return whether it is SOCKS."""
+        return self is not ProxyKind.HTTP
+
+
+DEFAULT_PORTS = {ProxyKind.HTTP: 80, ProxyKind.SOCKS5: 1080, ProxyKind.SOCKS5H: 1080}
+
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy; ``authorization`` is the value of its header, never to be logged."""
+    """A proxy. Its credentials are never to be logged; ``str`` names it without them."""
 
+    kind: ProxyKind
     host: str
     port: int
-    authorization: str | None = field(default=None, repr=False)
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers that only the proxy may see."""
-        return {"Proxy-Authorization": self.authorization} if self.authorization else {}
+        """Return the headers that only an HTTP proxy may see."""
+        if self.username is None:
+            return {}
+        pair = f"{self.username}:{self.password or ''}".encode()
+        return {"Proxy-Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
+
+    @property
+    def url(self) -> str:
+        """Return its address without credentials."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.kind}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"the proxy {self.url}"
+
+    def unreachable(self, exc: OSError) -> OSError:
+        """Return the exception for a proxy that does not let itself be connected to."""
+        kind = TimeoutError if isinstance(exc, TimeoutError) else ConnectionError
+        return kind(f"{self} cannot be reached: {os.strerror(exc.errno) if exc.errno else exc}")
 
 
 def find_proxy(scheme: str, host: str, port: int) -> Proxy | None:
     """Return the proxy for a URL's scheme and host, None to connect directly.
 
-    Raises UsageError for a proxy of another kind than ``http://`` (SOCKS, TLS to the proxy).
+    Raises UsageError for a proxy of another kind than HTTP or SOCKS5 (SOCKS4, TLS to the proxy).
     """
     if not _may_have_proxy():
         return None
@@ -47,19 +86,30 @@ def parse_proxy(url: str) -> Proxy:
     """Return the proxy that a URL such as ``http://user:pass@proxy:3128`` names."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or 80
+        port = parts.port
     except ValueError as exc:
         raise UsageError("the proxy in the environment is not a URL") from exc
-    if parts.scheme != "http" or not parts.hostname:
+    if parts.scheme not in list(ProxyKind) or not parts.hostname:
         raise UsageError(
             f"a proxy of kind {parts.scheme}:// is not supported",
-            hint="set HTTPS_PROXY=http://HOST:PORT; most SOCKS programs have an HTTP port too",
+            hint="set HTTPS_PROXY=http://HOST:PORT or HTTPS_PROXY=socks5h://HOST:PORT",
         )
-    authorization = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-    return Proxy(parts.hostname, port, authorization)
+    kind = ProxyKind(parts.scheme)
+    username = unquote(parts.username) if parts.username is not None else None
+    password = unquote(parts.password or "") if username is not None else None
+    if kind.is_socks:
+        for credential in (username, password):
+            _check_socks_credential(credential)
+    return Proxy(kind, parts.hostname, port or DEFAULT_PORTS[kind], username, password)
+
+
+def _check_socks_credential(text: str | None) -> None:
+    """Raise UsageError for what cannot be said to a SOCKS proxy."""
+    if text is not None and not (text.isascii() and 0 < len(text) <= MAX_SOCKS_CREDENTIAL_BYTES):
+        raise UsageError(
+            "user name and password of a SOCKS proxy are 1 to 255 ASCII characters each",
+            hint="set ALL_PROXY=socks5h://USER:PASSWORD@HOST:PORT",
+        )
 
 
 def _may_have_proxy() -> bool:

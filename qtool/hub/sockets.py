@@ -41,7 +41,8 @@ def tls_context() -> "ssl.SSLContext":
 def open_socket(origin: Origin, proxy: Proxy | None, timeout_s: float) -> socket.socket:
     """Connect, through the proxy if there is one, encrypted if the origin is.
 
-    Raises OSError, ProtocolError for a proxy that does not answer with HTTP.
+    Raises OSError, ProtocolError for a proxy that does not answer with HTTP, EnvironmentFault
+    for a SOCKS proxy without the library for it.
     """
     sock = _reach(origin, proxy, timeout_s)
     try:
@@ -57,7 +58,14 @@ def _reach(origin: Origin, proxy: Proxy | None, timeout_s: float) -> socket.sock
     """Return a socket at whose other end is the origin, or the proxy that passes requests on."""
     if proxy is None:
         return _connect(origin.host, origin.port, timeout_s)
-    sock = _connect(proxy.host, proxy.port, timeout_s)
+    if proxy.kind.is_socks:
+        from qtool.hub.socks import connect_through
+
+        return _tuned(connect_through(proxy, origin, timeout_s))
+    try:
+        sock = _connect(proxy.host, proxy.port, timeout_s)
+    except OSError as exc:
+        raise proxy.unreachable(exc) from exc
     try:
         if origin.scheme == "https":
             _open_tunnel(Wire(sock), origin, proxy)
@@ -74,6 +82,10 @@ def _connect(host: str, port: int, timeout_s: float) -> socket.socket:
     sock = socket.create_connection((name, port), timeout_s)  # type: ignore[arg-type]
     if time.monotonic() - started_at < NEAR_S:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEAR_BUFFER_BYTES)
+    return _tuned(sock)
+
+
+def _tuned(sock: socket.socket) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -84,4 +96,4 @@ def _open_tunnel(wire: Wire, origin: Origin, proxy: Proxy) -> None:
     wire.send("CONNECT", address, {"Host": address, **proxy.headers})
     status = wire.read_head().status
     if status != 200:
-        raise OSError(f"the proxy {proxy.host}:{proxy.port} refuses the connection: {status}")
+        raise OSError(f"{proxy} refuses the connection: {status}")

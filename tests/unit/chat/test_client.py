@@ -58,6 +58,15 @@ def _length(request: bytes) -> int:
     return len(head) + 4 + int(fields[b"content-length"])
 
 
+def test_engine_is_asked_directly_whatever_proxies_are_set(monkeypatch):
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    stop = event(choices=[{"delta": {}, "finish_reason": "stop"}])
+    with answering(HEAD, piece("hi"), stop, b"data: [DONE]\n\n") as (at, _):
+        assert next(stream_chat(at, HELLO, Sampling())) == Delta("hi")
+
+
 def test_pieces_come_in_order_and_end_with_the_figures():
     usage = {
         "prompt_tokens": 9,
