@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from qtool.download.digests import Digest, new_digest
+from qtool.download.blocks import BlockDigest, BlockStore
+from qtool.download.digests import new_digest
 from qtool.download.disk import disk_errors
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.job import Job
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest, Verified
+from qtool.download.progress import Tally
 from qtool.download.schedule import Schedule
 from qtool.download.sinks import MemorySink, PartialFile, write_file
 from qtool.errors import IntegrityError, QtoolError
@@ -29,12 +31,15 @@ class Finisher:
         manifest: Manifest,
         commit: str,
         schedule: Schedule,
+        tally: Tally,
         report: Callable[[FileResult], None],
     ) -> None:
         self._layout = layout
         self._schedule = schedule
+        self._tally = tally
         self._manifest = manifest
         self._commit = commit
+        self._blocks = BlockStore(layout.state_dir)
         self._report = report
 
     def finish_empty(self, job: Job) -> None:
@@ -56,18 +61,19 @@ class Finisher:
         write_file(fresh, content)
         self._publish(job, fresh)
 
-    def finish_partial(self, job: Job, sink: PartialFile, hexdigest: str) -> bool:
+    def finish_partial(self, job: Job, sink: PartialFile, digest: BlockDigest) -> bool:
         """Publish a partial file whose digest is known; return False when parts come anew.
 
         Raises IntegrityError or ResourceError.
         """
         try:
-            if self._is_doubtful(job, hexdigest):
+            if self._is_doubtful(job, digest.hexdigest()):
                 return False
         except IntegrityError:
             sink.discard()
             raise
         sink.sync()
+        self._blocks.add(job.file, digest.block_sums())
         self._publish(job, sink.path)
         sink.forget()
         return True
@@ -90,6 +96,7 @@ class Finisher:
                 urls = ", ".join(source.endpoint_url for source in job.sources)
                 raise IntegrityError(f"{exc.message} (from {urls})", hint=exc.hint) from exc
             job.sink.remove(ranges)
+            self._tally.add_bytes(-sum(end - start for start, end in ranges))
             job.reopen()
             self._schedule.reopen(job.task, ranges)
             return True
@@ -112,7 +119,7 @@ class FrontHasher:
 
     def __init__(self, jobs: Iterable[Job], finisher: Finisher, stop: threading.Event) -> None:
         self._pending = [
-            (job, job.sink, new_digest(job.file))
+            (job, job.sink, BlockDigest(job.file))
             for job in jobs
             if isinstance(job.sink, PartialFile)
         ]
@@ -129,14 +136,14 @@ class FrontHasher:
             if not any(advances):
                 time.sleep(_POLL_S)
 
-    def _advance(self, job: Job, sink: PartialFile, digest: Digest) -> bool:
+    def _advance(self, job: Job, sink: PartialFile, digest: BlockDigest) -> bool:
         """Hash what is contiguous; return whether there was anything to do."""
         try:
             start = self._positions[id(job)]
             position = self._hash(sink, digest, start, sink.front())
             self._positions[id(job)] = position
             is_whole = position == job.file.size_bytes
-            if is_whole and not self._finisher.finish_partial(job, sink, digest.hexdigest()):
+            if is_whole and not self._finisher.finish_partial(job, sink, digest):
                 self._begin_anew(job, sink)
         except QtoolError as exc:
             self._finisher.fail(job, exc)
@@ -147,9 +154,9 @@ class FrontHasher:
         """Hash a file from its first byte again."""
         self._positions[id(job)] = 0
         others = [item for item in self._pending if item[0] is not job]
-        self._pending = [*others, (job, sink, new_digest(job.file))]
+        self._pending = [*others, (job, sink, BlockDigest(job.file))]
 
-    def _hash(self, sink: PartialFile, digest: Digest, position: int, front: int) -> int:
+    def _hash(self, sink: PartialFile, digest: BlockDigest, position: int, front: int) -> int:
         while position < front and not self._stop.is_set():
             count = sink.read_into(self._block[: front - position], position)
             if not count:
