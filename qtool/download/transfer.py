@@ -4,13 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qtool.download.faults import FaultKind, TransferFault, broken
 from qtool.download.finish import Finisher
 from qtool.download.job import Job
 from qtool.download.mirrors import Fleet
 from qtool.download.pacing import RateLimit
+from qtool.download.peers import Pace, Peers
 from qtool.download.schedule import Schedule, Segment, Task
 from qtool.download.sinks import MemorySink
 from qtool.download.source import Source
@@ -40,6 +41,7 @@ class Workshop:
     finisher: Finisher
     stop: threading.Event
     on_wait: Callable[[Job, str, float], None]
+    peers: Peers = field(default_factory=Peers)
 
 
 class Worker:
@@ -110,15 +112,17 @@ class Worker:
         self, job: Job, source: Source, segment: Segment, exchange: Exchange, skip: int
     ) -> None:
         try:
-            self._skip(exchange, skip)
-            while self._shop.schedule.wanted(segment) > 0:
-                self._receive_piece(job, source, segment, exchange)
+            with self._shop.peers.joined() as pace:
+                self._skip(exchange, skip, pace)
+                while self._shop.schedule.wanted(segment) > 0:
+                    pace.n_bytes += self._receive_piece(job, source, segment, exchange)
+                    self._check_pace(pace)
         finally:
             exchange.close()
 
     def _receive_piece(
         self, job: Job, source: Source, segment: Segment, exchange: Exchange
-    ) -> None:
+    ) -> int:
         """Receive some bytes and write them, also those that came before a failure."""
         wanted = min(self._shop.schedule.wanted(segment), self._piece_bytes())
         filled = 0
@@ -134,6 +138,7 @@ class Worker:
         finally:
             if filled:
                 self._store(job, source, segment, filled)
+        return filled
 
     def _store(self, job: Job, source: Source, segment: Segment, filled: int) -> None:
         start, end = self._shop.schedule.claim(segment, filled)
@@ -149,12 +154,18 @@ class Worker:
         limit = self._shop.rate_limit
         return BUFFER_BYTES if limit is None else min(BUFFER_BYTES, limit.piece_bytes)
 
-    def _skip(self, exchange: Exchange, count: int) -> None:
+    def _skip(self, exchange: Exchange, count: int, pace: Pace) -> None:
         while count > 0:
             received = exchange.read_into(self._buffer[: min(count, BUFFER_BYTES)])
             if not received:
                 raise TransferFault(FaultKind.BROKEN, "the connection ended too early")
             count -= received
+            pace.n_bytes += received
+            self._check_pace(pace)
+
+    def _check_pace(self, pace: Pace) -> None:
+        if self._shop.peers.is_laggard(pace):
+            raise TransferFault(FaultKind.BROKEN, "far slower than other connections")
 
     def _answer(self, job: Job, source: Source, segment: Segment, fault: TransferFault) -> float:
         """Decide what a fault means for the file; return how long this connection waits."""

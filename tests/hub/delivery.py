@@ -8,6 +8,7 @@ from tests.hub.wire import Connection, Disconnect, Request, format_head
 
 TLS_PIECE_BYTES = 1 << 18
 INLINE_BODY_BYTES = 1 << 16
+TRICKLE_EVERY_S = 0.1
 
 
 class Delivery:
@@ -83,14 +84,14 @@ class Delivery:
                 self._send_span(source, position, strike.offset)
                 position = strike.offset
                 if self._table.claim_strike(strike):
-                    position += self._strike(source, strike)
+                    position += self._strike(source, strike, part.stop)
             self._send_span(source, position, part.stop)
         if self._response.padding:
             self._send_piece(memoryview(self._response.padding))
         if self._is_chunked:
             self._connection.send(b"0\r\n\r\n")
 
-    def _strike(self, source: Source, strike: Strike) -> int:
+    def _strike(self, source: Source, strike: Strike, stop: int) -> int:
         """Let a fault of the body happen; returns how many bytes it has sent itself."""
         self._entry.faults.append(strike.fault.kind)
         match strike.fault.kind:
@@ -98,11 +99,22 @@ class Delivery:
                 byte = source.view(strike.offset, 1)[0]
                 self._send_piece(memoryview(bytes([byte ^ 0xFF])))
                 return 1
+            case FaultKind.TRICKLE:
+                return self._trickle(source, strike, stop)
             case FaultKind.STALL:
                 self._connection.stall()
             case FaultKind.RESET:
                 self._connection.reset()
         raise Disconnect
+
+    def _trickle(self, source: Source, strike: Strike, stop: int) -> int:
+        """Send the rest in small pieces, ``count`` bytes a second in all."""
+        size = max(1, round(strike.fault.count * TRICKLE_EVERY_S))
+        for position in range(strike.offset, stop, size):
+            self._connection.pacer.wait(size / strike.fault.count)
+            for view in walk(source, position, min(stop, position + size)):
+                self._send_piece(view)
+        return stop - strike.offset
 
     def _send_span(self, source: Source, start: int, stop: int) -> None:
         connection, pacer, entry = self._connection, self._connection.pacer, self._entry

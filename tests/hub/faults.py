@@ -20,6 +20,7 @@ class FaultKind(StrEnum):
     DROP = "drop"  # the connection ends (FIN)
     RESET = "reset"  # the connection is reset (RST)
     STALL = "stall"  # nothing further is sent, the connection stays open
+    TRICKLE = "trickle"  # count bytes a second from there on
     FLIP = "flip"  # one byte has all its bits inverted
 
     # In place of the response, or around it.
@@ -50,7 +51,15 @@ class FaultKind(StrEnum):
     DEAD = "dead"  # connections are reset when they arrive; with times=None: refused
 
 
-BODY_KINDS = frozenset({FaultKind.DROP, FaultKind.RESET, FaultKind.STALL, FaultKind.FLIP})
+BODY_KINDS = frozenset(
+    {
+        FaultKind.DROP,
+        FaultKind.RESET,
+        FaultKind.STALL,
+        FaultKind.TRICKLE,
+        FaultKind.FLIP,
+    }
+)
 LENGTH_KINDS = frozenset(
     {
         FaultKind.SHORT_LENGTH,

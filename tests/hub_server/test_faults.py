@@ -338,3 +338,11 @@ def test_position_is_of_the_file_or_of_the_response(
     fault = Fault(FaultKind.DROP, at=at, of=of)  # type: ignore[arg-type]
     subject = Subject("cdn", "GET", "/x", 206, "o/n", "m", size_bytes=1000, start=100, stop=200)
     assert strike_offset(fault, subject) == offset
+
+
+def test_trickle_sends_the_rest_at_its_rate(hub: LoopbackHub, get: Get) -> None:
+    hub.add_fault(Fault(FaultKind.TRICKLE, at=-500, count=1000))
+    begun_s = time.monotonic()
+    assert get().body == DATA
+    assert 0.4 < time.monotonic() - begun_s < 2.0
+    assert [r.faults for r in hub.requests] == [(FaultKind.TRICKLE,)]
