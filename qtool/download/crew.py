@@ -54,7 +54,7 @@ class Crew:
         for thread in self._threads:
             thread.start()
         try:
-            while any(job.outcome is None for job in self._jobs) and self._crash is None:
+            while self._shop.tally.n_open and self._crash is None:
                 wake.wait(TICK_S)
                 wake.clear()
                 self._steer()
@@ -74,7 +74,7 @@ class Crew:
             self._growth.require(DEFAULT_CONNECTIONS * len(fleet.live))
             if fleet.allowed() < fleet.wanted:
                 self._growth.hold(now)
-            left_bytes = sum(job.file.size_bytes - job.sink.size_done() for job in self._jobs)
+            left_bytes = self._shop.tally.bytes_left
             fleet.wanted = self._growth.observe(now, fleet.bytes_received(), left_bytes)
         self._employ()
 
@@ -91,7 +91,7 @@ class Crew:
     def _stop(self) -> None:
         self._shop.stop.set()
         self._threads += self._workers.values()
-        if any(job.outcome is None for job in self._jobs):
+        if self._shop.tally.n_open:
             self._pool.abort()
         for thread in self._threads:
             thread.join(JOIN_S)

@@ -3,7 +3,6 @@
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest
 from qtool.download.mirrors import MOST_CONNECTIONS, Fleet, Mirror
 from qtool.download.pacing import Growth, RateLimit
-from qtool.download.progress import Meter
+from qtool.download.progress import Meter, Tally
 from qtool.download.provenance import Provenance
 from qtool.download.recruiter import Recruiter
 from qtool.download.request import DEFAULT_CONNECTIONS, DownloadRequest
@@ -77,7 +76,6 @@ class Fetch:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._n_left = 0
         self._told_until_s: dict[str, float] = {}
         self._stop = threading.Event()
 
@@ -98,11 +96,11 @@ class Fetch:
         # In a cache, files of the same content are one.
         by_content = {self._layout.content_path(file): file for file in reversed(files)}
         jobs = [self._job(file) for file in sorted(by_content.values(), key=_small_first)]
-        self._n_left = len(jobs)
-        on_event(self._planned(jobs, known))
+        tally = _tally(jobs, known)
+        on_event(_planned(known, tally))
         if jobs:
-            check_space(self._layout.root, sum(_missing_bytes(job) for job in jobs))
-            self._transfer(jobs, known, on_event, stop)
+            check_space(self._layout.root, tally.bytes_left)
+            self._transfer(jobs, tally, on_event, stop)
         outcomes = {self._layout.content_path(job.file): job.outcome for job in jobs}
         with disk_errors(self._layout.root):
             results = [self._result(file, outcomes) for file in files]
@@ -124,7 +122,7 @@ class Fetch:
     def _transfer(
         self,
         jobs: Sequence[Job],
-        known: DownloadResult,
+        tally: Tally,
         on_event: OnEvent,
         stop: threading.Event,
     ) -> None:
@@ -132,16 +130,24 @@ class Fetch:
         is_automatic = request.connections is None and request.rate_limit_bytes_per_s is None
         fleet = self._fleet(jobs, is_automatic)
         schedule = Schedule((job.task for job in jobs), max_files=request.max_files)
+        commit = self._listing.commit
+
+        def report(result: FileResult) -> None:
+            self._events.put(FileFinished(result))
+            if tally.settle() == 0:
+                self._wake.set()
+
         shop = Workshop(
             schedule,
             {job.task: job for job in jobs},
             fleet,
             RateLimit(rate) if (rate := request.rate_limit_bytes_per_s) else None,
-            Finisher(self._layout, self._manifest, self._listing.commit, schedule, self._report),
+            Finisher(self._layout, self._manifest, commit, schedule, tally, report),
+            tally,
             self._stop,
             self._report_wait,
         )
-        meter = Meter(jobs, known, fleet, time.monotonic)
+        meter = Meter(tally, schedule, shop.jobs, fleet, time.monotonic)
         growth = Growth(fleet.wanted, self._most) if is_automatic else None
 
         def tick() -> None:
@@ -155,7 +161,7 @@ class Fetch:
             if job.file.size_bytes == 0:
                 shop.finisher.finish_empty(job)
         recruiter = Recruiter(self._choice, jobs, fleet, self._as_mirror, self._stop)
-        recruiter.start(is_urgent=self._is_help_welcome(jobs))
+        recruiter.start(is_urgent=self._is_help_welcome(tally))
         try:
             Crew(shop, self._pool, growth).run(tick, self._wake)
         finally:
@@ -169,9 +175,9 @@ class Fetch:
     def _as_mirror(self, client: HubClient) -> Mirror:
         return Mirror(client, self._most, self._report_dropped)
 
-    def _is_help_welcome(self, jobs: Sequence[Job]) -> bool:
+    def _is_help_welcome(self, tally: Tally) -> bool:
         """Return whether to ask other endpoints at once, not only in need."""
-        is_much = sum(_missing_bytes(job) for job in jobs) >= MUCH_BYTES
+        is_much = tally.bytes_left >= MUCH_BYTES
         return is_much or not self._request.is_choice_automatic
 
     def _fleet(self, jobs: Sequence[Job], is_automatic: bool) -> Fleet:
@@ -184,12 +190,12 @@ class Fetch:
     def _job(self, file: RemoteFile) -> Job:
         sources = [Source(self._mirror, self._listing.repo, self._listing.commit, file)]
         if file.size_bytes < SMALL_FILE_BYTES:
-            gaps = deque([(0, file.size_bytes)] if file.size_bytes else [])
+            gaps = [(0, file.size_bytes)] if file.size_bytes else []
             task = Task(file.size_bytes, gaps, is_small=True)
             return Job(file, MemorySink(file), task, sources)
         folder = self._layout.state_dir / PARTIAL_FOLDER
         sink = PartialFile(folder, file, identity_of(self._listing, file))
-        task = Task(file.size_bytes, deque(sink.gaps()))
+        task = Task(file.size_bytes, sink.gaps())
         return Job(
             file,
             sink,
@@ -198,28 +204,6 @@ class Fetch:
             is_resumed=sink.size_done() > 0,
             provenance=Provenance(sink.present()),
         )
-
-    def _planned(self, jobs: Sequence[Job], known: DownloadResult) -> Planned:
-        total = known.size_bytes + sum(job.file.size_bytes for job in jobs)
-        present = known.size_bytes + sum(job.sink.size_done() for job in jobs)
-        return Planned(
-            known.repo_id,
-            known.commit,
-            known.path,
-            n_files=len(known.files) + len(jobs),
-            n_files_present=len(known.files),
-            bytes_total=total,
-            bytes_present=present,
-            left_out=known.left_out,
-            notes=known.notes,
-        )
-
-    def _report(self, result: FileResult) -> None:
-        self._events.put(FileFinished(result))
-        with self._lock:
-            self._n_left -= 1
-            if self._n_left == 0:
-                self._wake.set()
 
     def _report_wait(self, job: Job, reason: str, wait_s: float) -> None:
         """Tell of a wait once, not once a connection."""
@@ -247,5 +231,24 @@ def _small_first(file: RemoteFile) -> bool:
     return file.size_bytes >= SMALL_FILE_BYTES
 
 
-def _missing_bytes(job: Job) -> int:
-    return job.file.size_bytes - job.sink.size_done()
+def _tally(jobs: Sequence[Job], known: DownloadResult) -> Tally:
+    return Tally(
+        n_files=len(known.files) + len(jobs),
+        n_open=len(jobs),
+        bytes_total=known.size_bytes + sum(job.file.size_bytes for job in jobs),
+        bytes_done=known.size_bytes + sum(job.sink.size_done() for job in jobs),
+    )
+
+
+def _planned(known: DownloadResult, tally: Tally) -> Planned:
+    return Planned(
+        known.repo_id,
+        known.commit,
+        known.path,
+        n_files=tally.n_files,
+        n_files_present=len(known.files),
+        bytes_total=tally.bytes_total,
+        bytes_present=tally.bytes_done,
+        left_out=known.left_out,
+        notes=known.notes,
+    )

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from qtool.download.blocks import BlockDigest, BlockStore
 from qtool.download.digests import new_digest
-from qtool.download.disk import disk_errors
+from qtool.download.disk import create_file, disk_errors
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.job import Job
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest, Verified
 from qtool.download.progress import Tally
 from qtool.download.schedule import Schedule
-from qtool.download.sinks import MemorySink, PartialFile, write_file
+from qtool.download.sinks import MemorySink, PartialFile
 from qtool.errors import IntegrityError, QtoolError
 from qtool.hub.repo import RemoteFile
 
@@ -57,8 +57,9 @@ class Finisher:
         if self._is_doubtful(job, digest.hexdigest()):
             return
         content = sink.take_content()
-        fresh = self._layout.state_dir / "small" / f"{id(job):x}"
-        write_file(fresh, content)
+        fresh = self._layout.state_dir / f"small/{id(job):x}"
+        with disk_errors(fresh):
+            create_file(fresh, content, is_synced=True)
         self._publish(job, fresh)
 
     def finish_partial(self, job: Job, sink: PartialFile, digest: BlockDigest) -> bool:

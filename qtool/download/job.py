@@ -34,12 +34,11 @@ class Job:
     is_resumed: bool = False
     await_sources: Callable[[], None] = _nothing_more
     outcome: FileResult | None = None
-    bytes_received: int = 0
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance | None = None
     _trials: list[set[int]] | None = None
     _trusted: set[int] | None = None
-    _suspects: set[int] = field(default_factory=set)
-    _proven: set[int] = field(default_factory=set)
+    _suspects: frozenset[int] = frozenset()
+    _proven: frozenset[int] = frozenset()
     _is_finishing: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,7 +82,10 @@ class Job:
 
     def note_written(self, start: int, end: int, source: Source) -> None:
         """Note where the bytes of a range came from."""
-        self.provenance.add(start, end, self.sources.index(source))
+        with self._lock:
+            if self.provenance is None:
+                self.provenance = Provenance()
+            self.provenance.add(start, end, self.sources.index(source))
 
     def next_trial(self) -> list[Range] | None:
         """Return what to fetch again because the digest is wrong, None when all has been tried.
@@ -95,7 +97,8 @@ class Job:
         if is_alone:
             self.await_sources()
         with self._lock:
-            origins = self.provenance.origins()
+            provenance = self.provenance or Provenance()
+            origins = provenance.origins()
             if len(origins) == 1:
                 self._proven |= origins
             usable = [i for i, source in enumerate(self.sources) if source.is_usable]
@@ -107,8 +110,8 @@ class Job:
                 trusted = self._trials.pop(0)
                 if not trusted & set(usable):
                     continue
-                if ranges := self.provenance.take_foreign(trusted):
-                    self._trusted, self._suspects = trusted, origins - trusted
+                if ranges := provenance.take_foreign(trusted):
+                    self._trusted, self._suspects = trusted, frozenset(origins - trusted)
                     return ranges
             return None
 
@@ -136,6 +139,7 @@ class Job:
             if self.outcome is not None:
                 return None
             self.outcome = FileResult.of(self.file, status, error)
+            self.provenance = None
             return self.outcome
 
     def _usable(self) -> list[Source]:

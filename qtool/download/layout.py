@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from qtool.download.disk import create_file, move_file
 from qtool.errors import UsageError
 from qtool.hub.repo import Listing, RemoteFile
 from qtool.models.repo_names import check_revision
@@ -40,6 +41,12 @@ class Layout(Protocol):
     def adopt(self, file: RemoteFile) -> None:
         """Note a file that was found in place and verified. Raises OSError."""
 
+    def noted_digest(self, file: RemoteFile) -> str | None:
+        """Return the digest that another client noted when it fetched the file."""
+
+    def noted_commit(self) -> str | None:
+        """Return the commit that the revision stood for when it was fetched last."""
+
     def finish(self) -> None:
         """Do what is to be done when all files are in place. Raises OSError."""
 
@@ -62,9 +69,7 @@ class FolderLayout:
 
     def publish(self, part: Path, file: RemoteFile) -> None:
         """Rename, and leave the note by which ``hf download`` knows the file."""
-        final = self.final_path(file)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(final)
+        move_file(part, self.final_path(file))
         self.adopt(file)
 
     def adopt(self, file: RemoteFile) -> None:
@@ -75,12 +80,26 @@ class FolderLayout:
         """
         if file.digest is None:
             return
-        note = self.root / ".cache/huggingface/download" / f"{file.path}.metadata"
+        text = f"{self._commit}\n{file.digest}\n{time.time()}\n"
         try:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(f"{self._commit}\n{file.digest}\n{time.time()}\n", encoding="utf-8")
+            create_file(self._note_path(file), text.encode("utf-8"), is_synced=False)
         except OSError as exc:
             log.debug("%s: no note for huggingface_hub: %s", file.path, exc)
+
+    def noted_digest(self, file: RemoteFile) -> str | None:
+        """Return the ETag of huggingface_hub's note, None when there is none."""
+        try:
+            lines = self._note_path(file).read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            return None
+        return lines[1] if len(lines) > 1 else None
+
+    def noted_commit(self) -> str | None:
+        """Return None: the manifest tells."""
+        return None
+
+    def _note_path(self, file: RemoteFile) -> Path:
+        return self.root / f".cache/huggingface/download/{file.path}.metadata"
 
     def finish(self) -> None:
         """Keep the state out of a git repository that the folder may be."""
@@ -118,9 +137,7 @@ class CacheLayout:
 
     def publish(self, part: Path, file: RemoteFile) -> None:
         """Rename to the blob and link it into the snapshot."""
-        blob = self.content_path(file)
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(blob)
+        move_file(part, self.content_path(file))
         self.adopt(file)
 
     def adopt(self, file: RemoteFile) -> None:
@@ -140,12 +157,27 @@ class CacheLayout:
         fresh.symlink_to(target)
         fresh.replace(final)
 
+    def noted_digest(self, file: RemoteFile) -> str | None:
+        """Return None: here a file's name is its digest."""
+        return None
+
+    def noted_commit(self) -> str | None:
+        """Return what the revision's name points to, None for a commit or an unknown name."""
+        try:
+            return self._ref_path.read_text(encoding="ascii").strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    @property
+    def _ref_path(self) -> Path:
+        return self._folder / "refs" / self._listing.repo.revision
+
     def finish(self) -> None:
         """Let the revision's name point to the commit."""
         revision = self._listing.repo.revision
         if revision == self._listing.commit:
             return
-        ref = self._folder / "refs" / revision
+        ref = self._ref_path
         ref.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.state_dir / "ref.new"
         fresh.write_text(self._listing.commit, encoding="ascii")

@@ -17,6 +17,8 @@ class Patience:
     began, further ones do not count. Bytes reset the count, so a bad line is retried for ever.
     """
 
+    __slots__ = ("_clock", "_lock", "_round_ends_at", "_rounds")
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()

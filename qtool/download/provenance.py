@@ -5,7 +5,6 @@ Trials find out: the file is completed from fewer and fewer endpoints, the least
 out first; the digest that is right at last convicts whoever was left out last.
 """
 
-import threading
 from collections.abc import Iterable, Sequence
 
 from qtool.download.ranges import Range, RangeSet
@@ -15,30 +14,26 @@ EARLIER = -1
 
 
 class Provenance:
-    """Origins of a file's bytes, as numbers of sources. Thread-safe."""
+    """Origins of a file's bytes, as numbers of sources. Not thread-safe."""
 
     def __init__(self, present: Iterable[Range] = ()) -> None:
         self._by_origin: dict[int, RangeSet] = {EARLIER: RangeSet(present)}
-        self._lock = threading.Lock()
 
     def add(self, start: int, end: int, origin: int) -> None:
         """Note where the bytes of a range came from."""
-        with self._lock:
-            self._by_origin.setdefault(origin, RangeSet()).add(start, end)
+        self._by_origin.setdefault(origin, RangeSet()).add(start, end)
 
     def origins(self) -> set[int]:
         """Return whose bytes there are."""
-        with self._lock:
-            return {origin for origin, ranges in self._by_origin.items() if ranges.size_bytes}
+        return {origin for origin, ranges in self._by_origin.items() if ranges.size_bytes}
 
     def take_foreign(self, trusted: set[int]) -> list[Range]:
         """Forget the bytes that came from others than ``trusted``; return their ranges."""
-        with self._lock:
-            foreign = RangeSet()
-            for origin in set(self._by_origin) - trusted:
-                for start, end in self._by_origin.pop(origin):
-                    foreign.add(start, end)
-            return list(foreign)
+        foreign = RangeSet()
+        for origin in set(self._by_origin) - trusted:
+            for start, end in self._by_origin.pop(origin):
+                foreign.add(start, end)
+        return list(foreign)
 
 
 def trials(sources: Sequence[int]) -> list[set[int]]:

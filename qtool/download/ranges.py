@@ -9,6 +9,8 @@ Range = tuple[int, int]
 class RangeSet:
     """A set of bytes kept as sorted ranges that neither overlap nor touch. Not thread-safe."""
 
+    __slots__ = ("_ends", "_starts", "size_bytes")
+
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []

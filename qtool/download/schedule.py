@@ -33,7 +33,7 @@ class Task:
     """
 
     size_bytes: int
-    gaps: deque[Range]
+    gaps: list[Range]
     is_small: bool = False
     is_whole: bool = False
     is_dropped: bool = False
@@ -103,6 +103,11 @@ class Schedule:
                 bool(self._waiting) and self._waiting[0].is_small
             )
 
+    def begun(self) -> list[Task]:
+        """Return the files of which something is being fetched now."""
+        with self._lock:
+            return [task for task in self._open if task.in_flight]
+
     def take(self, n_connections: int, *, is_for_small: bool = False) -> Segment | None:
         """Return a segment to fetch, None when there is nothing to do at this moment.
 
@@ -137,7 +142,7 @@ class Schedule:
             task = segment.task
             task.in_flight.remove(segment)
             if segment.position < segment.end and not task.is_dropped:
-                task.gaps.appendleft((segment.position, segment.end))
+                task.gaps.insert(0, (segment.position, segment.end))
                 self._unassigned_bytes += segment.end - segment.position
             self._close_if_done(task)
 
@@ -184,9 +189,9 @@ class Schedule:
             return self._carve_whole(task)
         share = self._unassigned_bytes // (2 * max(1, n_connections))
         size = min(max(share, MIN_SEGMENT_BYTES), MAX_SEGMENT_BYTES)
-        start, end = task.gaps.popleft()
+        start, end = task.gaps.pop(0)
         if end - start >= size + MIN_SEGMENT_BYTES // 2:
-            task.gaps.appendleft((start + size, end))
+            task.gaps.insert(0, (start + size, end))
             end = start + size
         return self._start(task, start, end)
 

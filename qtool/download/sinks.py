@@ -39,6 +39,8 @@ class Sink(Protocol):
 class MemorySink:
     """A small file in memory, from its first byte until it is written out."""
 
+    __slots__ = ("_content", "_done", "_lock", "_size_bytes")
+
     def __init__(self, file: RemoteFile) -> None:
         self._size_bytes = file.size_bytes
         self._content = bytearray()
@@ -258,12 +260,3 @@ def _owner(journal: Path) -> str | None:
 def part_name(identity: Identity) -> str:
     """Return the base name of a file's partial state: flat, short, and the same in every run."""
     return hashlib.sha256(f"{identity.repo}\0{identity.path}".encode()).hexdigest()[:32]
-
-
-def write_file(path: Path, content: bytearray) -> None:
-    """Write a small file and sync it. Raises ResourceError."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb", buffering=0) as stream:
-            write_at(stream.fileno(), memoryview(content), 0)
-            sync_data(stream.fileno())

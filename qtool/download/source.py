@@ -22,14 +22,26 @@ log = logging.getLogger(__name__)
 class Source:
     """One file on one endpoint. Thread-safe. ``is_given_up``: it is not asked any more."""
 
+    __slots__ = (
+        "_client",
+        "_commit",
+        "_file",
+        "_link",
+        "_repo",
+        "_resolving",
+        "is_given_up",
+        "mirror",
+        "patience",
+    )
+
     def __init__(self, mirror: Mirror, repo: RepoRef, commit: str, file: RemoteFile) -> None:
         self.mirror = mirror
         self.patience = Patience()
         self.is_given_up = False
         self._client = mirror.client
         self._repo = repo
+        self._commit = commit
         self._file = file
-        self._hub_url = mirror.client.endpoint.file_url(repo, commit, file.path)
         self._link: str | None = None
         self._resolving = threading.Lock()
 
@@ -37,6 +49,15 @@ class Source:
     def endpoint_url(self) -> str:
         """Return the endpoint's base URL."""
         return self.mirror.url
+
+    @property
+    def _hub_url(self) -> str:
+        return self._client.endpoint.file_url(self._repo, self._commit, self._file.path)
+
+    @property
+    def link(self) -> str | None:
+        """Return the address that serves the bytes, None while it is not known."""
+        return self._link
 
     @property
     def is_usable(self) -> bool:

@@ -12,6 +12,7 @@ from qtool.download.job import Job
 from qtool.download.mirrors import Fleet
 from qtool.download.pacing import RateLimit
 from qtool.download.peers import Pace, Peers
+from qtool.download.progress import Tally
 from qtool.download.schedule import Schedule, Segment, Task
 from qtool.download.sinks import MemorySink
 from qtool.download.source import Source
@@ -39,6 +40,7 @@ class Workshop:
     fleet: Fleet
     rate_limit: RateLimit | None
     finisher: Finisher
+    tally: Tally
     stop: threading.Event
     on_wait: Callable[[Job, str, float], None]
     peers: Peers = field(default_factory=Peers)
@@ -120,9 +122,7 @@ class Worker:
         finally:
             exchange.close()
 
-    def _receive_piece(
-        self, job: Job, source: Source, segment: Segment, exchange: Exchange
-    ) -> int:
+    def _receive_piece(self, job: Job, source: Source, segment: Segment, exchange: Exchange) -> int:
         """Receive some bytes and write them, also those that came before a failure."""
         wanted = min(self._shop.schedule.wanted(segment), self._piece_bytes())
         filled = 0
@@ -145,8 +145,8 @@ class Worker:
         if start < end:
             for new_start, new_end in job.sink.write(start, self._buffer[: end - start]):
                 job.note_written(new_start, new_end, source)
+                self._shop.tally.add_bytes(new_end - new_start)
         source.note_bytes(filled)
-        job.bytes_received += filled
         if self._shop.rate_limit is not None:
             self._shop.rate_limit.spend(filled)
 

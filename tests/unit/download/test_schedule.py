@@ -1,5 +1,4 @@
 import itertools
-from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +25,7 @@ class Clock:
 
 
 def task_of(size, *gaps, **options):
-    return Task(size, deque(gaps or [(0, size)]), **options)
+    return Task(size, list(gaps) or [(0, size)], **options)
 
 
 def drain(schedule, n_connections=4):
