@@ -128,6 +128,13 @@ SETTINGS: tuple[Setting, ...] = (
         ("QTOOL_STATE",),
         "engine logs and conversations; default: the platform's state directory",
     ),
+    Setting(
+        "paths.data",
+        _parse_path,
+        None,
+        ("QTOOL_DATA",),
+        "environments; default: the platform's data directory",
+    ),
 )
 
 
@@ -181,6 +188,10 @@ class Config:
     def state_dir(self) -> Path:
         """Return the folder for what a user would miss: logs, conversations."""
         return self.get("paths.state") or _platform_dir("user_state_dir")
+
+    def data_dir(self) -> Path:
+        """Return the folder for what qtool itself made and uses: environments."""
+        return self.get("paths.data") or _platform_dir("user_data_dir")
 
     def _from_file(self) -> dict[str, object]:
         if self._file is None:

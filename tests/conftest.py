@@ -49,6 +49,7 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setenv("QTOOL_CONFIG", str(home / "config.toml"))
     monkeypatch.setenv("QTOOL_CACHE", str(home / "cache"))
     monkeypatch.setenv("QTOOL_STATE", str(home / "state"))
+    monkeypatch.setenv("QTOOL_DATA", str(home / "data"))
     monkeypatch.setenv("HF_HOME", str(home / "hf"))
     return home
 

@@ -82,7 +82,7 @@ class Commands:
             if self.case.has(name):
                 wanted = companion(name, version) if is_exact else None
                 specs.append(f"{name}=={wanted}" if wanted else name)
-        index = () if tag is None else ("--index-url", f"{self._torch_index_url}{tag}")
+        index = () if tag is None else ("--index-url", f"{torch_index_url(self.case)}{tag}")
         present = [name for name in ("torch", *COMPANIONS) if self.case.has(name)]
         # pip takes 2.9.0+cu130 for a newer 2.9.0+cu126 and would keep it: remove it first.
         commands = [self.uninstall(*present)] if present else []
@@ -90,11 +90,6 @@ class Commands:
         if is_exact and is_within(version, facts.fact("torch", "numpy1_only")):
             commands.append(self.install("numpy<2"))
         return tuple(commands)
-
-    @property
-    def _torch_index_url(self) -> str:
-        own = self.case.snapshot.env_vars.get(TORCH_INDEX_VARIABLE)
-        return f"{own.rstrip('/')}/" if own else TORCH_INDEX_URL
 
     @property
     def _is_uv(self) -> bool:
@@ -105,6 +100,12 @@ class Commands:
         if self._is_uv:
             return f"uv pip {verb} --python {self.python}"
         return f"{self.python} -m pip {verb}"
+
+
+def torch_index_url(case: Case) -> str:
+    """Return the address of PyTorch's wheel indexes, or of the mirror of it that the user names."""
+    own = case.snapshot.env_vars.get(TORCH_INDEX_VARIABLE)
+    return f"{own.rstrip('/')}/" if own else TORCH_INDEX_URL
 
 
 def quoted(word: str) -> str:

@@ -46,7 +46,7 @@ def torch_fixes(case: Case, torch_range: str, title: str) -> tuple[Fix, ...]:
             _OTHER_TITLES[source.tag is None] if index else title,
             Commands(case).install_torch(_tightened(f"{source.torch},{torch_range}"), source.tag),
         )
-        for index, source in enumerate(_torch_sources(case, torch_range))
+        for index, source in enumerate(torch_sources(case, torch_range))
     )
 
 
@@ -56,7 +56,7 @@ def torch_commands(case: Case, torch_range: str) -> tuple[str, ...]:
     return fixes[0].commands if fixes else ()
 
 
-def _torch_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
+def torch_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
     """Return where a torch for this machine comes from, the best first, one of a kind.
 
     That is the package index of the user, who may have a mirror near by, unless it has an older

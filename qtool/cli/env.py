@@ -1,0 +1,116 @@
+"""``qtool env``: tested sets of packages, each in an environment of its own."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtool.cli.options import Debug, Json, Quiet, make_output
+from qtool.envs.installers import InstallerKind
+
+if TYPE_CHECKING:
+    from qtool.envs.environment import Environment
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Name = Annotated[str, typer.Argument(help="The environment's name.")]
+
+
+@app.callback()
+def env() -> None:
+    """Make, show and remove environments with tested sets of packages."""
+
+
+@app.command()
+def create(
+    recipe: Annotated[str, typer.Argument(help="What for: see `qtool env list`.")],
+    name: Annotated[str | None, typer.Option(help="Call it this (default: the recipe).")] = None,
+    python: Annotated[
+        str | None, typer.Option(help="Interpreter to make it with (default: one that fits).")
+    ] = None,
+    installer: Annotated[
+        InstallerKind | None, typer.Option(help="Default: uv if it is here, else pip.")
+    ] = None,
+    is_replacing: Annotated[
+        bool, typer.Option("--force", help="Make it anew; the old one stays until it works.")
+    ] = False,
+    is_json: Json = False,
+    is_quiet: Quiet = False,
+    is_debug: Debug = False,
+) -> None:
+    """Make an environment, and keep it only if it proves to work.
+
+    Packages come from where pip or uv are configured to look. Interrupted at any moment it leaves
+    nothing behind that is ever used.
+    """
+    import os
+
+    from qtool.cli.env_view import Progress, created_lines, plan_lines
+    from qtool.config import Config
+    from qtool.doctor.environments import indexes_for, look_around, machine_of
+    from qtool.envs.create import Order, create, plan
+    from qtool.envs.recipes import find_recipe
+    from qtool.envs.store import Store
+
+    output = make_output(is_json, is_quiet, is_debug)
+    wanted, store = find_recipe(recipe), Store()
+    store.folder(name or recipe)
+    case = look_around(os.environ)
+    order = Order(wanted, machine_of(case), name or recipe, python, installer, is_replacing)
+    chosen = plan(order, os.environ)
+    for line in plan_lines(chosen):
+        output.note(line)
+    with Progress(output) as progress:
+        environment, is_new = create(
+            chosen,
+            store,
+            environ=os.environ,
+            logs=Config().state_dir() / "logs",
+            indexes=indexes_for(case, is_for_gpu=chosen.variant.gpu is not None),
+            on_event=progress.on_event,
+        )
+    document = {"created": is_new, "environment": environment.to_json()}
+    output.result(document, created_lines(environment, is_new=is_new))
+
+
+@app.command("list")
+def list_(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False) -> None:
+    """List the environments that exist and the recipes for others."""
+    from qtool.cli.env_view import list_lines
+    from qtool.envs.recipes import load_recipes
+    from qtool.envs.store import Store
+
+    output = make_output(is_json, is_quiet, is_debug)
+    environments, recipes = list(Store().all()), load_recipes()
+    document = {
+        "environments": [one.to_json() for one in environments],
+        "recipes": [
+            {"name": one.name, "summary": one.summary, "serves": list(one.serves)}
+            for one in recipes.values()
+        ],
+    }
+    output.result(document, list_lines(environments, recipes))
+
+
+@app.command()
+def show(
+    name: Name, is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False
+) -> None:
+    """Show one environment: its Python, what is in it, what was proven."""
+    from qtool.cli.env_view import show_lines
+    from qtool.envs.store import Store
+
+    output = make_output(is_json, is_quiet, is_debug)
+    environment: Environment = Store().read(name)
+    output.result({"environment": environment.to_json()}, show_lines(environment))
+
+
+@app.command()
+def remove(
+    name: Name, is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False
+) -> None:
+    """Delete an environment."""
+    from qtool.envs.store import Store
+
+    output = make_output(is_json, is_quiet, is_debug)
+    Store().remove(name)
+    output.result({"removed": name}, [f"removed {name}"])

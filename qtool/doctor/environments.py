@@ -1,0 +1,96 @@
+"""What recipes of environments ask of the doctor: the machine in short, and wheel indexes for it."""
+
+from collections.abc import Mapping
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case
+from qtool.doctor.commands import torch_index_url
+from qtool.doctor.finding import Goal
+from qtool.doctor.fixes import torch_sources
+from qtool.doctor.snapshot import Snapshot
+from qtool.doctor.versions import parse_capability
+from qtool.envs.indexes import Indexes
+from qtool.envs.machine import Machine
+from qtool.models.info import ModelFormat
+
+CUDA_MAJORS = (13, 12, 11)
+
+
+def look_around(environ: Mapping[str, str]) -> Case:
+    """Return the machine without its Pythons: system, GPUs, driver. Takes up to 0.3 s."""
+    from qtool.doctor.probes import machine
+    from qtool.doctor.probes.gpu import GpuProbe
+
+    gpu_probe = GpuProbe(environ)
+    system = machine.read_os()
+    gpu = gpu_probe.result()
+    return Case(
+        Snapshot(
+            os=system,
+            gpus=gpu.gpus,
+            driver=gpu.driver,
+            driver_kernel=gpu.driver_kernel,
+            nvml_error=gpu.nvml_error,
+            env_vars=machine.read_env_vars(environ),
+        )
+    )
+
+
+def machine_of(case: Case) -> Machine:
+    """Return what the conditions of recipes are held against."""
+    runs = [major for major in CUDA_MAJORS if case.driver_runs(major)]
+    is_known = any(case.driver_runs(major) is not None for major in CUDA_MAJORS)
+    return Machine(
+        system=str(case.snapshot.os.system or "unknown"),
+        arch=str(case.snapshot.os.arch or "unknown"),
+        capabilities=case.capabilities,
+        has_unknown_gpu=bool(case.gpus) and not case.capabilities,
+        highest_cuda_major=max(runs, default=0) if is_known else None,
+    )
+
+
+def indexes_for(case: Case, *, is_for_gpu: bool) -> Indexes:
+    """Return where torch and llama-cpp-python come from on this machine, the best first."""
+
+    def indexes(package: str, versions: str) -> tuple[str | None, ...]:
+        if package == "torch":
+            return _torch_indexes(case, versions, is_for_gpu)
+        if package == "llama-cpp-python":
+            return _llama_cpp_indexes(case)
+        return (None,)
+
+    return indexes
+
+
+def _torch_indexes(case: Case, versions: str, is_for_gpu: bool) -> tuple[str | None, ...]:
+    if not is_for_gpu:
+        return (f"{torch_index_url(case)}cpu", None) if case.is_linux_x86 else (None,)
+    urls = [
+        source.tag and f"{torch_index_url(case)}{source.tag}"
+        for source in torch_sources(case, versions)
+    ]
+    return tuple(urls) or (None,)
+
+
+def _llama_cpp_indexes(case: Case) -> tuple[str | None, ...]:
+    rows = facts.fact("llama_cpp", "index_tags")
+    return tuple(
+        f"{facts.fact('llama_cpp', 'index_url')}{row['tag']}"
+        for row in reversed(rows)
+        if case.driver_runs(row["major"]) is not False
+        and all(
+            (parse_capability(row["lowest"]) or (0, 0))
+            <= one
+            <= (parse_capability(row["highest"]) or (99, 0))
+            for one in case.capabilities
+        )
+    )
+
+
+def recipe_for(case: Case) -> str:
+    """Return the recipe to offer for what the user wants to run."""
+    if case.model is not None and case.model.format is ModelFormat.GGUF:
+        return "gguf"
+    if case.goal is Goal.GGUF:
+        return "gguf"
+    return "transformers" if case.is_linux_x86 or case.goal is not None else "gguf"

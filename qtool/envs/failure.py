@@ -1,0 +1,34 @@
+"""What to tell the user when an installer or a probe fails: its own last words, and where from."""
+
+import re
+from pathlib import Path
+
+from qtool.errors import EnvironmentFault, NetworkError, QtoolError, ResourceError
+
+N_SHOWN = 6
+_NETWORK = re.compile(
+    r"Failed to establish a new connection|NameResolutionError|name resolution|ConnectTimeout|"
+    r"Connection (refused|reset)|ReadTimeout|error sending request|dns error|tunnel|ProxyError|"
+    r"SSLError|certificate verify failed|Network is unreachable",
+    re.IGNORECASE,
+)
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+
+
+def without_credentials(text: str) -> str:
+    """Return ``text`` with names and passwords taken out of its addresses."""
+    return _CREDENTIALS.sub("//***@", text)
+
+
+def of_step(title: str, code: int, lines: list[str], log: Path, name: str) -> QtoolError:
+    """Return the failure of a step that ended with ``code``, its kind told by what was said."""
+    said = without_credentials("".join(f"\n  {line}" for line in lines[-N_SHOWN:]))
+    how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
+    message = f"environment {name}: “{title}” {how}{said}\n  all of it: {log}"
+    whole = "\n".join(lines)
+    if _NO_ROOM.search(whole):
+        return ResourceError(message, hint="df -h; QTOOL_DATA=/another/disk takes it elsewhere")
+    if _NETWORK.search(whole):
+        return NetworkError(message, hint="pip config list; pip config set global.index-url URL")
+    return EnvironmentFault(message, hint=f"less {log}")
