@@ -42,6 +42,14 @@ Token = Annotated[
         help="Hub token; better HF_TOKEN, which other users cannot see.", show_default="HF_TOKEN"
     ),
 ]
+BackendName = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar="native|aria2c|hf_transfer",
+        help="What fetches large files; qtool verifies them in any case.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be fetched.")]
 Force = Annotated[bool, typer.Option("--force", help="Fetch anew what is there.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Check what is there; fetch nothing.")]
@@ -63,6 +71,7 @@ def main(
     jobs: Jobs = None,
     limit_rate: Rate = None,
     token: Token = None,
+    backend: BackendName = "native",
     is_dry_run: DryRun = False,
     is_forced: Force = False,
     is_verify_only: Verify = False,
@@ -91,6 +100,7 @@ def main(
         jobs=jobs,
         limit_rate=limit_rate,
         token=token,
+        backend=backend,
         is_dry_run=is_dry_run,
         is_forced=is_forced,
         is_verify_only=is_verify_only,

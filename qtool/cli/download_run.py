@@ -17,6 +17,7 @@ from qtool.download import (
     Selection,
     download,
 )
+from qtool.download.request import Backend
 from qtool.errors import ExitCode, UsageError
 from qtool.hub.auth import find_token, hf_home
 from qtool.hub.endpoints import Endpoint, choose_endpoints
@@ -45,6 +46,7 @@ class Arguments:
     jobs: int | None
     limit_rate: str | None
     token: str | None
+    backend: str
     is_dry_run: bool
     is_forced: bool
     is_verify_only: bool
@@ -95,6 +97,7 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         is_forced=arguments.is_forced,
         is_verify_only=arguments.is_verify_only,
         ranking_path=config.state_dir() / "mirrors.json",
+        backend=_backend(arguments.backend),
     )
 
 
@@ -272,6 +275,15 @@ def _cache_dir() -> Path:
 def _connections(flag: int | None, config: Config) -> int | None:
     value = config.lookup("download.connections", flag)
     return None if value.origin == "default" else int(value.value)
+
+
+def _backend(name: str) -> Backend:
+    try:
+        return Backend(name)
+    except ValueError as exc:
+        raise UsageError(
+            f"--backend {name}: there is no such backend", hint=f"--backend {'|'.join(Backend)}"
+        ) from exc
 
 
 def _rate(text: str | None) -> float | None:

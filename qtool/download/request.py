@@ -1,6 +1,7 @@
 """What is to be downloaded, and how."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from qtool.download.plan import Selection
@@ -8,6 +9,14 @@ from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from qtool.hub.repo import RepoRef
 
 DEFAULT_CONNECTIONS = 8
+
+
+class Backend(StrEnum):
+    """Who fetches the bytes of large files: qtool itself, or another program."""
+
+    NATIVE = "native"
+    ARIA2C = "aria2c"
+    HF_TRANSFER = "hf_transfer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class DownloadRequest:
     is_forced: bool = False
     is_verify_only: bool = False
     ranking_path: Path | None = None
+    backend: Backend = Backend.NATIVE
 
     @property
     def is_choice_automatic(self) -> bool:

@@ -5,7 +5,9 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from qtool.download.backends.staging import Staging
 from qtool.download.collisions import check_case
 from qtool.download.events import DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
@@ -13,7 +15,7 @@ from qtool.download.layout import Layout, check_folders, choose_layout
 from qtool.download.lock import TargetLock
 from qtool.download.manifest import Manifest
 from qtool.download.plan import Plan, plan
-from qtool.download.request import DownloadRequest
+from qtool.download.request import Backend, DownloadRequest
 from qtool.download.survey import Surveyor, is_known
 from qtool.errors import NetworkError, UsageError
 from qtool.hub.choice import Choice, choose
@@ -22,6 +24,9 @@ from qtool.hub.connection import ConnectionPool
 from qtool.hub.listing import list_repo
 from qtool.hub.ranking import Ranking
 from qtool.hub.repo import Listing, RemoteFile, RepoRef
+
+if TYPE_CHECKING:
+    from qtool.download.backends.fetch import ProgramFetch
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +90,10 @@ class _Run:
     def to_result(self) -> DownloadResult:
         """Do what the request says."""
         request = self._request
+        if request.backend is not Backend.NATIVE and not request.is_verify_only:
+            from qtool.download.backends.fetch import check_backend
+
+            check_backend(request)
         choice = self._choose()
         listing = choice.listing
         wanted = plan(listing, request.selection)
@@ -127,7 +136,7 @@ class _Run:
         if not self._request.is_forced:
             surveyor = Surveyor(layout, manifest, listing.commit, self._on_event, self._stop)
             present, missing = surveyor.survey(wanted.files)
-        fetch = Fetch(self._request, choice, layout, manifest, self._pool)
+        fetch = _fetcher(self._request, choice, layout, manifest, self._pool)
         fetched = fetch.run(missing, replace(result, files=present), self._on_event, self._stop)
         if fetch.dropped and self._ranking is not None:
             self._ranking.forget()
@@ -149,6 +158,22 @@ class _Run:
             return FileStatus.SKIPPED if is_there else FileStatus.PLANNED
 
         return tuple(FileResult.of(f, status(f)) for f in wanted.files)
+
+
+def _fetcher(
+    request: DownloadRequest,
+    choice: Choice,
+    layout: Layout,
+    manifest: Manifest,
+    pool: ConnectionPool,
+) -> "Fetch | ProgramFetch":
+    """Return who fetches: qtool itself, or with the program that the request names."""
+    Staging(layout.state_dir, choice.listing, request.backend).remove_orphans()
+    if request.backend is Backend.NATIVE:
+        return Fetch(request, choice, layout, manifest, pool)
+    from qtool.download.backends.fetch import ProgramFetch
+
+    return ProgramFetch(request, choice, layout, manifest, pool)
 
 
 def _empty_result(listing: Listing, layout: Layout, wanted: Plan) -> DownloadResult:

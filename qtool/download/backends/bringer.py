@@ -1,0 +1,223 @@
+"""One file through another program: its link, the program, the digest, the final name."""
+
+import logging
+import threading
+from collections.abc import Callable
+from urllib.parse import quote
+
+from qtool.download.backends.child import Stopped, run_program, size_on_disk
+from qtool.download.backends.program import Order, Program, ProgramFailure
+from qtool.download.backends.staging import Staging
+from qtool.download.digests import digest_of
+from qtool.download.disk import disk_errors, sync_data
+from qtool.download.events import FileResult, FileStatus
+from qtool.download.faults import TransferFault, broken
+from qtool.download.finish import check_digest, verified_entry
+from qtool.download.layout import Layout
+from qtool.download.manifest import Manifest
+from qtool.download.mirrors import Mirror
+from qtool.download.request import DownloadRequest
+from qtool.download.source import Source
+from qtool.errors import AuthError, IntegrityError, NetworkError, NotFoundError, UsageError
+from qtool.hub.client import HubClient, is_hopeless, untrusted
+from qtool.hub.connection import WIRE_ERRORS
+from qtool.hub.origin import Origin
+from qtool.hub.proxies import Proxy, find_proxy
+from qtool.hub.repo import Listing, RemoteFile
+
+log = logging.getLogger(__name__)
+
+# Characters of a URL that stay as they are; all others could mean something to a program.
+_URL_SAFE = "!#$%&'()*+,-./:;=?@[]_~"
+
+
+class Bringer:
+    """Brings files one by one; several threads may do so at once."""
+
+    def __init__(
+        self,
+        request: DownloadRequest,
+        program: Program,
+        client: HubClient,
+        listing: Listing,
+        layout: Layout,
+        manifest: Manifest,
+        staging: Staging,
+        on_wait: Callable[[str, str, float], None],
+    ) -> None:
+        self._request = request
+        self._program = program
+        self._listing = listing
+        self._layout = layout
+        self._manifest = manifest
+        self._staging = staging
+        self._on_wait = on_wait
+        anonymous = HubClient(client.pool, client.endpoint)
+        self._mirror = Mirror(client, 1, _ignore)
+        self._anonymous = Mirror(anonymous, 1, _ignore)
+
+    def bring(
+        self,
+        file: RemoteFile,
+        connections: int,
+        claim_fd: int,
+        stop: threading.Event,
+        on_size: Callable[[int], None],
+    ) -> FileResult | None:
+        """Bring a file to its place, verified; None when its bytes cannot be had without a token.
+
+        Raises QtoolError when it cannot be had at all, Stopped when ``stop`` is set.
+        """
+        was_there = size_on_disk(self._staging.path(file)) > 0
+        source = self._source(self._mirror, file)
+        if self._fetch(file, source, connections, claim_fd, stop, on_size) is None:
+            return None
+        try:
+            self._verify(file, stop)
+        except IntegrityError:
+            self._staging.discard(file)
+            if not was_there:
+                raise
+            # What a power cut leaves may be less than what was noted: once more, from nothing.
+            log.debug("%s: what an earlier run left is wrong", file.path)
+            return self.bring(file, connections, claim_fd, stop, on_size)
+        return self._publish(file, FileStatus.RESUMED if was_there else FileStatus.DOWNLOADED)
+
+    def _source(self, mirror: Mirror, file: RemoteFile) -> Source:
+        return Source(mirror, self._listing.repo, self._listing.commit, file)
+
+    def _fetch(
+        self,
+        file: RemoteFile,
+        source: Source,
+        connections: int,
+        claim_fd: int,
+        stop: threading.Event,
+        on_size: Callable[[int], None],
+    ) -> Order | None:
+        """Run the program until the bytes are there; return its last order."""
+
+        def note_size(size: int) -> None:
+            if self._program.can_resume:
+                source.patience.note_bytes()
+            on_size(size)
+
+        while True:
+            try:
+                if (link := self._link(source, file)) is None:
+                    return None
+                order = self._order(file, link, connections)
+                run_program(self._program, order, claim_fd, stop, note_size)
+                self._check_size(file)
+            except (TransferFault, ProgramFailure) as exc:
+                self._wait(file, source, exc, stop)
+            except WIRE_ERRORS as exc:
+                if is_hopeless(exc):
+                    raise untrusted(source.endpoint_url, exc) from exc
+                self._wait(file, source, broken(exc), stop)
+            else:
+                return order
+
+    def _link(self, source: Source, file: RemoteFile) -> str | None:
+        """Return an address that serves the bytes to anybody, None when there is none.
+
+        A token stays in this process: neither program can be kept from taking a header along
+        where a server redirects it to.
+        """
+        link = _resolve(source)
+        if not source.mirror.client.headers_for(link):
+            return link
+        try:
+            return _resolve(self._source(self._anonymous, file))
+        except (AuthError, NotFoundError) as exc:
+            log.debug("%s: only with the token: %s", file.path, exc)
+            return None
+
+    def _order(self, file: RemoteFile, link: str, connections: int) -> Order:
+        target = self._staging.path(file)
+        if not (self._program.can_resume and self._staging.notes(file).exists()):
+            self._staging.discard(file)
+        return Order(
+            quote(link, safe=_URL_SAFE),
+            target,
+            file.size_bytes,
+            connections,
+            self._request.rate_limit_bytes_per_s,
+            http_proxy_for(link, self._request.backend),
+        )
+
+    def _check_size(self, file: RemoteFile) -> None:
+        """Raise ProgramFailure when the program says it is done and is not."""
+        with disk_errors(self._staging.path(file)):
+            size = self._staging.path(file).stat().st_size
+        if size != file.size_bytes:
+            self._staging.discard(file)
+            raise ProgramFailure(f"{size} bytes came where the file has {file.size_bytes}")
+
+    def _wait(
+        self, file: RemoteFile, source: Source, exc: Exception, stop: threading.Event
+    ) -> None:
+        """Wait for the next attempt. Raises NetworkError when there were enough of them."""
+        if stop.is_set():
+            raise Stopped
+        retry_after_s = exc.retry_after_s if isinstance(exc, TransferFault) else None
+        wait_s = source.note_failure(retry_after_s)
+        log.debug("%s: %s; again in %.1f s", file.path, exc, wait_s)
+        if source.patience.is_exhausted:
+            raise NetworkError(
+                f"{file.path}: {exc}, again and again, from {source.endpoint_url}",
+                hint="run the same command again later, or without --backend",
+            ) from exc
+        if wait_s >= 1.0:
+            self._on_wait(file.path, str(exc), wait_s)
+        if stop.wait(wait_s):
+            raise Stopped
+
+    def _verify(self, file: RemoteFile, stop: threading.Event) -> None:
+        path = self._staging.path(file)
+        with disk_errors(path):
+            actual = digest_of(path, file, stop)
+        if actual is None:
+            raise Stopped
+        try:
+            check_digest(file, actual)
+        except IntegrityError as exc:
+            source = f"(from {self._mirror.url}, by {self._request.backend})"
+            raise IntegrityError(f"{exc.message} {source}", hint=exc.hint) from exc
+
+    def _publish(self, file: RemoteFile, status: FileStatus) -> FileResult:
+        path = self._staging.path(file)
+        with disk_errors(path):
+            with path.open("rb") as stream:
+                sync_data(stream.fileno())
+            self._layout.publish(path, file)
+            self._manifest.add(verified_entry(self._layout, file, self._listing.commit))
+        self._staging.discard(file)
+        return FileResult.of(file, status)
+
+
+def http_proxy_for(url: str, backend: str) -> Proxy | None:
+    """Return the proxy for a URL. Raises UsageError when it is none that the backends speak to."""
+    origin = Origin.of(url)
+    proxy = find_proxy(origin.scheme, origin.host, origin.port)
+    if proxy is not None and proxy.kind.is_socks:
+        raise UsageError(
+            f"{backend} cannot go through {proxy}", hint="leave --backend out: qtool itself can"
+        )
+    return proxy
+
+
+def _resolve(source: Source) -> str:
+    """Return the address that the file's bytes come from, after redirects.
+
+    Raises what ``Source.open`` raises.
+    """
+    exchange, _ = source.open(0, 1)
+    exchange.close()
+    if source.link is None:
+        raise AssertionError("an open source has a link")
+    return source.link
+
+
+def _ignore(url: str, reason: str) -> None:
+    """Do nothing: the only endpoint is never dropped."""

@@ -1,0 +1,71 @@
+"""hf_transfer: a Rust library, run by a Python of its own (https://pypi.org/project/hf-transfer/)."""
+
+import importlib.util
+import json
+import sys
+from urllib.parse import quote
+
+from qtool.download.backends.program import Order
+from qtool.download.request import DownloadRequest
+from qtool.errors import EnvironmentFault, QtoolError, ResourceError, UsageError
+from qtool.hub.connection import USER_AGENT
+
+LARGEST_CHUNK_BYTES = 10 * 1024 * 1024
+SMALLEST_CHUNK_BYTES = 1024 * 1024
+
+
+class HfTransfer:
+    """The library ``hf_transfer`` beside qtool, in a child process: it can hang, and not stop."""
+
+    can_resume = False
+
+    def check(self, request: DownloadRequest) -> None:
+        """Raise EnvironmentFault without the library, UsageError for a limit of the rate."""
+        if importlib.util.find_spec("hf_transfer") is None:
+            raise EnvironmentFault(
+                "--backend hf_transfer: hf_transfer is not installed",
+                hint="pip install 'qtool[hf-transfer]'",
+            )
+        if request.rate_limit_bytes_per_s is not None:
+            raise UsageError(
+                "hf_transfer cannot limit its rate",
+                hint="leave --backend out, or --backend aria2c",
+            )
+
+    def command(self, order: Order) -> list[str]:
+        """Return the command line."""
+        return [sys.executable, "-P", "-m", "qtool.download.backends.hf_transfer_child"]
+
+    def environment(self, order: Order) -> dict[str, str]:
+        """Return the proxy by the names that the library reads."""
+        if (proxy := order.proxy) is None:
+            return {}
+        url = proxy.url
+        if proxy.username is not None:
+            user = f"{quote(proxy.username, safe='')}:{quote(proxy.password or '', safe='')}"
+            url = url.replace("://", f"://{user}@", 1)
+        return {"http_proxy": url, "https_proxy": url}
+
+    def instructions(self, order: Order) -> bytes:
+        """Return the arguments of ``hf_transfer.download`` as one JSON line."""
+        share = -(-order.size_bytes // order.connections)
+        arguments = {
+            "url": order.url,
+            "filename": str(order.target),
+            "max_files": order.connections,
+            "chunk_size": min(max(share, SMALLEST_CHUNK_BYTES), LARGEST_CHUNK_BYTES),
+            "parallel_failures": min(3, order.connections),
+            "max_retries": 5,
+            "headers": {"User-Agent": USER_AGENT},
+        }
+        return json.dumps(arguments).encode() + b"\n"
+
+    def explain(self, returncode: int, output: str, order: Order) -> QtoolError | str:
+        """Return a ResourceError for a full disk, else the library's last words."""
+        if "os error 28" in output:  # ENOSPC, as Rust prints it
+            return ResourceError(
+                f"the disk is full: {order.target.parent}",
+                hint="free some space and run the same command again",
+            )
+        lines = output.strip().splitlines()
+        return f"hf_transfer: {lines[-1] if lines else f'it ended with code {returncode}'}"
