@@ -103,7 +103,7 @@ class Worker:
         except ResourceError as exc:
             self._shop.finisher.fail(job, exc)
         except QtoolError as exc:
-            self._give_up(job, source, exc)
+            self._give_up(job, source, _about(job, exc))
         finally:
             source.mirror.leave()
             self._shop.schedule.release(segment)
@@ -204,9 +204,16 @@ class Worker:
             self._shop.finisher.fail(job, exc)
 
 
+def _about(job: Job, error: QtoolError) -> QtoolError:
+    """Return the error with the file's name in it."""
+    if job.file.path in error.message:
+        return error
+    return type(error)(f"{job.file.path}: {error.message}", hint=error.hint)
+
+
 def _final_error(job: Job, source: Source, fault: TransferFault) -> QtoolError:
     """Return what the user is told when a file is given up."""
-    if fault.kind is FaultKind.WRONG:
+    if fault.kind is FaultKind.WRONG and fault.status is None:
         return IntegrityError(
             f"{job.file.path}: {source.endpoint_url} does not send this file: {fault}",
             hint="behind a login page, log in first; else another endpoint: --endpoint URL",

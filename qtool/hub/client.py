@@ -114,7 +114,10 @@ class HubClient:
                 return exchange, url
             exchange.close()
             url = self._joined(url, location)
-        raise NetworkError(f"{self.endpoint.url} redirects in circles: {redact(url)}")
+        raise NetworkError(
+            f"{self.endpoint.url} redirects in circles: {redact(url)}",
+            hint="try another endpoint: --endpoint URL",
+        )
 
     def _joined(self, url: str, location: str) -> str:
         try:

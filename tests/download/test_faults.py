@@ -1,76 +1,303 @@
-"""Every way in which a hub can misbehave: right in the end or clearly failed, never wrong bytes."""
+"""Every way in which a hub can misbehave: right in the end or clearly failed, never wrong bytes.
 
-import errno
+TABLE says for each fault, striking once, a few times or always, what must come of it. Every row is
+tried on the first byte of a file, in its middle and on its last. After a failure the fault is
+taken away, and the same command must finish the job.
+"""
+
+import re
+from dataclasses import dataclass, replace
 
 import pytest
 
-from qtool.download import FileStatus
-from qtool.download.disk import write_at
+from qtool.cli.download_run import exit_code
 from qtool.download.journal import Identity
 from qtool.download.sinks import PartialFile
-from qtool.errors import IntegrityError, NetworkError, ResourceError
+from qtool.errors import ExitCode, NetworkError, QtoolError
 from qtool.hub.repo import RemoteFile
 from tests.hub import Fault, FaultKind, Generated, HubStyle, Repo, read_content
 
 MIB = 1024 * 1024
 SIZE = 5 * MIB + 7
-PLACES = [0, 0.5, -1]
+LARGE, SMALL = "m.gguf", "small.txt"
+PLACES = {"first": 0, "middle": 0.5, "last": -1}
+ALWAYS = None
+RIGHT, NETWORK, INTEGRITY = ExitCode.OK, ExitCode.NETWORK, ExitCode.INTEGRITY
+STALL_S = 0.25
+STATE_FILES = {"lock", "manifest", ".gitignore"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A fault, and how a download ends on which it strikes; ``says`` is found in the message."""
+
+    kind: FaultKind
+    times: int | None
+    outcome: ExitCode
+    says: str = ""
+    path: str = LARGE
+    retry_after_s: int | None = None
+
+    def fault(self, at: float | None) -> Fault:
+        role = "cdn" if self.path == LARGE else "hub"
+        return Fault(
+            self.kind,
+            path=self.path,
+            at=at,
+            times=self.times,
+            role=role,
+            retry_after_s=self.retry_after_s,
+        )
+
+    def __str__(self) -> str:
+        times = {1: "once", ALWAYS: "always"}.get(self.times, f"{self.times}-times")
+        return f"{self.path.partition('.')[0]}-{self.kind}-{times}"
+
+
+TABLE = [
+    # The body.
+    Row(FaultKind.FLIP, 1, INTEGRITY, "the content is wrong: its sha256 is"),
+    Row(FaultKind.FLIP, ALWAYS, INTEGRITY, "the content is wrong: its sha256 is"),
+    Row(FaultKind.FLIP, 1, INTEGRITY, "the content is wrong: its git sha1 is", SMALL),
+    Row(FaultKind.MISPLACED, 1, INTEGRITY, "the content is wrong"),
+    Row(FaultKind.DROP, 1, RIGHT),
+    Row(FaultKind.DROP, 3, RIGHT),
+    Row(FaultKind.DROP, ALWAYS, NETWORK, "the connection ended too early, again and again"),
+    Row(FaultKind.DROP, 3, RIGHT, path=SMALL),
+    Row(FaultKind.DROP, ALWAYS, NETWORK, "ended too early", SMALL),
+    Row(FaultKind.RESET, 3, RIGHT),
+    Row(FaultKind.RESET, ALWAYS, NETWORK, "reset"),
+    Row(FaultKind.STALL, 1, RIGHT),
+    Row(FaultKind.STALL, ALWAYS, NETWORK, "no byte for seconds, again and again"),
+    Row(FaultKind.STALL, 1, RIGHT, path=SMALL),
+    # Lengths that lie, in both directions.
+    Row(FaultKind.SHORT_LENGTH, 3, RIGHT),
+    Row(FaultKind.SHORT_LENGTH, ALWAYS, INTEGRITY, r"\d+ bytes announced for a range of \d+"),
+    Row(FaultKind.SHORT_LENGTH, ALWAYS, INTEGRITY, "2000 bytes announced", SMALL),
+    Row(FaultKind.LONG_LENGTH, 3, RIGHT),
+    Row(FaultKind.LONG_LENGTH, ALWAYS, INTEGRITY, r"\d+ bytes announced for a range of \d+"),
+    Row(FaultKind.BROKEN_LENGTH, 3, RIGHT),
+    Row(FaultKind.BROKEN_LENGTH, ALWAYS, INTEGRITY, r"\d+ bytes announced"),
+    Row(FaultKind.CHUNKED, ALWAYS, RIGHT),
+    # Ranges.
+    Row(FaultKind.IGNORE_RANGE, 1, RIGHT),
+    Row(FaultKind.IGNORE_RANGE, ALWAYS, RIGHT),
+    Row(FaultKind.WRONG_RANGE, 3, RIGHT),
+    Row(FaultKind.WRONG_RANGE, ALWAYS, INTEGRITY, r"bytes \d+-\d+ came where \d+-\d+ were asked"),
+    Row(FaultKind.WRONG_TOTAL, 3, RIGHT),
+    Row(FaultKind.WRONG_TOTAL, ALWAYS, INTEGRITY, "the listing says 5242887"),
+    Row(FaultKind.CHANGED_ETAG, ALWAYS, RIGHT),
+    # Refusals.
+    Row(FaultKind.UNAVAILABLE, 3, RIGHT),
+    Row(FaultKind.UNAVAILABLE, ALWAYS, NETWORK, "the server answered 503, again and again"),
+    Row(FaultKind.UNAVAILABLE, ALWAYS, NETWORK, "the server answered 503", SMALL),
+    Row(FaultKind.EXPIRED, 3, RIGHT),
+    Row(FaultKind.EXPIRED, ALWAYS, NETWORK, "the server answered 403, again and again"),
+    Row(FaultKind.STATUS, 3, RIGHT),
+    Row(FaultKind.STATUS, ALWAYS, NETWORK, "the server answered 500"),
+    Row(FaultKind.LOGIN_PAGE, 3, RIGHT),
+    Row(FaultKind.LOGIN_PAGE, ALWAYS, INTEGRITY, "a web page came instead of the file"),
+    Row(FaultKind.LOGIN_PAGE, 3, RIGHT, path=SMALL),
+    Row(FaultKind.NO_REPLY, 3, RIGHT),
+    Row(FaultKind.NO_REPLY, ALWAYS, NETWORK, "closed the connection without an answer"),
+    Row(FaultKind.REDIRECT_LOOP, 1, RIGHT),
+    Row(FaultKind.REDIRECT_LOOP, ALWAYS, NETWORK, "redirects in circles"),
+]
 
 
 @pytest.fixture
 def repo():
-    return Repo("org/name", {"m.gguf": Generated(SIZE), "small.txt": Generated(3000)})
+    return Repo("org/name", {LARGE: Generated(SIZE), SMALL: Generated(3000)})
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr("qtool.download.pacing.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("qtool.download.run.STALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("qtool.download.pacing.FIRST_WAIT_S", 0.005)
+    monkeypatch.setattr("qtool.download.run.STALL_TIMEOUT_S", STALL_S)
 
 
-@pytest.mark.parametrize("at", PLACES)
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(FaultKind.DROP),
-        Fault(FaultKind.DROP, times=3),
-        Fault(FaultKind.RESET),
-        Fault(FaultKind.STALL),
-        Fault(FaultKind.UNAVAILABLE, times=3),
-        Fault(FaultKind.UNAVAILABLE, times=2, retry_after_s=1),
-        Fault(FaultKind.RATE_LIMITED, retry_after_s=1),
-        Fault(FaultKind.LOGIN_PAGE),
-        Fault(FaultKind.NO_REPLY),
-        Fault(FaultKind.SHORT_LENGTH),
-        Fault(FaultKind.LONG_LENGTH),
-        Fault(FaultKind.BROKEN_LENGTH),
-        Fault(FaultKind.IGNORE_RANGE),
-        Fault(FaultKind.WRONG_RANGE),
-        Fault(FaultKind.WRONG_TOTAL),
-        Fault(FaultKind.CHUNKED),
-        Fault(FaultKind.REDIRECT_LOOP),
-    ],
-    ids=lambda fault: f"{fault.kind}-{fault.times}",
-)
-def test_passing_fault_is_overcome(hub_factory, fetch, is_right, repo, fault, at):
+@pytest.fixture
+def is_sound(fetch):
+    """Return whether no wrong byte has a final name, and nothing lies about but what is known."""
+
+    def check(repo: Repo, *unfinished: str) -> bool:
+        expected = {path: read_content(file.blob.content) for path, file in repo.head.files.items()}
+        in_parts = {name.rpartition(".")[2] for name in fetch.partial_files()}
+        state = [path for path in (fetch.target / ".cache/qtool").rglob("*") if path.is_file()]
+        names = {path.name for path in state if path.parent.name != "blocks"} - STATE_FILES
+        return (
+            fetch.files().items() <= expected.items()
+            and expected.keys() - fetch.files().keys() == set(unfinished)
+            and in_parts <= ({"part", "journal"} if unfinished else set())
+            and names == set(fetch.partial_files())
+        )
+
+    return check
+
+
+def ended(result) -> tuple[int, str, str]:
+    """Return the exit code of the command, what it says, and its hint."""
+    errors = [file.error for file in result.failures]
+    says = "\n".join(error.message for error in errors)
+    return exit_code(result.failures), says, "\n".join(error.hint or "" for error in errors)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("row", TABLE, ids=str)
+def test_fault(hub_factory, fetch, is_right, is_sound, repo, row, place):
     hub = hub_factory([repo])
-    fields = {name: getattr(fault, name) for name in ("kind", "times", "retry_after_s")}
-    hub.add_fault(Fault(**fields, path="m.gguf", at=at, role="cdn"))
-    result = fetch(hub, connections=4)
+    hub.add_fault(row.fault(PLACES[place]))
+    code, says, hint = ended(fetch(hub, connections=4))
+    assert any(request.faults for request in hub.requests), "the fault did not strike"
+    assert code == row.outcome, says
+    assert re.search(row.says, says)
+    if row.outcome is not RIGHT:
+        assert row.path in says
+        assert hint
+        assert is_sound(repo, row.path)
+        hub.clear_faults()
+        assert fetch(hub).failures == ()
+    assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [(FaultKind.UNAVAILABLE, LARGE), (FaultKind.RATE_LIMITED, SMALL)]
+)
+def test_retry_after_is_waited_for(hub_factory, fetch, is_right, repo, kind, path):
+    hub = hub_factory([repo])
+    hub.add_fault(Row(kind, 3, RIGHT, path=path, retry_after_s=1).fault(0.5))
+    result = fetch(hub, connections=1)
     assert result.failures == ()
     assert is_right(fetch, repo)
+    assert 3.0 <= result.seconds < 4.5
+
+
+@pytest.mark.parametrize("kind", [FaultKind.UNAVAILABLE, FaultKind.RATE_LIMITED])
+def test_retry_after_for_ever_is_a_clear_failure(
+    hub_factory, fetch, is_sound, repo, kind, monkeypatch
+):
+    monkeypatch.setattr("qtool.download.pacing.MAX_ROUNDS", 2)
+    hub = hub_factory([repo])
+    hub.add_fault(Row(kind, ALWAYS, NETWORK, retry_after_s=1).fault(0.5))
+    code, says, hint = ended(fetch(hub, connections=4))
+    assert code == NETWORK
+    assert f"{LARGE}: the server answered {429 if kind is FaultKind.RATE_LIMITED else 503}" in says
+    assert "--endpoint" in hint
+    assert is_sound(repo, LARGE)
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [FaultKind.EXPIRED, FaultKind.IGNORE_RANGE, FaultKind.CHUNKED, FaultKind.CHANGED_ETAG],
+    ("connections", "place"), [(1, "middle"), (8, "first"), (8, "middle"), (8, "last")]
 )
-def test_lasting_oddity_is_lived_with(hub_factory, fetch, is_right, repo, kind):
+def test_stall_costs_at_most_five_seconds(
+    hub_factory, fetch, is_right, repo, place, connections, monkeypatch
+):
+    monkeypatch.undo()  # the program's own patience
     hub = hub_factory([repo])
-    times = 5 if kind is FaultKind.EXPIRED else None
-    hub.add_fault(Fault(kind, path="m.gguf", times=times, role="cdn"))
+    hub.add_fault(Row(FaultKind.STALL, 1, RIGHT).fault(PLACES[place]))
+    assert fetch(hub, connections=connections).seconds < 5.0
+    assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize("status", [405, 416, 418, 501])
+def test_status_that_is_no_answer_is_a_network_error(hub_factory, fetch, is_sound, repo, status):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.STATUS, path=LARGE, status=status, times=ALWAYS, role="cdn"))
+    code, says, _ = ended(fetch(hub, connections=4))
+    assert (code, f"the server answered {status}" in says) == (NETWORK, True), says
+    assert is_sound(repo, LARGE)
+
+
+# Whole servers.
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_store_dead_for_a_moment_is_overcome(hub_factory, fetch, is_right, repo, times):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.DEAD, role="cdn", times=times))
     assert fetch(hub, connections=4).failures == ()
     assert is_right(fetch, repo)
+
+
+def test_dead_store_is_a_clear_failure(hub_factory, fetch, is_right, is_sound, repo):
+    hub = hub_factory([repo])
+    hub.refuse("cdn")
+    code, says, hint = ended(fetch(hub, connections=4))
+    assert code == NETWORK
+    assert "refused" in says and LARGE in says
+    assert "--endpoint URL" in hint
+    assert is_sound(repo, LARGE)
+    hub.revive("cdn")
+    assert fetch(hub).failures == ()
+    assert is_right(fetch, repo)
+
+
+def test_store_that_dies_in_the_middle_and_comes_back_costs_no_byte_twice(
+    hub_factory, fetch, is_right, repo
+):
+    hub = hub_factory([repo], rate_bytes_per_s=2 * MIB)
+    result = fetch(hub, connections=2, on_event=lambda event: die_at(hub, event, SIZE // 3))
+    assert ended(result)[0] == NETWORK
+    hub.revive("cdn")
+    result = fetch(hub, connections=2)
+    assert is_right(fetch, repo)
+    assert result.bytes_transferred <= 0.75 * SIZE
+
+
+def die_at(hub, event, count):
+    if getattr(event, "bytes_done", 0) > count:
+        hub.refuse("cdn")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("cap", [1, 2])
+def test_cap_on_connections_lowers_their_number(hub_factory, fetch, is_right, repo, status, cap):
+    hub = hub_factory(
+        [repo], max_connections=cap, over_limit_status=status, rate_bytes_per_s=4 * MIB
+    )
+    assert fetch(hub, connections=8).failures == ()
+    assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize("path", ["/api/*", "/org/name/resolve/*/m.gguf"])
+@pytest.mark.parametrize("kind", [FaultKind.UNAVAILABLE, FaultKind.RATE_LIMITED, FaultKind.DELAY])
+def test_hub_that_is_busy_for_a_moment_is_overcome(hub_factory, fetch, is_right, repo, kind, path):
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(kind, path=path, times=1, role="hub", retry_after_s=1, delay_s=0.5))
+    assert fetch(hub).failures == ()
+    assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_hub_that_stays_busy_is_said(hub_factory, fetch, repo, status, monkeypatch):
+    monkeypatch.setattr("qtool.hub.client.ATTEMPTS", 2)
+    monkeypatch.setattr("qtool.download.run.ATTEMPTS", 2)
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(FaultKind.STATUS, status=status, path="/api/*", times=ALWAYS))
+    with pytest.raises(QtoolError, match=f"{hub.url} answers {status}") as caught:
+        fetch(hub)
+    assert caught.value.exit_code == NETWORK
+    assert "--endpoint" in (caught.value.hint or "")
+    assert not fetch.target.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (FaultKind.LOGIN_PAGE, "answers with a web page where the hub's API should be"),
+        (FaultKind.BROKEN_LENGTH, "closed the connection in mid-answer"),
+        (FaultKind.SHORT_LENGTH, "something that is not JSON"),
+        (FaultKind.NO_REPLY, "does not answer"),
+        (FaultKind.REDIRECT_LOOP, "redirects in circles"),
+    ],
+)
+def test_listing_that_is_none_is_said(hub_factory, fetch, repo, kind, says, monkeypatch):
+    monkeypatch.setattr("qtool.download.run.ATTEMPTS", 1)
+    hub = hub_factory([repo])
+    hub.add_fault(Fault(kind, path="/api/*", times=ALWAYS, count=100))
+    with pytest.raises(NetworkError, match=says):
+        fetch(hub)
+    assert not fetch.target.exists()
 
 
 @pytest.mark.parametrize(
@@ -78,109 +305,43 @@ def test_lasting_oddity_is_lived_with(hub_factory, fetch, is_right, repo, kind):
 )
 def test_redirect_to_what_is_no_address_is_a_network_error(hub_factory, fetch, repo, target):
     hub = hub_factory([repo])
-    hub.add_fault(Fault(FaultKind.REDIRECT_HOST, path="m.gguf", times=None, target=target))
-    (failure,) = fetch(hub).failures
-    assert isinstance(failure.error, NetworkError)
+    hub.add_fault(Fault(FaultKind.REDIRECT_HOST, path=LARGE, times=ALWAYS, target=target))
+    assert ended(fetch(hub))[0] == NETWORK
+
+
+@pytest.mark.parametrize("style", [HubStyle.HUGGINGFACE, HubStyle.OLAH])
+@pytest.mark.parametrize("has_xet", [True, False])
+def test_xet_store_out_of_reach_is_not_asked(hub_factory, fetch, is_right, repo, style, has_xet):
+    hub = hub_factory([repo], style=style, has_xet=has_xet)
+    result = fetch(hub)
+    assert result.failures == ()
+    assert is_right(fetch, repo)
+    assert result.seconds < 3.0
+
+
+# What is there already.
 
 
 def test_wrong_copy_of_what_is_there_changes_nothing(hub_factory, fetch, is_right, repo):
-    blob = repo.head.files["m.gguf"].blob
-    identity = Identity("model:org/name", "m.gguf", SIZE, blob.sha256)
+    blob = repo.head.files[LARGE].blob
+    identity = Identity("model:org/name", LARGE, SIZE, blob.sha256)
     folder = fetch.target / ".cache/qtool/partial"
-    part = PartialFile(folder, RemoteFile("m.gguf", SIZE, blob.sha256), identity)
+    part = PartialFile(folder, RemoteFile(LARGE, SIZE, blob.sha256), identity)
     for start in (0, 2 * MIB):
         part.write(start, memoryview(read_content(blob.content))[start : start + MIB])
     part.close()
     hub = hub_factory([repo])
-    hub.add_fault(Fault(FaultKind.IGNORE_RANGE, path="m.gguf", times=None, role="cdn"))
-    hub.add_fault(Fault(FaultKind.FLIP, path="m.gguf", at=5 * MIB // 2, times=None, role="cdn"))
+    hub.add_fault(Row(FaultKind.IGNORE_RANGE, ALWAYS, RIGHT).fault(None))
+    hub.add_fault(replace(Row(FaultKind.FLIP, ALWAYS, RIGHT).fault(None), at=5 * MIB // 2))
     assert fetch(hub, connections=4).failures == ()
     assert is_right(fetch, repo)
 
 
-@pytest.mark.parametrize("at", PLACES)
-@pytest.mark.parametrize(
-    ("kind", "path"),
-    [
-        (FaultKind.FLIP, "m.gguf"),
-        (FaultKind.FLIP, "small.txt"),
-        (FaultKind.MISPLACED, "m.gguf"),
-    ],
-)
-def test_wrong_bytes_never_get_the_final_name(hub_factory, fetch, is_right, repo, kind, at, path):
+@pytest.mark.parametrize("path", [LARGE, SMALL])
+@pytest.mark.parametrize("place", PLACES)
+def test_wrong_bytes_do_not_replace_what_is_right(hub_factory, fetch, is_right, repo, path, place):
     hub = hub_factory([repo])
-    hub.add_fault(Fault(kind, path=path, at=at))
-    result = fetch(hub)
-    failed = [file for file in result.failures if file.path == path]
-    assert len(failed) == len(result.failures) == 1
-    assert isinstance(failed[0].error, IntegrityError)
-    assert repo.file(path).etag in failed[0].error.message
-    assert path not in fetch.files()
-    assert fetch(hub).failures == ()
-    assert is_right(fetch, repo)
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"),
-    [
-        (FaultKind.DROP, NetworkError),
-        (FaultKind.NO_REPLY, NetworkError),
-        (FaultKind.UNAVAILABLE, NetworkError),
-        (FaultKind.EXPIRED, NetworkError),
-        (FaultKind.DEAD, NetworkError),
-        (FaultKind.LOGIN_PAGE, IntegrityError),
-        (FaultKind.WRONG_TOTAL, IntegrityError),
-        (FaultKind.WRONG_RANGE, IntegrityError),
-    ],
-)
-def test_lasting_fault_is_a_clear_failure_and_spares_other_files(
-    hub_factory, fetch, repo, kind, error
-):
-    hub = hub_factory([repo])
-    path = None if kind is FaultKind.DEAD else "m.gguf"
-    hub.add_fault(Fault(kind, path=path, times=None, role="cdn", at=None if path is None else 0.5))
-    result = fetch(hub)
-    assert [type(file.error) for file in result.failures] == [error]
-    assert set(fetch.files()) == {"small.txt"}
-    hub.clear_faults()
-    assert fetch(hub).failures == ()
-
-
-def test_cap_on_connections_lowers_their_number(hub_factory, fetch, is_right, repo):
-    hub = hub_factory([repo], max_connections=2, rate_bytes_per_s=4 * MIB)
-    assert fetch(hub, connections=8).failures == ()
-    assert is_right(fetch, repo)
-
-
-def test_mirror_that_sends_files_itself(hub_factory, fetch, is_right, repo):
-    hub = hub_factory([repo], style=HubStyle.OLAH)
-    assert fetch(hub).failures == ()
-    assert is_right(fetch, repo)
-
-
-def test_other_endpoint_takes_over_when_a_store_is_dead(hub_factory, fetch, is_right, repo):
-    first, second = hub_factory([repo]), hub_factory([repo])
-    first.refuse("cdn")
-    result = fetch(first, second)
-    assert is_right(fetch, repo)
-    assert set(result.endpoints) == {first.url, second.url}
-
-
-def test_disk_that_fills_up_meanwhile_is_a_clear_failure(
-    hub_factory, fetch, is_right, repo, monkeypatch
-):
-    hub = hub_factory([repo])
-
-    def full(fd, data, offset):
-        if offset > SIZE // 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write_at(fd, data, offset)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("qtool.download.sinks.write_at", full)
-        result = fetch(hub)
-    (failure,) = result.failures
-    assert isinstance(failure.error, ResourceError) and "disk is full" in failure.error.message
-    assert set(fetch.files()) == {"small.txt"}
-    assert fetch(hub).files[0].status is FileStatus.RESUMED
+    fetch(hub)
+    hub.add_fault(Fault(FaultKind.FLIP, path=path, at=PLACES[place], times=ALWAYS))
+    assert ended(fetch(hub, is_forced=True))[0] == INTEGRITY
     assert is_right(fetch, repo)

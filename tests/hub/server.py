@@ -68,9 +68,11 @@ class Server:
 
     def refuse(self) -> None:
         """Be dead: end all connections, and let the system refuse new ones; the port is kept."""
-        self._listening.clear()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        if self._listening.is_set():
+            self._listening.clear()
+            # Once only: connections to a socket that was shut while closed are born shut.
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
         self._end_connections()
 
     def revive(self) -> None:
