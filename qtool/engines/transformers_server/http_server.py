@@ -1,0 +1,236 @@
+"""The server's HTTP side: who may ask, what, and how the answer is sent.
+
+Loopback alone, an API key for everything but the bare state, and no page of a browser that is
+not this server's own: no CORS header is ever sent, a foreign ``Origin`` is refused, and so is a
+``Host`` that is no loopback name, which stops DNS rebinding.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable
+from urllib.parse import urlsplit
+
+from .jobs import Event, Job, WaitingLine
+from .reasoning import Piece
+from .refusal import Refusal, bad_request
+from .reply import Outcome, ReplyWriter
+from .request import Sampling, parse_request
+from .status import Status
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_CONNECTIONS = 64
+READ_TIMEOUT_S = 30
+"""How long a request may take to arrive."""
+
+CLIENT_POLL_S = 0.05
+"""How soon it is seen, between two tokens, that a client has gone."""
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+class ApiServer(ThreadingHTTPServer):
+    """Listens on a loopback port; ``port`` 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    daemon_threads = True
+    request_queue_size = 16
+
+    def __init__(
+        self, port: int, api_key: str, model: str, status: Status, line: WaitingLine
+    ) -> None:
+        self.api_key = api_key
+        self.model = model
+        self.status = status
+        self.line = line
+        self.defaults = Sampling()
+        self.n_ctx_tokens: int | None = None
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a trailing slash."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread, or close it when there are too many."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the connection in a thread of its own."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes in mid-answer is no error of the server."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ApiServer
+    server_version = "qtool"
+    sys_version = ""
+    timeout = READ_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        """Answer ``/health`` and ``/v1/models``."""
+        self._answer({"/health": self._health, "/v1/models": self._models})
+
+    def do_POST(self) -> None:
+        """Answer the two kinds of completion."""
+        chat, text = "/v1/chat/completions", "/v1/completions"
+        self._answer({chat: lambda: self._complete(True), text: lambda: self._complete(False)})
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet: the log is for what goes wrong."""
+
+    def _answer(self, routes: dict[str, Callable[[], None]]) -> None:
+        path = urlsplit(self.path).path.rstrip("/")
+        try:
+            self._check_origin()
+            if path != "/health":
+                self._check_key()
+            if path not in routes:
+                raise Refusal(404, "not_found_error", f"there is no {self.command} {path}")
+            routes[path]()
+        except Refusal as refusal:
+            self._send_json(refusal.status, refusal.to_object())
+
+    def _check_origin(self) -> None:
+        """Let nobody in but programs on this machine, and pages that this port serves."""
+        names = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
+        if not _is_loopback(self.headers.get("Host", "")):
+            raise Refusal(403, "permission_error", "the Host header is not a loopback address")
+        origin = self.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc not in names:
+            raise Refusal(403, "permission_error", "no page from elsewhere may ask here")
+
+    def _has_key(self) -> bool:
+        kind, _, key = self.headers.get("Authorization", "").partition(" ")
+        given = key.strip() if kind.lower() == "bearer" else self.headers.get("X-Api-Key", "")
+        return hmac.compare_digest(given.encode(), self.server.api_key.encode())
+
+    def _check_key(self) -> None:
+        if not self._has_key():
+            raise Refusal(401, "authentication_error", "the API key is missing or wrong")
+
+    def _health(self) -> None:
+        """Tell the state to everybody; why it failed may name files, and needs the key."""
+        state = self.server.status.describe()
+        if not self._has_key():
+            state = {"status": state["status"]}
+        self._send_json(200 if self.server.status.is_ready else 503, state)
+
+    def _models(self) -> None:
+        meta = {"n_ctx": self.server.n_ctx_tokens}
+        model = {"id": self.server.model, "object": "model", "created": 0, "owned_by": "qtool"}
+        self._send_json(200, {"object": "list", "data": [{**model, "meta": meta}]})
+
+    def _complete(self, is_chat: bool) -> None:
+        self.server.status.require_ready()
+        request = parse_request(self._read_body(), self.server.defaults, is_chat=is_chat)
+        job = self.server.line.join(request)
+        writer = ReplyWriter(self.server.model, is_chat=is_chat)
+        try:
+            events = job.events(self._is_client_there, CLIENT_POLL_S)
+            if request.is_streaming:
+                self._stream(job, events, writer)
+            else:
+                self._send_whole(events, writer)
+        finally:
+            job.cancel()
+
+    def _send_whole(self, events: Iterator[Event], writer: ReplyWriter) -> None:
+        pieces: list[Piece] = []
+        for event in events:
+            if isinstance(event, Piece):
+                pieces.append(event)
+            elif isinstance(event, Outcome):
+                self._send_json(200, writer.whole(pieces, event))
+
+    def _stream(self, job: Job, events: Iterator[Event], writer: ReplyWriter) -> None:
+        """Send events as they come. The status waits for the first one, which may be a refusal."""
+        first = next(events, None)
+        if first is None:
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if opening := writer.opening():
+            self._send_event(opening)
+        try:
+            self._send_chunks(job, _chain(first, events), writer)
+        except Refusal as refusal:  # too late for a status
+            self._send_event(refusal.to_object())
+
+    def _send_chunks(self, job: Job, events: Iterator[Event], writer: ReplyWriter) -> None:
+        for event in events:
+            if isinstance(event, Piece):
+                self._send_event(writer.chunk(event))
+            elif isinstance(event, Outcome):
+                self._send_event(writer.closing(event))
+                if job.request.has_usage:
+                    self._send_event(writer.usage(event))
+                self.wfile.write(b"data: [DONE]\n\n")
+
+    def _send_event(self, data: dict[str, Any]) -> None:
+        self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\n")
+
+    def _send_json(self, status: int, data: dict[str, Any]) -> None:
+        body = json.dumps(data).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _read_body(self) -> dict[str, Any]:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise Refusal(411, "invalid_request_error", "the length of the request is missing")
+        if int(length) > MAX_BODY_BYTES:
+            raise Refusal(413, "invalid_request_error", "the request is too large")
+        try:
+            body = json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError) as exc:
+            raise bad_request(f"the request is no JSON: {exc}") from exc
+        except OSError as exc:
+            raise Refusal(408, "invalid_request_error", "the request did not arrive") from exc
+        if not isinstance(body, dict):
+            raise bad_request("the request is no JSON object")
+        return body
+
+    def _is_client_there(self) -> bool:
+        """Tell whether the other end is still open: what is readable now could only be its end."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return not readable or bool(self.connection.recv(1, socket.MSG_PEEK))
+        except (OSError, ValueError):
+            return False
+
+
+def _chain(first: Event, rest: Iterator[Event]) -> Iterator[Event]:
+    yield first
+    yield from rest
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return urlsplit(f"//{host}").hostname in LOOPBACK_NAMES
+    except ValueError:
+        return False

@@ -1,0 +1,173 @@
+"""Loading a model and its tokenizer in whatever transformers the environment has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from .placement import Placement, place
+from .quantized import describe_method, quantization_arguments
+from .settings import Settings
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to compute, and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    placement: Placement
+
+
+def load(settings: Settings, progress: Progress) -> Loaded:
+    """Load the folder ``settings.model``; nothing is fetched from anywhere.
+
+    Raises:
+        OSError, ValueError, ImportError, RuntimeError …: as transformers and its friends do.
+    """
+    progress("importing torch", 0.0)
+    import torch
+
+    progress("importing transformers", 0.0)
+    import transformers
+
+    if settings.n_threads:
+        torch.set_num_threads(settings.n_threads)
+    config = read_json(settings.model, "config.json")
+    placement = place(settings, checkpoint_dtype(config))
+    progress("tokenizer", 0.0)
+    tokenizer = load_tokenizer(settings)
+    _tell_progress(progress)
+    arguments = {
+        "trust_remote_code": settings.trust_remote_code,
+        "use_safetensors": None if settings.allow_pickle else True,
+        "local_files_only": True,
+        _dtype_name(transformers.__version__): placement.dtype,
+        **_device_arguments(placement),
+        **quantization_arguments(settings, config, placement),
+        **older_names(config, transformers.__version__),
+    }
+    progress(describe_method(config), 0.0)
+    model = _load_model(settings.model, placement.attentions, arguments)
+    if not placement.is_cpu and not arguments.get("device_map"):
+        model = model.to(placement.device)
+    return Loaded(model.eval(), tokenizer, placement)
+
+
+def load_tokenizer(settings: Settings) -> Any:
+    """Load the tokenizer, with the template that the settings give it."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            settings.model,
+            trust_remote_code=settings.trust_remote_code,
+            local_files_only=True,
+        )
+    except ValueError as exc:
+        # Saved by transformers 5 ("TokenizersBackend"), loaded by 4.
+        if "Tokenizer class" not in str(exc) or not _has_file(settings.model, "tokenizer.json"):
+            raise
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(settings.model, local_files_only=True)
+    if settings.chat_template is not None:
+        tokenizer.chat_template = settings.chat_template
+    elif not getattr(tokenizer, "chat_template", None):
+        # A file of its own, which transformers reads from 4.50 on.
+        tokenizer.chat_template = _read_text(settings.model, "chat_template.jinja")
+    return tokenizer
+
+
+def read_json(folder: str, name: str) -> dict[str, Any]:
+    """Return a JSON object in the model's folder, empty if there is none."""
+    text = _read_text(folder, name)
+    found = json.loads(text) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def checkpoint_dtype(config: Mapping[str, Any]) -> str | None:
+    """Return the float type of the weights, ``bfloat16`` for example."""
+    name = config.get("dtype") or config.get("torch_dtype")
+    return str(name).rpartition(".")[2] if name else None
+
+
+def older_names(config: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Return what transformers 4 has to be told of a configuration that 5 wrote.
+
+    5 writes ``rope_parameters``; 4 looks for ``rope_theta`` and ``rope_scaling``, and without
+    them computes with 10000 and no scaling: fluent nonsense, and no warning.
+    """
+    rope = config.get("rope_parameters")
+    if version.split(".")[0] != "4" or not isinstance(rope, dict) or "rope_theta" not in rope:
+        return {}
+    scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
+    is_scaled = scaling.get("rope_type", "default") != "default"
+    names = {"rope_theta": rope["rope_theta"], "rope_scaling": scaling if is_scaled else None}
+    return {name: value for name, value in names.items() if name not in config}
+
+
+def _load_model(folder: str, attentions: Sequence[str], arguments: Mapping[str, Any]) -> Any:
+    """Try one attention after the other, for not every model has every one."""
+    from transformers import AutoModelForCausalLM
+
+    attention, *others = attentions
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation=attention, **arguments
+        )
+    except (ValueError, ImportError) as exc:
+        if not others or not re.search("attention|flash|sdpa", str(exc), re.IGNORECASE):
+            raise
+    return _load_model(folder, others, arguments)
+
+
+def _device_arguments(placement: Placement) -> dict[str, Any]:
+    if find_spec("accelerate") is None:
+        return {}
+    if placement.device == "cuda":
+        return {"device_map": "auto"}
+    return {"device_map": {"": placement.device}}
+
+
+def _dtype_name(version: str) -> str:
+    """transformers calls it ``dtype`` from 4.56 on."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def _tell_progress(progress: Progress) -> None:
+    """Have transformers' own progress bar report to ``progress``: it reads ``tqdm.auto.tqdm``."""
+    from tqdm import auto
+
+    class Reporter(auto.tqdm):  # type: ignore[misc]
+        def update(self, n: float | None = 1) -> bool | None:
+            done: bool | None = super().update(n)
+            if self.total:
+                progress("weights", min(1.0, self.n / self.total))
+            return done
+
+        def __iter__(self) -> Any:
+            for n_done, item in enumerate(super().__iter__(), 1):
+                yield item
+                if self.total:
+                    progress("weights", min(1.0, n_done / self.total))
+
+    auto.tqdm = Reporter
+
+
+def _has_file(folder: str, name: str) -> bool:
+    return os.path.isfile(os.path.join(folder, name))  # noqa: PTH113, PTH118
+
+
+def _read_text(folder: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+            return file.read()
+    except FileNotFoundError:
+        return None

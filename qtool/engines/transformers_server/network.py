@@ -1,0 +1,144 @@
+"""A model with its KV cache: tokens in, scores of the next token out, in any transformers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+CHUNK_TOKENS = 512
+"""A prompt is read in chunks: between two of them a client may go, and memory peaks are lower."""
+
+N_PROBE_TOKENS = 8
+MAX_PROBE_ERROR = 0.1
+"""Of the scores' standard deviation. Rounding in bfloat16 makes about a hundredth."""
+
+PLAIN_LAYERS = {"DynamicLayer"}
+
+
+class Network:
+    """Wraps a causal language model.
+
+    ``keeps_cache`` says whether its KV cache can be cut and extended at will; it is found out by
+    trying. A cache made without the model's configuration keeps all tokens of every layer, those
+    of a sliding window too: more memory, but any prefix of it is right. Models that insist on a
+    cache of their own (state spaces, convolutions, remote code) get that, and start anew each time.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device = model.get_input_embeddings().weight.device
+        self.n_vocab = int(model.get_output_embeddings().weight.shape[0])
+        parameters = inspect.signature(model.forward).parameters
+        names = ("logits_to_keep", "num_logits_to_keep")  # 4.50 and later, 4.45 and later
+        self._last_only = {name: 1 for name in names if name in parameters}
+        self.keeps_cache = False
+        self.keeps_cache = self._can_keep_cache()
+
+    def new_cache(self) -> Any:
+        """Return an empty cache; ``None`` lets the model make its own."""
+        if not self.keeps_cache:
+            return None
+        return _plain_cache()
+
+    def extend(self, cache: Any, ids: Sequence[int], n_past: int) -> tuple[Any, Any]:
+        """Read ``ids`` after the ``n_past`` tokens in ``cache``.
+
+        Return the scores of the next token, of shape (vocabulary,), and the cache.
+        """
+        tokens = torch.tensor([list(ids)], device=self.device)
+        mask = torch.ones((1, n_past + len(ids)), dtype=torch.long, device=self.device)
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=tokens,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                **self._last_only,
+            )
+        return output.logits[0, -1], output.past_key_values
+
+    def _can_keep_cache(self) -> bool:
+        """Compare reading at once with reading in parts, cutting, copying, and reading again."""
+        ids = [(11 + 7 * i) % self.n_vocab for i in range(N_PROBE_TOKENS)]
+        half = N_PROBE_TOKENS // 2
+        with torch.inference_mode():
+            tokens = torch.tensor([ids], device=self.device)
+            whole = self.model(input_ids=tokens, use_cache=False).logits[0, -1]
+        try:
+            _, cache = self.extend(_plain_cache(), ids[:half], 0)
+            parts, cache = self.extend(cache, ids[half:], half)
+            if not is_plain(cache):
+                return False
+            cut = copy_cache(cache, half)
+            crop_cache(cache, half)
+            again, _ = self.extend(cache, ids[half:], half)
+            copied, _ = self.extend(cut, ids[half:], half)
+        except (TypeError, ValueError, AttributeError, LookupError, NotImplementedError):
+            return False  # a cache that is not made for this model
+        except RuntimeError as exc:
+            if "memory" in str(exc).lower():
+                raise
+            return False  # shapes that do not fit
+        limit = MAX_PROBE_ERROR * float(whole.float().std())
+        return all(_distance(one, whole) <= limit for one in (parts, again, copied))
+
+
+def is_plain(cache: Any) -> bool:
+    """Tell whether every layer of a cache is an ordinary list of keys and values."""
+    layers = getattr(cache, "layers", None)
+    if layers is not None:
+        return all(type(layer).__name__ in PLAIN_LAYERS for layer in layers)
+    return type(cache).__name__ == "DynamicCache"
+
+
+def crop_cache(cache: Any, n_kept: int) -> None:
+    """Cut a cache to its first ``n_kept`` tokens.
+
+    ``crop`` takes a length to keep up to transformers 5.22 and a number to remove after that;
+    a negative number has always meant the latter. Before 4.42 there is no ``crop``.
+    """
+    n_removed = int(cache.get_seq_length()) - n_kept
+    if n_removed <= 0:
+        return
+    if hasattr(cache, "crop"):
+        cache.crop(-n_removed)
+    else:
+        cache.key_cache = [keys[..., :n_kept, :] for keys in cache.key_cache]
+        cache.value_cache = [values[..., :n_kept, :] for values in cache.value_cache]
+        for name in ("seen_tokens", "_seen_tokens"):
+            if hasattr(cache, name):
+                setattr(cache, name, n_kept)
+
+
+def copy_cache(cache: Any, n_kept: int) -> Any:
+    """Return a new cache with the first ``n_kept`` tokens of ``cache``, sharing no memory."""
+    copy = _plain_cache()
+    for index, (keys, values) in enumerate(layers_of(cache)):
+        copy.update(keys[..., :n_kept, :].clone(), values[..., :n_kept, :].clone(), index)
+    return copy
+
+
+def layers_of(cache: Any) -> list[tuple[Any, Any]]:
+    """Return the keys and values of each layer, of shape (batch, heads, tokens, dimension)."""
+    if hasattr(cache, "layers"):
+        return [(layer.keys, layer.values) for layer in cache.layers]
+    return list(zip(cache.key_cache, cache.value_cache))
+
+
+def cache_bytes(cache: Any) -> int:
+    """Return the size of a cache, of what is kept and not of what it was cut from."""
+    tensors = [tensor for layer in layers_of(cache) for tensor in layer if tensor is not None]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _plain_cache() -> Any:
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def _distance(one: Any, other: Any) -> float:
+    return float((one.float() - other.float()).abs().max())
