@@ -5,6 +5,7 @@ LFS files by the sha256 of the content; the others by git's blob name, the sha1 
 """
 
 import hashlib
+import sys
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -36,13 +37,28 @@ def new_digest(file: RemoteFile) -> Digest:
 def digest_of(path: Path, file: RemoteFile, stop: threading.Event | None = None) -> str | None:
     """Return the digest of the content at ``path`` in the kind of ``file``; None when stopped.
 
-    Raises OSError when it cannot be read.
+    Bytes beyond the size of ``file`` are left out. Raises OSError when it cannot be read.
     """
     digest = new_digest(file)
+    return digest.hexdigest() if hash_file(path, digest, stop, file.size_bytes) else None
+
+
+def hash_file(
+    path: Path,
+    digest: Digest,
+    stop: threading.Event | None = None,
+    size_bytes: int | None = None,
+) -> bool:
+    """Add the content at ``path``, at most ``size_bytes`` of it, to ``digest``; False when stopped.
+
+    Raises OSError when it cannot be read.
+    """
     block = memoryview(bytearray(_BLOCK_BYTES))
+    left_bytes = sys.maxsize if size_bytes is None else size_bytes
     with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(block):
+        while count := stream.readinto(block[:left_bytes]):
             if stop is not None and stop.is_set():
-                return None
+                return False
             digest.update(block[:count])
-    return digest.hexdigest()
+            left_bytes -= count
+    return True

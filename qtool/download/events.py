@@ -1,10 +1,11 @@
 """What a download tells while it runs, and what it returns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from qtool.download.damage import Damage, DamageKind
 from qtool.errors import QtoolError
 from qtool.hub.repo import RemoteFile
 
@@ -16,14 +17,34 @@ class FileStatus(StrEnum):
     RESUMED = "resumed"
     SKIPPED = "skipped"
     VERIFIED = "verified"
+    REPAIRED = "repaired"
     PLANNED = "planned"
     FAILED = "failed"
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+    OUTDATED = "outdated"
+
+
+_ABSENT = frozenset(
+    {
+        FileStatus.PLANNED,
+        FileStatus.FAILED,
+        FileStatus.MISSING,
+        FileStatus.CORRUPT,
+        FileStatus.OUTDATED,
+    }
+)
+_STATUS_OF = {
+    DamageKind.MISSING: FileStatus.MISSING,
+    DamageKind.OUTDATED: FileStatus.OUTDATED,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """A file's outcome; ``error`` is set when it failed.
+    """A file's outcome; ``error`` is set when it failed, or is not as it should be.
 
+    ``damage`` is what a check has found, also after it was repaired.
     ``is_verified``: the content was found to have the digest that the hub lists. False also where
     the hub lists none.
     """
@@ -34,22 +55,29 @@ class FileResult:
     status: FileStatus
     error: QtoolError | None = None
     is_verified: bool = False
+    damage: Damage | None = None
 
     @classmethod
     def of(
         cls, file: RemoteFile, status: FileStatus, error: QtoolError | None = None
     ) -> "FileResult":
         """Return the outcome of a file that the hub lists."""
-        is_there = status not in (FileStatus.PLANNED, FileStatus.FAILED)
-        is_verified = is_there and file.digest is not None
+        is_verified = status not in _ABSENT and file.digest is not None
         return cls(file.path, file.size_bytes, file.sha256, status, error, is_verified)
+
+    @classmethod
+    def damaged(cls, file: RemoteFile, damage: Damage) -> "FileResult":
+        """Return the outcome of a check that found something wrong."""
+        status = _STATUS_OF.get(damage.kind, FileStatus.CORRUPT)
+        return replace(cls.of(file, status, damage.to_error(file)), damage=damage)
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
     """A download's outcome. ``path`` is the folder that holds the files.
 
-    ``endpoints`` says how many bytes came from each, ``dropped`` why one was asked no more.
+    ``endpoints`` says how many bytes came from each, ``dropped`` why one was asked no more;
+    ``extra`` are files that a check has found beside those of the commit.
     """
 
     repo_id: str
@@ -63,6 +91,7 @@ class DownloadResult:
     dropped: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:

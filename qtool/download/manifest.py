@@ -8,10 +8,13 @@ modification time are what they were.
 import json
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qtool.download.journal import decode_lines, encode_line
+
+NEVER_NS = -1
+"""A modification time that no file has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,16 @@ class Manifest:
                 os.write(fd, line)
             finally:
                 os.close(fd)
-            self._entries[entry.path] = entry
+            self._note(entry)
+
+    def distrust(self, path: str) -> None:
+        """Note that a file is not as it was, whatever its time says. Raises OSError."""
+        if (entry := self.find(path)) is not None:
+            self.add(replace(entry, mtime_ns=NEVER_NS))
+
+    def entries(self) -> tuple[Verified, ...]:
+        """Return all that is known, the latest last."""
+        return tuple(self._entries.values())
 
     def _load(self) -> None:
         try:
@@ -61,11 +73,15 @@ class Manifest:
         for record in records:
             entry = _parse(record)
             if entry is not None:
-                self._entries[entry.path] = entry
+                self._note(entry)
         # A torn line would hide all that is appended behind it; old lines pile up.
         n_lines = content.count(b"\n")
         is_torn = len(records) != n_lines or not content.endswith(b"\n")
         self._is_clean = not is_torn and n_lines <= 2 * len(self._entries) + 100
+
+    def _note(self, entry: Verified) -> None:
+        self._entries.pop(entry.path, None)  # for the latest to be the last
+        self._entries[entry.path] = entry
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")

@@ -78,6 +78,17 @@ def plan(listing: Listing, selection: Selection) -> Plan:
     return replace(chosen, files=tuple(wanted))
 
 
+def plan_recorded(listing: Listing, selection: Selection) -> Plan:
+    """Return the files of a listing made of what was fetched: all, where nothing is chosen.
+
+    Raises what ``plan`` raises.
+    """
+    if selection != Selection():
+        return plan(listing, selection)
+    check_paths(listing.files)
+    return Plan(listing.files)
+
+
 def filter_by_globs(
     files: Iterable[RemoteFile], include: Sequence[str], exclude: Sequence[str]
 ) -> list[RemoteFile]:

@@ -28,7 +28,9 @@ class DownloadRequest:
 
     The files go to ``cache_dir`` in the Hugging Face cache layout if given, else to ``local_dir``,
     else to ``./<name>``. ``connections`` None means automatic. ``is_forced`` fetches files anew
-    that are there; ``is_verify_only`` hashes what is there and fetches nothing.
+    that are there; ``is_verify_only`` hashes what is there and fetches nothing; ``is_repair``
+    hashes and fetches what is wrong. With ``is_offline`` no hub is asked, which only a
+    verification can do with.
     """
 
     repo: RepoRef
@@ -43,6 +45,8 @@ class DownloadRequest:
     is_dry_run: bool = False
     is_forced: bool = False
     is_verify_only: bool = False
+    is_repair: bool = False
+    is_offline: bool = False
     ranking_path: Path | None = None
     backend: Backend = Backend.NATIVE
 

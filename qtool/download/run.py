@@ -4,20 +4,24 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qtool.download.backends.staging import Staging
 from qtool.download.collisions import check_case
+from qtool.download.damage import Damage, DamageKind
 from qtool.download.events import DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout
 from qtool.download.lock import TargetLock
 from qtool.download.manifest import Manifest
-from qtool.download.plan import Plan, plan
+from qtool.download.plan import Plan, plan, plan_recorded
+from qtool.download.recorded import recorded_listing
+from qtool.download.repair import Salvager
 from qtool.download.request import Backend, DownloadRequest
 from qtool.download.survey import Surveyor, is_known
-from qtool.errors import NetworkError, UsageError
+from qtool.download.verify import Verifier, extra_files
+from qtool.errors import NetworkError, NotFoundError, UsageError
 from qtool.hub.choice import Choice, choose
 from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
@@ -33,6 +37,7 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 # Silence for so long ends a connection; another one goes on.
 STALL_TIMEOUT_S = 4.0
+_RECORDED = "compared with what qtool recorded when it fetched the files"
 
 
 def download(
@@ -72,6 +77,17 @@ def list_on_first(clients: Sequence[HubClient], repo: RepoRef) -> Choice:
     raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the steps of a download share once the hub has answered."""
+
+    choice: Choice
+    wanted: Plan
+    layout: Layout
+    manifest: Manifest
+    salvager: Salvager
+
+
 class _Run:
     """One download."""
 
@@ -90,24 +106,25 @@ class _Run:
     def to_result(self) -> DownloadResult:
         """Do what the request says."""
         request = self._request
-        if request.backend is not Backend.NATIVE and not request.is_verify_only:
+        if request.is_verify_only:
+            return self._verify()
+        if request.backend is not Backend.NATIVE:
             from qtool.download.backends.fetch import check_backend
 
             check_backend(request)
         choice = self._choose()
         listing = choice.listing
         wanted = plan(listing, request.selection)
-        layout = choose_layout(listing, local_dir=request.local_dir, cache=request.cache_dir)
-        result = _empty_result(listing, layout, wanted)
-        if request.is_verify_only:
-            surveyor = Surveyor(layout, None, listing.commit, self._on_event, self._stop)
-            return replace(result, files=surveyor.verify(wanted.files))
+        layout = self._layout(listing)
         if request.is_dry_run:
+            result = _empty_result(listing, layout, wanted)
             return replace(result, files=self._preview(wanted, layout))
         check_folders(layout)
         with TargetLock(layout.state_dir / "lock", layout.root):
             check_case(wanted.files, layout.state_dir)
-            return self._bring(choice, wanted, layout, result)
+            manifest, salvager = _manifest_of(layout), Salvager(layout, listing)
+            target = _Target(choice, wanted, layout, manifest, salvager)
+            return self._repair(target) if request.is_repair else self._bring(target)
 
     def _choose(self) -> Choice:
         request = self._request
@@ -126,24 +143,92 @@ class _Run:
         path = self._request.ranking_path
         return Ranking(path) if path is not None else None
 
-    def _bring(
-        self, choice: Choice, wanted: Plan, layout: Layout, result: DownloadResult
+    def _layout(self, listing: Listing) -> Layout:
+        request = self._request
+        return choose_layout(listing, local_dir=request.local_dir, cache=request.cache_dir)
+
+    def _verify(self) -> DownloadResult:
+        """Compare what is there with the hub, or without one with what was recorded."""
+        listing, notes = self._reference()
+        selection = self._request.selection
+        wanted = plan_recorded(listing, selection) if notes else plan(listing, selection)
+        layout = self._layout(listing)
+        verifier = Verifier(layout, _manifest_of(layout), self._on_event, self._stop)
+        return replace(
+            _empty_result(listing, layout, wanted),
+            files=tuple(verifier.verify(wanted.files)),
+            notes=notes or wanted.notes,
+            extra=extra_files(layout.root, listing),
+        )
+
+    def _reference(self) -> tuple[Listing, tuple[str, ...]]:
+        """Return what to compare with, and a note when it is not a hub's listing."""
+        repo = self._request.repo
+        if self._request.is_offline:
+            return recorded_listing(repo, self._layout), (f"offline: {_RECORDED}",)
+        try:
+            return self._choose().listing, ()
+        except NetworkError as exc:
+            try:
+                return recorded_listing(repo, self._layout), (f"no hub answers: {_RECORDED}",)
+            except NotFoundError:
+                raise exc from None
+
+    def _bring(self, target: _Target) -> DownloadResult:
+        """Fetch what is missing."""
+        if self._request.is_forced:
+            return self._fetch(target, (), target.wanted.files)
+        present, missing = self._surveyor(target).survey(target.wanted.files)
+        if self._request.backend is Backend.NATIVE:
+            for file in missing:
+                target.salvager.reuse(file, self._stop)
+        return self._fetch(target, present, missing)
+
+    def _repair(self, target: _Target) -> DownloadResult:
+        """Read everything that is there and fetch what is wrong of it."""
+        verifier = Verifier(target.layout, target.manifest, self._on_event, self._stop)
+        surveyor = self._surveyor(target)
+        present, wrong = [], {}
+        for file, checked in zip(
+            target.wanted.files, verifier.verify(target.wanted.files), strict=True
+        ):
+            damage = checked.damage
+            if damage is not None and damage.needs_content:
+                wrong[file] = damage
+                continue
+            if damage is not None or checked.error is None:
+                surveyor.keep(file)
+            present.append(
+                checked
+                if damage is None
+                else _as_repaired(FileResult.of(file, FileStatus.VERIFIED), damage)
+            )
+        target.salvager.prepare(wrong)
+        result = self._fetch(target, present, list(wrong))
+        damages = {file.path: damage for file, damage in wrong.items()}
+        files = tuple(_as_repaired(file, damages.get(file.path)) for file in result.files)
+        return replace(result, files=files)
+
+    def _surveyor(self, target: _Target) -> Surveyor:
+        commit = target.choice.listing.commit
+        return Surveyor(target.layout, target.manifest, commit, self._on_event, self._stop)
+
+    def _fetch(
+        self, target: _Target, present: Sequence[FileResult], missing: Sequence[RemoteFile]
     ) -> DownloadResult:
-        listing = choice.listing
-        manifest = Manifest(layout.state_dir / "manifest")
-        present: tuple[FileResult, ...] = ()
-        missing: Sequence[RemoteFile] = wanted.files
-        if not self._request.is_forced:
-            surveyor = Surveyor(layout, manifest, listing.commit, self._on_event, self._stop)
-            present, missing = surveyor.survey(wanted.files)
-        fetch = _fetcher(self._request, choice, layout, manifest, self._pool)
-        fetched = fetch.run(missing, replace(result, files=present), self._on_event, self._stop)
+        listing, layout, wanted = target.choice.listing, target.layout, target.wanted
+        known = replace(_empty_result(listing, layout, wanted), files=tuple(present))
+        fetch = _fetcher(self._request, target.choice, layout, target.manifest, self._pool)
+        fetched = fetch.run(missing, known, self._on_event, self._stop)
         if fetch.dropped and self._ranking is not None:
             self._ranking.forget()
         by_path = {file.path: file for file in (*present, *fetched)}
+        files = tuple(by_path[file.path] for file in wanted.files)
+        target.salvager.tidy(files, target.manifest)
         return replace(
-            result,
-            files=tuple(by_path[file.path] for file in wanted.files),
+            known,
+            files=files,
+            notes=(*known.notes, *target.salvager.kept(files)),
             bytes_transferred=sum(fetch.bytes_by_endpoint.values()),
             endpoints=fetch.bytes_by_endpoint,
             dropped=fetch.dropped,
@@ -151,7 +236,7 @@ class _Run:
 
     def _preview(self, wanted: Plan, layout: Layout) -> tuple[FileResult, ...]:
         """Return what a run would do, without writing or hashing anything."""
-        manifest = Manifest(layout.state_dir / "manifest")
+        manifest = _manifest_of(layout)
 
         def status(file: RemoteFile) -> FileStatus:
             is_there = not self._request.is_forced and is_known(file, layout, manifest)
@@ -167,13 +252,29 @@ def _fetcher(
     manifest: Manifest,
     pool: ConnectionPool,
 ) -> "Fetch | ProgramFetch":
-    """Return who fetches: qtool itself, or with the program that the request names."""
+    """Return who fetches: qtool itself, or with the program that the request names.
+
+    A repair is for qtool itself: it asks for single ranges, which the programs do not do.
+    """
     Staging(layout.state_dir, choice.listing, request.backend).remove_orphans()
-    if request.backend is Backend.NATIVE:
+    if request.backend is Backend.NATIVE or request.is_repair:
         return Fetch(request, choice, layout, manifest, pool)
     from qtool.download.backends.fetch import ProgramFetch
 
     return ProgramFetch(request, choice, layout, manifest, pool)
+
+
+def _manifest_of(layout: Layout) -> Manifest:
+    return Manifest(layout.state_dir / "manifest")
+
+
+def _as_repaired(result: FileResult, damage: Damage | None) -> FileResult:
+    """Return the outcome of a fetched file, with what was wrong with it before."""
+    if damage is None:
+        return result
+    if result.error is not None or damage.kind is DamageKind.MISSING:
+        return replace(result, damage=damage)
+    return replace(result, status=FileStatus.REPAIRED, damage=damage)
 
 
 def _empty_result(listing: Listing, layout: Layout, wanted: Plan) -> DownloadResult:

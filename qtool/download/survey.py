@@ -4,26 +4,26 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtool.download.digests import digest_of
+from qtool.download.blocks import BlockDigest, BlockStore
+from qtool.download.digests import hash_file
 from qtool.download.disk import disk_errors
 from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
 from qtool.download.finish import verified_entry
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest
-from qtool.errors import IntegrityError
 from qtool.hub.repo import RemoteFile
 
 # Hashing less than this is over before anyone wonders what is going on.
-_WORTH_TELLING_BYTES = 64 * 1024 * 1024
+WORTH_TELLING_BYTES = 64 * 1024 * 1024
 
 
 class Surveyor:
-    """Tells the files in place from the others; ``manifest`` None trusts no earlier run."""
+    """Tells the files in place from the others."""
 
     def __init__(
         self,
         layout: Layout,
-        manifest: Manifest | None,
+        manifest: Manifest,
         commit: str,
         on_event: OnEvent,
         stop: threading.Event,
@@ -33,6 +33,7 @@ class Surveyor:
         self._commit = commit
         self._on_event = on_event
         self._stop = stop
+        self._blocks = BlockStore(layout.state_dir)
 
     def survey(
         self, files: Sequence[RemoteFile]
@@ -50,49 +51,44 @@ class Surveyor:
                 present.append(FileResult.of(file, status))
         return tuple(present), tuple(missing)
 
-    def verify(self, files: Sequence[RemoteFile]) -> tuple[FileResult, ...]:
-        """Hash every file in place; the results of wrong ones carry the error."""
-        results = []
-        for file in files:
-            error = self._objection(file)
-            status = FileStatus.FAILED if error else FileStatus.VERIFIED
-            results.append(FileResult.of(file, status, error))
-        return tuple(results)
-
     def _status(self, file: RemoteFile) -> FileStatus | None:
         manifest = self._manifest
-        if manifest is not None and is_known(file, self._layout, manifest):
+        if is_known(file, self._layout, manifest):
             entry = manifest.find(file.path)
             # Without a digest only the commit tells whether the content is still the same.
             if file.digest is not None or (entry and entry.commit == self._commit):
                 return FileStatus.SKIPPED
-        if file.digest is None or self._objection(file) is not None:
+        if file.digest is None or not self._is_right(file):
             return None
-        with disk_errors(self._layout.final_path(file)):
-            self._layout.adopt(file)
-            if manifest is not None:
-                manifest.add(verified_entry(self._layout, file, self._commit))
+        self._note(file)
         return FileStatus.VERIFIED
 
-    def _objection(self, file: RemoteFile) -> IntegrityError | None:
-        """Return what is wrong with a file in place, None when it is right."""
+    def keep(self, file: RemoteFile) -> None:
+        """Remember a file that was found right, unless it is known. Raises ResourceError."""
+        if not is_known(file, self._layout, self._manifest):
+            self._note(file)
+
+    def _note(self, file: RemoteFile) -> None:
+        with disk_errors(self._layout.final_path(file)):
+            self._layout.adopt(file)
+            self._manifest.add(verified_entry(self._layout, file, self._commit))
+
+    def _is_right(self, file: RemoteFile) -> bool:
+        """Return whether a file of unknown origin is what the hub lists; if so, note its blocks."""
         path = self._layout.content_path(file)
         found = _size_and_mtime(path)
-        if found is None:
-            return IntegrityError(f"{file.path}: not there")
-        if found[0] != file.size_bytes:
-            return IntegrityError(f"{file.path}: {found[0]} bytes, the hub says {file.size_bytes}")
-        if file.size_bytes > _WORTH_TELLING_BYTES:
+        if found is None or found[0] != file.size_bytes:
+            return False
+        if file.size_bytes > WORTH_TELLING_BYTES:
             self._on_event(Checking(file.path, file.size_bytes))
+        digest = BlockDigest(file)
         with disk_errors(path):
-            actual = digest_of(path, file, self._stop)
-        if actual is None:
-            raise KeyboardInterrupt
-        if file.digest is not None and actual != file.digest:
-            return IntegrityError(
-                f"{file.path}: its digest is {actual}, the hub says {file.digest}"
-            )
-        return None
+            if not hash_file(path, digest, self._stop):
+                raise KeyboardInterrupt
+        if digest.hexdigest() != file.digest:
+            return False
+        self._blocks.add(file, digest.block_sums())
+        return True
 
 
 def is_known(file: RemoteFile, layout: Layout, manifest: Manifest) -> bool:

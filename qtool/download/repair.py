@@ -1,0 +1,158 @@
+"""Damaged files on their way to being right again: good bytes are kept, nothing is lost.
+
+Where it is known which bytes are wrong, the file itself becomes a partial download: a journal that
+vouches for its good bytes is written and synced, then the file is renamed to the partial file. From
+then on it is a download that was interrupted: the missing ranges are fetched, the digest of the
+whole is compared, and only that gives it its final name. No second copy is written, so a disk that
+is full but for the damage will do, and a death at any moment leaves either the damaged file under
+its name or a download that the next run resumes.
+
+Where nothing is known, the file is set aside in ``damaged`` of the state folder until its
+replacement is in place; that takes the room of a second copy, and room is checked before.
+"""
+
+import logging
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qtool.download.blocks import BlockStore
+from qtool.download.damage import Damage, DamageKind
+from qtool.download.disk import check_space, disk_errors, sync_data, sync_folder
+from qtool.download.events import FileResult
+from qtool.download.fetch import PARTIAL_FOLDER
+from qtool.download.journal import Journal, boot_id
+from qtool.download.layout import Layout
+from qtool.download.manifest import Manifest
+from qtool.download.ranges import Range, RangeSet
+from qtool.download.sinks import SMALL_FILE_BYTES, identity_of, part_name
+from qtool.download.verify import bad_ranges, place_of
+from qtool.hub.repo import Listing, RemoteFile
+
+log = logging.getLogger(__name__)
+
+_NOT_OF_USE = frozenset({DamageKind.MISSING, DamageKind.OUTDATED, DamageKind.POINTER})
+
+
+class Salvager:
+    """Prepares damaged files for being fetched; call it with the target's lock held."""
+
+    def __init__(self, layout: Layout, listing: Listing) -> None:
+        self._layout = layout
+        self._listing = listing
+        self._blocks = BlockStore(layout.state_dir)
+        self._partial = layout.state_dir / PARTIAL_FOLDER
+        self._aside = layout.state_dir / "damaged"
+
+    def prepare(self, wrong: Mapping[RemoteFile, Damage]) -> None:
+        """Take over what is good of each file, and set aside those of which nothing is known.
+
+        Raises ResourceError, before anything is moved when the disk is too small.
+        """
+        # In a cache, files of the same content are one.
+        by_content = {self._layout.content_path(file): file for file in reversed(list(wrong))}
+        pairs = [(file, wrong[file]) for file in by_content.values()]
+        check_space(self._layout.root, sum(self._needed_bytes(*pair) for pair in pairs))
+        for file, damage in pairs:
+            if damage.kind in _NOT_OF_USE:
+                continue
+            if damage.bad_ranges is None or file.size_bytes < SMALL_FILE_BYTES:
+                self.set_aside(file)
+            else:
+                self.take_over(file, damage.bad_ranges)
+
+    def reuse(self, file: RemoteFile, stop: threading.Event) -> None:
+        """Take over a file of unknown state if the checksums of its blocks are known.
+
+        Raises ResourceError.
+        """
+        sums = self._blocks.find(file)
+        place = place_of(file, self._layout)
+        if sums is None or not place.is_file():
+            return
+        with disk_errors(place):
+            bad = bad_ranges(place, sums, stop)
+        if sum(end - start for start, end in bad) < file.size_bytes:
+            self.take_over(file, bad)
+
+    def take_over(self, file: RemoteFile, bad_ranges: Sequence[Range]) -> None:
+        """Make a partial download of a file whose wrong bytes are known. Raises ResourceError."""
+        place = place_of(file, self._layout)
+        with disk_errors(place):
+            size = place.stat().st_size
+            good = RangeSet([(0, min(size, file.size_bytes))]).without(bad_ranges)
+            part, journal = self._partial_paths(file)
+            self._partial.mkdir(parents=True, exist_ok=True)
+            # A journal must never vouch for bytes of an older partial file.
+            part.unlink(missing_ok=True)
+            if _is_shared(place):
+                _copy(place, part)
+            Journal.start(journal, identity_of(self._listing, file), good, boot_id()).close()
+            sync_folder(self._partial)
+            if _is_shared(place):
+                place.unlink()
+            else:
+                place.replace(part)
+        log.debug("%s: %d bytes of it are good", file.path, good.size_bytes)
+
+    def set_aside(self, file: RemoteFile) -> None:
+        """Keep a damaged file out of the way until its replacement is there."""
+        place, aside = place_of(file, self._layout), self._aside_path(file)
+        with disk_errors(place):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            if _is_shared(place):
+                place.unlink()
+            else:
+                place.replace(aside)
+
+    def tidy(self, results: Sequence[FileResult], manifest: Manifest) -> None:
+        """Remove what was set aside, in this run or an earlier one, of files in place again.
+
+        Checksums of content that is not there any more go as well. Raises ResourceError.
+        """
+        self._blocks.prune({entry.digest for entry in manifest.entries()})
+        right = {result.path for result in results if result.error is None}
+        if not self._aside.is_dir():
+            return
+        with disk_errors(self._aside):
+            for file in self._listing.files:
+                if file.path in right:
+                    self._aside_path(file).unlink(missing_ok=True)
+            if not any(self._aside.iterdir()):
+                self._aside.rmdir()
+
+    def kept(self, results: Sequence[FileResult]) -> tuple[str, ...]:
+        """Return a note for each failed file whose damaged predecessor is still set aside."""
+        failed = {result.path for result in results if result.error is not None}
+        return tuple(
+            f"{file.path}: the damaged file is kept as {aside} until its replacement is there"
+            for file in self._listing.files
+            if file.path in failed and (aside := self._aside_path(file)).exists()
+        )
+
+    def _needed_bytes(self, file: RemoteFile, damage: Damage) -> int:
+        is_copied = damage.bad_bytes is None or damage.kind in _NOT_OF_USE
+        if is_copied or _is_shared(place_of(file, self._layout)):
+            return file.size_bytes
+        return damage.bad_bytes or 0
+
+    def _partial_paths(self, file: RemoteFile) -> tuple[Path, Path]:
+        name = part_name(identity_of(self._listing, file))
+        return self._partial / f"{name}.part", self._partial / f"{name}.journal"
+
+    def _aside_path(self, file: RemoteFile) -> Path:
+        return self._aside / part_name(identity_of(self._listing, file))
+
+
+def _is_shared(path: Path) -> bool:
+    """Return whether a file has another name, so that writing to it would change that as well."""
+    return path.is_symlink() or path.stat().st_nlink > 1
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file and sync it. Raises OSError."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, 1024 * 1024)
+        writer.flush()
+        sync_data(writer.fileno())

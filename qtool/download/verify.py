@@ -1,0 +1,192 @@
+"""A check of what is in place: every file is read, no note of an earlier run is trusted."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from qtool.download.blocks import BlockStore, BlockSums
+from qtool.download.damage import Damage, DamageKind
+from qtool.download.digests import digest_of
+from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
+from qtool.download.layout import Layout
+from qtool.download.manifest import Manifest
+from qtool.download.ranges import Range
+from qtool.download.survey import WORTH_TELLING_BYTES, is_known
+from qtool.errors import ResourceError
+from qtool.hub.repo import Listing, RemoteFile
+
+log = logging.getLogger(__name__)
+
+MAX_EXTRA = 1000
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
+_MAX_POINTER_BYTES = 1024
+
+
+class Verifier:
+    """Says of files in place what is wrong with them; changes none."""
+
+    def __init__(
+        self, layout: Layout, manifest: Manifest, on_event: OnEvent, stop: threading.Event
+    ) -> None:
+        self._layout = layout
+        self._manifest = manifest
+        self._blocks = BlockStore(layout.state_dir)
+        self._on_event = on_event
+        self._stop = stop
+
+    def verify(self, files: Sequence[RemoteFile]) -> Iterator[FileResult]:
+        """Yield an outcome for each file; that of a wrong one carries damage and error.
+
+        Raises KeyboardInterrupt when stopped.
+        """
+        return map(self._result, files)
+
+    def damage_of(self, file: RemoteFile) -> Damage | None:
+        """Return what is wrong with a file, None when it is right. Raises ResourceError."""
+        path = place_of(file, self._layout)
+        with _read_errors(path):
+            size = _size_of(path)
+            if size is None:
+                return Damage(DamageKind.MISSING, None, ((0, file.size_bytes),))
+            if size == file.size_bytes and self._is_right(path, file):
+                is_seen = self._layout.final_path(file).exists()
+                return None if is_seen else Damage(DamageKind.MISSING, size, ())
+            return self._damage(path, file, size)
+
+    def _result(self, file: RemoteFile) -> FileResult:
+        try:
+            damage = self.damage_of(file)
+        except ResourceError as exc:
+            return FileResult.of(file, FileStatus.FAILED, exc)
+        if damage is None:
+            return FileResult.of(file, FileStatus.VERIFIED)
+        if is_known(file, self._layout, self._manifest):
+            self._distrust(file)
+        return FileResult.damaged(file, damage)
+
+    def _distrust(self, file: RemoteFile) -> None:
+        """Keep later downloads from taking the file for the one that was verified once."""
+        try:
+            self._manifest.distrust(file.path)
+        except OSError as exc:
+            log.debug("%s: the manifest still says that it is right: %s", file.path, exc)
+
+    def _damage(self, path: Path, file: RemoteFile, size: int) -> Damage:
+        if _is_pointer(path, size):
+            return Damage(DamageKind.POINTER, size)
+        if self._is_of_other_commit(path, file, size):
+            return Damage(DamageKind.OUTDATED, size)
+        kind = DamageKind.CORRUPT
+        if size != file.size_bytes:
+            kind = DamageKind.TOO_SHORT if size < file.size_bytes else DamageKind.TOO_LONG
+        ranges = self._bad_ranges(path, file, size)
+        return Damage(kind, size, None if ranges is None else tuple(ranges))
+
+    def _bad_ranges(self, path: Path, file: RemoteFile, size: int) -> list[Range] | None:
+        """Return which bytes are wrong, as far as checksums or the size tell."""
+        sums = self._blocks.find(file)
+        if sums is not None:
+            ranges = bad_ranges(path, sums, self._stop)
+            # Where all blocks are as they were, the digest would be right.
+            return ranges if ranges or size > file.size_bytes else None
+        if size < file.size_bytes:
+            return [(size, file.size_bytes)]
+        if size > file.size_bytes and self._is_right(path, file):
+            return []
+        return None
+
+    def _is_right(self, path: Path, file: RemoteFile) -> bool:
+        """Return whether the file's first bytes, as many as it should have, are the right ones."""
+        if file.digest is None:
+            return True
+        if file.size_bytes > WORTH_TELLING_BYTES:
+            self._on_event(Checking(file.path, file.size_bytes))
+        return self._digest(path, file) == file.digest
+
+    def _is_of_other_commit(self, path: Path, file: RemoteFile, size: int) -> bool:
+        """Return whether the file is as it was once noted, by qtool or huggingface_hub."""
+        entry = self._manifest.find(file.path)
+        noted = {entry.digest if entry else None, self._layout.noted_digest(file)}
+        for digest in noted - {None, file.digest}:
+            other = with_digest(file.path, size, digest)
+            if other.digest is not None and self._digest(path, other) == digest:
+                return True
+        return False
+
+    def _digest(self, path: Path, file: RemoteFile) -> str:
+        digest = digest_of(path, file, self._stop)
+        if digest is None:
+            raise KeyboardInterrupt
+        return digest
+
+
+def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:
+    """Return files below ``root`` that the commit does not have, a thousand at most.
+
+    Hidden folders, such as ``.git`` and those of clients, are left out.
+    """
+    own = {file.path for file in listing.files}
+    foreign = (path for path in _paths_below(root) if path not in own)
+    return tuple(sorted(islice(foreign, MAX_EXTRA)))
+
+
+def place_of(file: RemoteFile, layout: Layout) -> Path:
+    """Return where a file's bytes lie: a cache copied to a disk without links has no blobs."""
+    content = layout.content_path(file)
+    return content if _size_of(content) is not None else layout.final_path(file)
+
+
+def bad_ranges(path: Path, sums: BlockSums, stop: threading.Event) -> list[Range]:
+    """Return the blocks of a file that are not as they were.
+
+    Raises OSError when it cannot be read, KeyboardInterrupt when stopped.
+    """
+    with path.open("rb", buffering=0) as stream:
+
+        def read_into(buffer: memoryview, start: int) -> int:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            stream.seek(start)
+            return stream.readinto(buffer)
+
+        return sums.bad_ranges(read_into)
+
+
+def with_digest(path: str, size_bytes: int, digest: str | None) -> RemoteFile:
+    """Return a file known by one digest, whose kind its length tells; odd ones are no digest."""
+    kind = {64: "sha256", 40: "git_sha1"}.get(len(digest or ""))
+    return RemoteFile(path, size_bytes, **({kind: digest} if kind else {}))
+
+
+def _paths_below(root: Path) -> Iterator[str]:
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in files:
+            yield Path(folder, name).relative_to(root).as_posix()
+
+
+def _is_pointer(path: Path, size: int) -> bool:
+    if size > _MAX_POINTER_BYTES:
+        return False
+    return path.read_bytes().startswith(_POINTER_START)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a ResourceError that names ``path``."""
+    try:
+        yield
+    except OSError as exc:
+        raise ResourceError(f"cannot read {path}: {exc.strerror or exc}") from exc
