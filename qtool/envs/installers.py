@@ -46,8 +46,7 @@ class Installer:
             EnvironmentFault: pip was chosen and there is no interpreter.
         """
         if self.uv:
-            # seed: pip belongs in it, for people and for `qtool doctor`.
-            return [self.uv, "venv", "--seed", "--no-project", "--python", python.spec, str(folder)]
+            return [self.uv, "venv", "--no-project", "--python", python.spec, str(folder)]
         if python.path is None:
             raise EnvironmentFault("venv needs an interpreter", hint="qtool env create --python")
         return [python.path, "-I", "-m", "venv", str(folder)]

@@ -156,7 +156,7 @@ class Store:
             self.sweep(name)
 
     def _build_of(self, name: str) -> str | None:
-        """Return the name of the folder that the record points to; a broken record keeps all."""
+        """Return the name of the folder that the record points to, if it can be read."""
         try:
             return self.read(name).path.name
         except (NotFoundError, EnvironmentFault):

@@ -1,0 +1,1 @@
+"""Environments made for real, by pip and uv, from wheels that the tests make on the spot."""
