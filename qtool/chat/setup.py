@@ -1,5 +1,6 @@
 """From a request to a conversation that can begin."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,30 +9,44 @@ from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session, with_system
+from qtool.engines import llama_cpp, transformers
 from qtool.engines.base import EngineKind, EngineOptions
+from qtool.engines.interpreters import find_python
 from qtool.engines.keeper import EngineKeeper
-from qtool.engines.llama_cpp import plan_launch
-from qtool.engines.select import Choice, select_engine
+from qtool.engines.select import Choice, needs_python, select_engine
 from qtool.models.formats import inspect_model
+from qtool.models.info import ModelInfo
 from qtool.models.local import LocalModel
 from qtool.ram import read_ram
 
 
 def plan_engine(
-    model: LocalModel, wanted: EngineKind, options: EngineOptions
+    model: LocalModel, wanted: EngineKind, options: EngineOptions, python: str | None = None
 ) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
     """Return the engine for ``model`` (not started), the reason for it, and warnings.
+
+    ``python`` names the interpreter or environment for an engine that lives in one.
 
     Raises:
         QtoolError: the model cannot be read, or nothing here runs it.
     """
     info = inspect_model(model.path, quant=model.quant)
-    choice = select_engine(info, wanted)
-    launch = plan_launch(info, options, free_memory_bytes=read_ram().available_bytes)
-    warnings = list(info.warnings)
-    if not info.has_chat_template:
-        warnings.append(f"{model.path.name} has no chat template; llama.cpp falls back to ChatML")
-    return EngineKeeper(launch), choice, tuple(warnings)
+    found = find_python(python, os.environ) if needs_python(info) else None
+    choice = select_engine(info, wanted, found)
+    free_bytes = read_ram().available_bytes
+    if choice.kind is EngineKind.TRANSFORMERS and found is not None:
+        launch = transformers.plan_launch(info, options, found, free_memory_bytes=free_bytes)
+    else:
+        launch = llama_cpp.plan_launch(info, options, free_memory_bytes=free_bytes)
+    return EngineKeeper(launch), choice, (*info.warnings, *_template_warnings(info, choice))
+
+
+def _template_warnings(info: ModelInfo, choice: Choice) -> tuple[str, ...]:
+    if info.has_chat_template:
+        return ()
+    if choice.kind is EngineKind.LLAMA_CPP:
+        return (f"{info.path.name} has no chat template; llama.cpp falls back to ChatML",)
+    return (f"{info.path.name} has no chat template, and transformers makes none up",)
 
 
 def open_session(

@@ -25,7 +25,7 @@ MAX_COUNT = 2**31 - 1
 
 Model = Annotated[
     str | None,
-    typer.Argument(help="A GGUF file, a folder with one, or a starter model's name."),
+    typer.Argument(help="A GGUF file, a folder with a model, or a starter model's name."),
 ]
 Prompt = Annotated[
     str | None,
@@ -74,6 +74,21 @@ Threads = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, max=1024, help="CPU threads of the engine.")
 ]
 Engine = Annotated[EngineKind, typer.Option(help="What runs the model.")]
+Python = Annotated[
+    str | None,
+    typer.Option(
+        "--python",
+        metavar="PATH",
+        help="Interpreter or environment with torch and transformers; default: the active one.",
+        show_default=False,
+    ),
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let Python that comes with the model run.")
+]
+TrustPickle = Annotated[
+    bool, typer.Option("--trust-pickle", help="Load weights that are not safetensors.")
+]
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the reply as it comes.")]
 Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model without asking.")]
@@ -88,6 +103,7 @@ class _Request:
     files: HistoryFiles
     is_continued: bool
     engine: EngineKind
+    python: str | None
     options: EngineOptions
     is_agreed: bool
     is_verbose: bool
@@ -115,6 +131,9 @@ def chat(
     gpu_layers: GpuLayers = None,
     threads: Threads = None,
     engine: Engine = EngineKind.AUTO,
+    python: Python = None,
+    is_code_trusted: TrustCode = False,
+    is_pickle_trusted: TrustPickle = False,
     is_streaming: Stream = True,
     think: Reasoning = Think.FOLD,
     is_agreed: Yes = False,
@@ -140,7 +159,10 @@ def chat(
         files=choose_history_files(input_file, output_file, history_file),
         is_continued=is_continued,
         engine=engine,
-        options=EngineOptions(config.get("chat.ctx", ctx), gpu_layers, threads),
+        python=python,
+        options=EngineOptions(
+            config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
+        ),
         is_agreed=is_agreed,
         is_verbose=is_verbose,
         shown={"think": think, "is_streaming": is_streaming, "is_verbose": is_verbose},
@@ -168,7 +190,7 @@ def _talk(request: _Request, sampling: Sampling, output: "Output", config: Confi
     )
     if request.is_continued and (last := last_exchange(session.messages)):
         output.note(f"going on after {len(session.messages)} messages; the last ones:\n{last}")
-    keeper, choice, warnings = plan_engine(model, request.engine, request.options)
+    keeper, choice, warnings = plan_engine(model, request.engine, request.options, request.python)
     for warning in warnings:
         output.warn(warning)
     if request.is_verbose:

@@ -5,7 +5,9 @@ out is an ``Endpoint`` that ``chat.client`` talks to. Standard streams of an eng
 
 - stdin: one JSON line, its settings (the API key among them, so that it never shows in a process
   list). The pipe then stays open; its end means that the parent is gone, and the engine dies.
-- stdout: one JSON line once it listens, ``{"url": "http://127.0.0.1:PORT"}``.
+- stdout: one JSON line once it is ready, ``{"url": "http://127.0.0.1:PORT"}``. Before that there
+  may be ``{"progress": {"stage": "weights", "fraction": 0.4}}`` and, at a failure,
+  ``{"error": {"type": …, "message": …}}``.
 - stderr: its log.
 """
 
@@ -20,6 +22,7 @@ class EngineKind(StrEnum):
 
     AUTO = "auto"
     LLAMA_CPP = "llama.cpp"
+    TRANSFORMERS = "transformers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,23 @@ class EngineOptions:
     """What a user may ask of any engine. ``None`` leaves it to the engine.
 
     ``n_ctx_tokens`` is the context length, ``n_gpu_layers`` how many layers go to the GPU.
+    ``is_code_trusted`` lets Python that comes with the model run, ``is_pickle_trusted`` weights
+    load that are not safetensors.
     """
 
     n_ctx_tokens: int | None = None
     n_gpu_layers: int | None = None
     n_threads: int | None = None
+    is_code_trusted: bool = False
+    is_pickle_trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What an engine does while it starts; ``fraction`` of this stage is done."""
+
+    stage: str
+    fraction: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from qtool.engines.base import Endpoint, Launch
+from qtool.engines.base import Endpoint, Launch, Progress
 from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault
 
@@ -29,6 +29,11 @@ class EngineKeeper:
     def is_ready(self) -> bool:
         """Tell whether a request would be answered at once."""
         return self._process is not None and self._process.is_ready
+
+    @property
+    def progress(self) -> Progress | None:
+        """What the engine does while it starts, if it says so."""
+        return self._process.progress if self._process else None
 
     @property
     def pid(self) -> int | None:

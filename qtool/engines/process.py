@@ -6,9 +6,10 @@ import shlex
 import subprocess
 import tempfile
 import threading
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
-from qtool.engines.base import Endpoint, Launch
+from qtool.engines.base import Endpoint, Launch, Progress
 from qtool.errors import EnvironmentFault
 
 LOG_TAIL_BYTES = 4000
@@ -39,6 +40,8 @@ class EngineProcess:
             self._log.close()
             raise EnvironmentFault(f"cannot start {launch.argv[0]}: {exc.strerror}") from exc
         self._url: str | None = None
+        self._reason: str | None = None
+        self.progress: Progress | None = None
         self._has_reported = threading.Event()
         self._send_settings()
         self._reader = threading.Thread(target=self._read_report, daemon=True)
@@ -108,29 +111,45 @@ class EngineProcess:
     def _read_report(self) -> None:
         """Wait for the line with the URL; read on to the end, or the engine would block."""
         for line in self._process.stdout or ():
-            if self._url is None and (url := _parse_report(line)):
-                self._url = url
-                self._has_reported.set()
+            if self._url is None:
+                self._take_report(_parse_report(line))
         if self._url is None:
             self._process.wait()
         self._has_reported.set()
 
+    def _take_report(self, report: dict[str, Any]) -> None:
+        match report:
+            case {"url": str(url)}:
+                self._url = url
+                self._has_reported.set()
+            case {"progress": {"stage": str(stage), "fraction": float() | int() as fraction}}:
+                self.progress = Progress(stage, float(fraction))
+            case {"error": {"message": str(message)}}:
+                self._reason = message
+
     def _failure(self) -> EnvironmentFault:
-        code = self._process.wait()
+        code, hint = self._process.wait(), _doctor(self.launch.settings)
+        if self._reason is not None:
+            return EnvironmentFault(
+                f"the {self.launch.kind} engine cannot load the model: {self._reason}", hint=hint
+            )
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         lines = self.log_tail().splitlines()[-8:]
         details = "".join(f"\n  {line}" for line in lines)
         return EnvironmentFault(
             f"the {self.launch.kind} engine {how} before it was ready{details}",
-            hint=f"qtool doctor {shlex.quote(str(self.launch.settings['model']))}",
+            hint=hint,
         )
 
 
-def _parse_report(line: bytes) -> str | None:
-    """Return the URL that an engine reports on stdout; None for any other chatter."""
+def _doctor(settings: Mapping[str, Any]) -> str:
+    return f"qtool doctor {shlex.quote(str(settings['model']))}"
+
+
+def _parse_report(line: bytes) -> dict[str, Any]:
+    """Return the object that an engine reports on stdout; of any other chatter, nothing."""
     try:
         report = json.loads(line)
-    except ValueError:
-        return None
-    url = report.get("url") if isinstance(report, dict) else None
-    return url if isinstance(url, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) else {}

@@ -1,11 +1,25 @@
 """Which engine runs a model: pure, and able to say why."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qtool.engines.base import EngineKind
-from qtool.errors import EnvironmentFault
+from qtool.engines.interpreters import EnginePython
+from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.info import ModelFormat, ModelInfo
+
+MINIMUM_TRANSFORMERS = "4.36"
+
+LOADERS: Mapping[ModelFormat, tuple[frozenset[str], ...]] = {
+    ModelFormat.PLAIN: (),
+    ModelFormat.FP8: (),
+    ModelFormat.GPTQ: (frozenset({"gptqmodel", "auto-gptq"}), frozenset({"optimum"})),
+    ModelFormat.AWQ: (frozenset({"gptqmodel", "autoawq"}),),
+    ModelFormat.BITSANDBYTES: (frozenset({"bitsandbytes"}), frozenset({"accelerate"})),
+    ModelFormat.COMPRESSED_TENSORS: (frozenset({"compressed-tensors"}),),
+}
+"""What transformers needs to load a format: one package of each set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +30,59 @@ class Choice:
     why: str
 
 
-def select_engine(info: ModelInfo, wanted: EngineKind = EngineKind.AUTO) -> Choice:
-    """Choose the engine for ``info``.
+def needs_python(info: ModelInfo) -> bool:
+    """Tell whether the engine for ``info`` lives in an environment that has to be found first."""
+    return info.format is not ModelFormat.GGUF
+
+
+def select_engine(
+    info: ModelInfo, wanted: EngineKind = EngineKind.AUTO, python: EnginePython | None = None
+) -> Choice:
+    """Choose the engine for ``info``; ``python`` is what the environment at hand has.
 
     Raises:
-        EnvironmentFault: no engine of this version runs the model's format.
+        UsageError: the engine that is asked for does not run the model's format.
+        EnvironmentFault: no engine runs it here; says what is missing where.
     """
     if info.format is ModelFormat.GGUF:
+        if wanted is EngineKind.TRANSFORMERS:
+            raise UsageError(
+                f"{info.path.name} is GGUF, which transformers would unpack to several times its"
+                " size",
+                hint=f"qtool chat {shlex.quote(str(info.path))}",
+            )
         why = "GGUF is llama.cpp's own format"
         return Choice(EngineKind.LLAMA_CPP, why if wanted is EngineKind.AUTO else "asked for")
-    raise EnvironmentFault(
-        f"{info.path} is a {info.format} model; this version of qtool converses with GGUF models",
-        hint=f"qtool doctor {shlex.quote(str(info.path))}",
-    )
+    if wanted is EngineKind.LLAMA_CPP:
+        raise UsageError(
+            f"{info.path.name} is a {info.format} model; llama.cpp runs GGUF alone",
+            hint=f"qtool chat {shlex.quote(str(info.path))}",
+        )
+    return _transformers(info, python)
+
+
+def _transformers(info: ModelInfo, python: EnginePython | None) -> Choice:
+    if python is None or (missing := missing_packages(info, python.versions)):
+        where = f" in {python.path} ({python.why})" if python else ""
+        lack = f": without {' and '.join(missing)}" if python else ""
+        raise EnvironmentFault(
+            f"{info.path.name} is a {info.format} model, and nothing runs it{where}{lack}",
+            hint=f"qtool doctor {shlex.quote(str(info.path))}, then --python ENVIRONMENT",
+        )
+    version = python.versions["transformers"]
+    why = f"transformers {version} in {python.path} ({python.why}) loads {info.format} models"
+    return Choice(EngineKind.TRANSFORMERS, why)
+
+
+def missing_packages(info: ModelInfo, versions: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what ``versions`` lack to run ``info`` through transformers."""
+    missing = [name for name in ("torch", "transformers") if name not in versions]
+    if not missing and not _is_recent(versions["transformers"]):
+        missing.append(f"transformers {MINIMUM_TRANSFORMERS} or newer")
+    absent = [names for names in LOADERS.get(info.format, ()) if names.isdisjoint(versions)]
+    return (*missing, *(" or ".join(sorted(names, reverse=True)) for names in absent))
+
+
+def _is_recent(version: str) -> bool:
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return numbers >= tuple(int(part) for part in MINIMUM_TRANSFORMERS.split("."))

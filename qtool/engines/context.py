@@ -1,0 +1,53 @@
+"""How long a context to serve: what is asked, else what the model and memory allow."""
+
+import shlex
+
+from qtool.errors import ResourceError, UsageError
+from qtool.models.info import ModelInfo
+from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest_context
+from qtool.units import format_size
+
+MINIMUM_CONTEXT_TOKENS = 512
+"""Less than this is no conversation."""
+
+SMALLEST_CONTEXT_TOKENS = 16
+"""Less than this no engine serves."""
+
+MEMORY_SHARE = 0.8
+"""How much of the free memory a model with its KV cache may take by default."""
+
+
+def choose_context(info: ModelInfo, wanted_tokens: int | None, free_bytes: int | None) -> int:
+    """Return the context length to serve: what is asked, else what the model and memory allow.
+
+    Raises:
+        UsageError: ``wanted_tokens`` is more than the model was trained for.
+        ResourceError: it does not fit into ``free_bytes``.
+    """
+    trained = info.context_length_tokens
+    if wanted_tokens is not None and wanted_tokens < SMALLEST_CONTEXT_TOKENS:
+        raise UsageError(f"a context of {wanted_tokens} tokens is no context", hint="--ctx 4096")
+    if wanted_tokens is not None and trained is not None and wanted_tokens > trained:
+        raise UsageError(
+            f"--ctx {wanted_tokens}: {info.path.name} was made for at most {trained} tokens",
+            hint=f"--ctx {trained}",
+        )
+    context = wanted_tokens or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    if free_bytes is None:
+        return context
+    fitting = largest_context(info, int(free_bytes * MEMORY_SHARE)) or 0
+    if fitting >= context:
+        return context
+    if wanted_tokens is not None or fitting < MINIMUM_CONTEXT_TOKENS:
+        raise _does_not_fit(info, context, fitting, free_bytes)
+    return fitting
+
+
+def _does_not_fit(info: ModelInfo, context: int, fitting: int, free_bytes: int) -> ResourceError:
+    need = estimate_memory(info, n_ctx_tokens=context).total_bytes
+    enough = fitting >= MINIMUM_CONTEXT_TOKENS
+    return ResourceError(
+        f"{info.path.name} with a context of {context} tokens needs {format_size(need)} of memory;"
+        f" {format_size(free_bytes)} are free",
+        hint=f"--ctx {fitting}" if enough else f"qtool doctor {shlex.quote(str(info.path))}",
+    )
