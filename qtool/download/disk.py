@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,15 @@ from qtool.units import format_size
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a ResourceError that names ``path`` and the cure."""
+def disk_errors(path: Path, missing_bytes: Callable[[], int] | None = None) -> Iterator[None]:
+    """Turn an OSError of the block into a ResourceError that names ``path`` and the cure.
+
+    ``missing_bytes`` says how much is still to be written, for when the disk is full.
+    """
     try:
         yield
     except OSError as exc:
-        raise _explained(exc, path) from exc
+        raise _explained(exc, path, missing_bytes) from exc
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:
@@ -85,12 +88,19 @@ def check_space(target: Path, needed_bytes: int) -> None:
         )
 
 
-def _explained(exc: OSError, path: Path) -> ResourceError:
+def disk_full(path: Path, missing_bytes: int | None = None) -> ResourceError:
+    """Return the exception for a disk that ran full while ``path`` was written."""
+    missing = None if missing_bytes is None else format_size(missing_bytes)
+    return ResourceError(
+        f"the disk is full: {path}" + (f", {missing} are still to be written" if missing else ""),
+        hint=f"free {missing or 'some space'} and run the same command again; "
+        "it goes on where it stopped",
+    )
+
+
+def _explained(exc: OSError, path: Path, missing_bytes: Callable[[], int] | None) -> ResourceError:
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ResourceError(
-            f"the disk is full: {path}",
-            hint="free some space and run the same command again; it goes on where it stopped",
-        )
+        return disk_full(path, missing_bytes() if missing_bytes is not None else None)
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ResourceError(
             f"cannot write to {path}: {exc.strerror}",

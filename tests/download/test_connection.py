@@ -1,7 +1,4 @@
 import contextlib
-import select
-import socket
-import socketserver
 import threading
 import time
 
@@ -11,6 +8,7 @@ from qtool.errors import NetworkError
 from qtool.hub.connection import WIRE_ERRORS, AbortedError, ConnectionPool
 from qtool.hub.origin import Origin, redact
 from tests.hub import Fault, FaultKind, Generated, Repo
+from tests.hub.proxy import HttpProxy
 
 BODY = bytes(range(256)) * 40
 PATH = "/org/name/resolve/main/a.txt"
@@ -110,61 +108,13 @@ def test_signature_of_a_link_is_kept_out_of_sight():
     assert redact("https://cdn/x?Signature=secret") == "https://cdn/x?…"
 
 
-class Proxy(socketserver.ThreadingTCPServer):
-    """A proxy that forwards plain requests and CONNECT tunnels, and notes what it was asked."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), ProxyHandler)
-        self.heads: list[str] = []
-        self.url = f"http://ada:p%40ss@127.0.0.1:{self.server_address[1]}"
-
-
-class ProxyHandler(socketserver.StreamRequestHandler):
-    def handle(self):
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            line = self.rfile.readline()
-            if not line:
-                return
-            head += line
-        self.server.heads.append(head.decode())
-        method, target, _ = head.decode().split("\r\n")[0].split(" ")
-        if method == "CONNECT":
-            host, port = target.split(":")
-            upstream = socket.create_connection((host, int(port)))
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        else:
-            origin = Origin.of(target)
-            upstream = socket.create_connection((origin.host, origin.port))
-            path = "/" + target.split("/", 3)[3]
-            upstream.sendall(head.replace(target.encode(), path.encode(), 1))
-        with upstream:
-            self.pump(upstream)
-
-    def pump(self, upstream):
-        while True:
-            ready, _, _ = select.select([self.connection, upstream], [], [], 10)
-            for source in ready:
-                data = source.recv(65536)
-                if not data:
-                    return
-                (upstream if source is self.connection else self.connection).sendall(data)
-
-
 @pytest.fixture
 def proxy(monkeypatch):
-    with Proxy() as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
-        thread.start()
+    with HttpProxy() as proxy:
         for name in ("http_proxy", "https_proxy"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.setenv("no_proxy", "")
         yield proxy
-        proxy.shutdown()
-        thread.join()
 
 
 AUTHORIZATION = "Proxy-Authorization: Basic YWRhOnBAc3M="

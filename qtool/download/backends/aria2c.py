@@ -4,6 +4,7 @@ import os
 import shutil
 
 from qtool.download.backends.program import Order
+from qtool.download.disk import disk_full
 from qtool.download.request import DownloadRequest
 from qtool.errors import EnvironmentFault, QtoolError, ResourceError, UsageError
 from qtool.hub.proxies import Proxy
@@ -92,10 +93,7 @@ class Aria2c:
     def explain(self, returncode: int, output: str, order: Order) -> QtoolError | str:
         """Return a ResourceError for the disk's faults, else the reason."""
         if returncode == DISK_FULL:
-            return ResourceError(
-                f"the disk is full: {order.target.parent}",
-                hint="free some space and run the same command again; it goes on where it stopped",
-            )
+            return disk_full(order.target.parent)
         if returncode in FILE_ERRORS:
             return ResourceError(
                 f"aria2c cannot write to {order.target.parent}",

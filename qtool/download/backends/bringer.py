@@ -1,15 +1,17 @@
 """One file through another program: its link, the program, the digest, the final name."""
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from qtool.download.backends.child import Stopped, run_program, size_on_disk
-from qtool.download.backends.program import Order, Program, ProgramFailure
+from qtool.download.backends.program import Order, ProgramFailure, find_program
 from qtool.download.backends.staging import Staging
 from qtool.download.digests import digest_of
-from qtool.download.disk import disk_errors, sync_data
+from qtool.download.disk import disk_errors, disk_full, sync_data
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.faults import TransferFault, broken
 from qtool.download.finish import check_digest, verified_entry
@@ -18,17 +20,35 @@ from qtool.download.manifest import Manifest
 from qtool.download.mirrors import Mirror
 from qtool.download.request import DownloadRequest
 from qtool.download.source import Source
-from qtool.errors import AuthError, IntegrityError, NetworkError, NotFoundError, UsageError
+from qtool.errors import (
+    AuthError,
+    IntegrityError,
+    NetworkError,
+    NotFoundError,
+    QtoolError,
+    UsageError,
+)
+from qtool.hub.choice import Choice
 from qtool.hub.client import HubClient, is_hopeless, untrusted
 from qtool.hub.connection import WIRE_ERRORS
 from qtool.hub.origin import Origin
 from qtool.hub.proxies import Proxy, find_proxy
-from qtool.hub.repo import Listing, RemoteFile
+from qtool.hub.repo import RemoteFile
 
 log = logging.getLogger(__name__)
 
 # Characters of a URL that stay as they are; all others could mean something to a program.
 _URL_SAFE = "!#$%&'()*+,-./:;=?@[]_~"
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What all files of a run share: connections of each, the claim on the folder, the end."""
+
+    connections: int
+    claim_fd: int
+    stop: threading.Event
+    on_wait: Callable[[str, str, float], None]
 
 
 class Bringer:
@@ -37,65 +57,53 @@ class Bringer:
     def __init__(
         self,
         request: DownloadRequest,
-        program: Program,
-        client: HubClient,
-        listing: Listing,
+        choice: Choice,
         layout: Layout,
         manifest: Manifest,
         staging: Staging,
-        on_wait: Callable[[str, str, float], None],
+        shift: Shift,
     ) -> None:
         self._request = request
-        self._program = program
-        self._listing = listing
+        self._program = find_program(request.backend)
+        self._listing = choice.listing
         self._layout = layout
         self._manifest = manifest
         self._staging = staging
-        self._on_wait = on_wait
-        anonymous = HubClient(client.pool, client.endpoint)
-        self._mirror = Mirror(client, 1, _ignore)
+        self._shift = shift
+        anonymous = HubClient(choice.client.pool, choice.client.endpoint)
+        self._mirror = Mirror(choice.client, 1, _ignore)
         self._anonymous = Mirror(anonymous, 1, _ignore)
 
-    def bring(
-        self,
-        file: RemoteFile,
-        connections: int,
-        claim_fd: int,
-        stop: threading.Event,
-        on_size: Callable[[int], None],
-    ) -> FileResult | None:
+    def bring(self, file: RemoteFile, on_size: Callable[[int], None]) -> FileResult | None:
         """Bring a file to its place, verified; None when its bytes cannot be had without a token.
 
-        Raises QtoolError when it cannot be had at all, Stopped when ``stop`` is set.
+        ``on_size`` is told how many bytes are there. Raises QtoolError when the file cannot be
+        had at all, Stopped at the end of the shift.
         """
-        was_there = size_on_disk(self._staging.path(file)) > 0
-        source = self._source(self._mirror, file)
-        if self._fetch(file, source, connections, claim_fd, stop, on_size) is None:
-            return None
         try:
-            self._verify(file, stop)
-        except IntegrityError:
-            self._staging.discard(file)
-            if not was_there:
-                raise
-            # What a power cut leaves may be less than what was noted: once more, from nothing.
-            log.debug("%s: what an earlier run left is wrong", file.path)
-            return self.bring(file, connections, claim_fd, stop, on_size)
-        return self._publish(file, FileStatus.RESUMED if was_there else FileStatus.DOWNLOADED)
+            is_resumed = size_on_disk(self._staging.path(file)) > 0
+            if not self._fetch(file, on_size):
+                return None
+            actual = self._digest(file)
+            if is_resumed and file.digest not in (None, actual):
+                # A power cut may leave less than was noted: once more, from nothing.
+                log.debug("%s: what an earlier run left is wrong", file.path)
+                self._staging.discard(file)
+                self._fetch(file, on_size)
+                actual = self._digest(file)
+            self._check(file, actual)
+        except (QtoolError, Stopped) as exc:
+            if not self._program.can_resume or isinstance(exc, IntegrityError):
+                self._staging.discard(file)
+            raise
+        return self._publish(file, FileStatus.RESUMED if is_resumed else FileStatus.DOWNLOADED)
 
     def _source(self, mirror: Mirror, file: RemoteFile) -> Source:
         return Source(mirror, self._listing.repo, self._listing.commit, file)
 
-    def _fetch(
-        self,
-        file: RemoteFile,
-        source: Source,
-        connections: int,
-        claim_fd: int,
-        stop: threading.Event,
-        on_size: Callable[[int], None],
-    ) -> Order | None:
-        """Run the program until the bytes are there; return its last order."""
+    def _fetch(self, file: RemoteFile, on_size: Callable[[int], None]) -> bool:
+        """Have the bytes fetched, in several attempts; return False when that needs a token."""
+        source = self._source(self._mirror, file)
 
         def note_size(size: int) -> None:
             if self._program.can_resume:
@@ -105,18 +113,18 @@ class Bringer:
         while True:
             try:
                 if (link := self._link(source, file)) is None:
-                    return None
-                order = self._order(file, link, connections)
-                run_program(self._program, order, claim_fd, stop, note_size)
+                    return False
+                order, shift = self._order(file, link), self._shift
+                run_program(self._program, order, shift.claim_fd, shift.stop, note_size)
                 self._check_size(file)
             except (TransferFault, ProgramFailure) as exc:
-                self._wait(file, source, exc, stop)
+                self._wait(file, source, exc)
             except WIRE_ERRORS as exc:
                 if is_hopeless(exc):
                     raise untrusted(source.endpoint_url, exc) from exc
-                self._wait(file, source, broken(exc), stop)
+                self._wait(file, source, broken(exc))
             else:
-                return order
+                return True
 
     def _link(self, source: Source, file: RemoteFile) -> str | None:
         """Return an address that serves the bytes to anybody, None when there is none.
@@ -133,7 +141,7 @@ class Bringer:
             log.debug("%s: only with the token: %s", file.path, exc)
             return None
 
-    def _order(self, file: RemoteFile, link: str, connections: int) -> Order:
+    def _order(self, file: RemoteFile, link: str) -> Order:
         target = self._staging.path(file)
         if not (self._program.can_resume and self._staging.notes(file).exists()):
             self._staging.discard(file)
@@ -141,7 +149,7 @@ class Bringer:
             quote(link, safe=_URL_SAFE),
             target,
             file.size_bytes,
-            connections,
+            self._shift.connections,
             self._request.rate_limit_bytes_per_s,
             http_proxy_for(link, self._request.backend),
         )
@@ -154,11 +162,9 @@ class Bringer:
             self._staging.discard(file)
             raise ProgramFailure(f"{size} bytes came where the file has {file.size_bytes}")
 
-    def _wait(
-        self, file: RemoteFile, source: Source, exc: Exception, stop: threading.Event
-    ) -> None:
+    def _wait(self, file: RemoteFile, source: Source, exc: Exception) -> None:
         """Wait for the next attempt. Raises NetworkError when there were enough of them."""
-        if stop.is_set():
+        if self._shift.stop.is_set():
             raise Stopped
         retry_after_s = exc.retry_after_s if isinstance(exc, TransferFault) else None
         wait_s = source.note_failure(retry_after_s)
@@ -169,21 +175,34 @@ class Bringer:
                 hint="run the same command again later, or without --backend",
             ) from exc
         if wait_s >= 1.0:
-            self._on_wait(file.path, str(exc), wait_s)
-        if stop.wait(wait_s):
+            self._shift.on_wait(file.path, str(exc), wait_s)
+        if self._shift.stop.wait(wait_s):
             raise Stopped
 
-    def _verify(self, file: RemoteFile, stop: threading.Event) -> None:
+    def _digest(self, file: RemoteFile) -> str:
         path = self._staging.path(file)
         with disk_errors(path):
-            actual = digest_of(path, file, stop)
+            actual = digest_of(path, file, self._shift.stop)
         if actual is None:
             raise Stopped
+        return actual
+
+    def _check(self, file: RemoteFile, actual: str) -> None:
+        """Raise IntegrityError for wrong content, ResourceError where a full disk made it so."""
         try:
             check_digest(file, actual)
         except IntegrityError as exc:
+            self._blame_disk(file)
             source = f"(from {self._mirror.url}, by {self._request.backend})"
             raise IntegrityError(f"{exc.message} {source}", hint=exc.hint) from exc
+
+    def _blame_disk(self, file: RemoteFile) -> None:
+        """Raise ResourceError when holes are left and no space is: hf_transfer is silent then."""
+        path = self._staging.path(file)
+        with disk_errors(path):
+            missing = file.size_bytes - size_on_disk(path)
+            if missing > 0 and shutil.disk_usage(path.parent).free < missing:
+                raise disk_full(path.parent)
 
     def _publish(self, file: RemoteFile, status: FileStatus) -> FileResult:
         path = self._staging.path(file)

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from qtool.download.backends.bringer import Bringer, http_proxy_for
+from qtool.download.backends.bringer import Bringer, Shift, http_proxy_for
 from qtool.download.backends.child import Stopped, size_on_disk
 from qtool.download.backends.gauge import Gauge
 from qtool.download.backends.program import find_program
@@ -62,7 +62,7 @@ class ProgramFetch:
         pool: ConnectionPool,
     ) -> None:
         self._request = request
-        self._listing = choice.listing
+        self._choice = choice
         self._layout = layout
         self._manifest = manifest
         self._pool = pool
@@ -72,16 +72,6 @@ class ProgramFetch:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._received = 0
-        self._bringer = Bringer(
-            request,
-            find_program(request.backend),
-            choice.client,
-            choice.listing,
-            layout,
-            manifest,
-            self._staging,
-            lambda path, reason, wait_s: self._events.put(Waiting(path, reason, wait_s)),
-        )
 
     @property
     def bytes_by_endpoint(self) -> dict[str, int]:
@@ -135,7 +125,7 @@ class ProgramFetch:
         if outcome.error is None:
             with disk_errors(self._layout.final_path(file)):
                 self._layout.adopt(file)
-                self._manifest.add(verified_entry(self._layout, file, self._listing.commit))
+                self._manifest.add(verified_entry(self._layout, file, self._choice.listing.commit))
         return replace(outcome, path=file.path)
 
     def _bring_all(
@@ -146,12 +136,14 @@ class ProgramFetch:
         stop: threading.Event,
     ) -> dict[str, FileResult]:
         """Bring the files, several at a time; return the outcomes of those that were not left."""
-        n_files, connections = _shares(self._request, len(files))
+        request = self._request
+        n_files, connections = _shares(request, len(files))
         with self._staging.claimed(stop) as claim_fd, ThreadPoolExecutor(n_files) as hands:
-            work = {
-                file.path: hands.submit(self._bring, file, connections, claim_fd, gauge)
-                for file in files
-            }
+            shift = Shift(connections, claim_fd, self._stop, self._report_wait)
+            bringer = Bringer(
+                request, self._choice, self._layout, self._manifest, self._staging, shift
+            )
+            work = {file.path: hands.submit(self._bring, bringer, file, gauge) for file in files}
             try:
                 while wait(work.values(), TICK_S).not_done:
                     if stop.is_set():
@@ -165,14 +157,10 @@ class ProgramFetch:
         outcomes = {path: future.result() for path, future in work.items()}
         return {path: result for path, result in outcomes.items() if result is not None}
 
-    def _bring(
-        self, file: RemoteFile, connections: int, claim_fd: int, gauge: Gauge
-    ) -> FileResult | None:
+    def _bring(self, bringer: Bringer, file: RemoteFile, gauge: Gauge) -> FileResult | None:
         """Bring one file, on a thread of its own; None when it is left to qtool itself."""
         try:
-            result = self._bringer.bring(
-                file, connections, claim_fd, self._stop, lambda size: gauge.note(file, size)
-            )
+            result = bringer.bring(file, lambda size: gauge.note(file, size))
         except (Stopped, AbortedError):
             return None
         except QtoolError as exc:
@@ -187,7 +175,7 @@ class ProgramFetch:
     def _discard_partial(self, file: RemoteFile) -> None:
         """Remove what qtool itself had fetched of a file before it was asked for a backend."""
         folder = self._layout.state_dir / PARTIAL_FOLDER
-        PartialFile(folder, file, identity_of(self._listing, file)).discard()
+        PartialFile(folder, file, identity_of(self._choice.listing, file)).discard()
 
     def _end(self, work: Collection["Future[FileResult | None]"]) -> None:
         """End what is still at work: children, waits, questions to the hub."""
@@ -197,6 +185,9 @@ class ProgramFetch:
         self._pool.abort()
         for future in work:
             future.cancel()
+
+    def _report_wait(self, path: str, reason: str, wait_s: float) -> None:
+        self._events.put(Waiting(path, reason, wait_s))
 
     def _tell(self, gauge: Gauge, on_event: OnEvent) -> None:
         while not self._events.empty():

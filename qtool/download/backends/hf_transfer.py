@@ -6,12 +6,15 @@ import sys
 from urllib.parse import quote
 
 from qtool.download.backends.program import Order
+from qtool.download.disk import disk_full
 from qtool.download.request import DownloadRequest
-from qtool.errors import EnvironmentFault, QtoolError, ResourceError, UsageError
+from qtool.errors import EnvironmentFault, QtoolError, UsageError
 from qtool.hub.connection import USER_AGENT
 
 LARGEST_CHUNK_BYTES = 10 * 1024 * 1024
 SMALLEST_CHUNK_BYTES = 1024 * 1024
+# A chunk is written when all of it is there: several of them for progress that can be seen.
+PIECES_PER_CONNECTION = 4
 
 
 class HfTransfer:
@@ -48,24 +51,21 @@ class HfTransfer:
 
     def instructions(self, order: Order) -> bytes:
         """Return the arguments of ``hf_transfer.download`` as one JSON line."""
-        share = -(-order.size_bytes // order.connections)
+        piece = order.size_bytes // (PIECES_PER_CONNECTION * order.connections)
         arguments = {
             "url": order.url,
             "filename": str(order.target),
             "max_files": order.connections,
-            "chunk_size": min(max(share, SMALLEST_CHUNK_BYTES), LARGEST_CHUNK_BYTES),
+            "chunk_size": min(max(piece, SMALLEST_CHUNK_BYTES), LARGEST_CHUNK_BYTES),
             "parallel_failures": min(3, order.connections),
             "max_retries": 5,
-            "headers": {"User-Agent": USER_AGENT},
+            "headers": {"User-Agent": f"{USER_AGENT} hf_transfer"},
         }
         return json.dumps(arguments).encode() + b"\n"
 
     def explain(self, returncode: int, output: str, order: Order) -> QtoolError | str:
         """Return a ResourceError for a full disk, else the library's last words."""
         if "os error 28" in output:  # ENOSPC, as Rust prints it
-            return ResourceError(
-                f"the disk is full: {order.target.parent}",
-                hint="free some space and run the same command again",
-            )
+            return disk_full(order.target.parent)
         lines = output.strip().splitlines()
         return f"hf_transfer: {lines[-1] if lines else f'it ended with code {returncode}'}"
