@@ -102,11 +102,15 @@ class FolderLayout:
         return self.root / f".cache/huggingface/download/{file.path}.metadata"
 
     def finish(self) -> None:
-        """Keep the state out of a git repository that the folder may be."""
+        """Keep the state out of a git repository that the folder may be, if the disk takes it."""
         for folder in (self.state_dir, self.root / ".cache/huggingface"):
             ignore = folder / ".gitignore"
-            if folder.is_dir() and not ignore.exists():
-                ignore.write_text("*\n", encoding="ascii")
+            try:
+                # One of no bytes is what a full disk has left.
+                if folder.is_dir() and not (ignore.exists() and ignore.stat().st_size):
+                    ignore.write_text("*\n", encoding="ascii")
+            except OSError as exc:
+                log.debug("%s: %s", ignore, exc)
 
 
 class CacheLayout:

@@ -1,5 +1,6 @@
 """One qtool at a time on a target folder."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -31,8 +32,10 @@ class TargetLock:
                 f"another qtool (process {holder or 'unknown'}) is downloading into {self._target}",
                 hint="wait for it to end, then run the same command again",
             ) from exc
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, str(os.getpid()).encode("ascii"))
+        # On a full disk the lock holds without saying whose it is.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, str(os.getpid()).encode("ascii"))
         return self
 
     def __exit__(

@@ -104,7 +104,7 @@ class PartialFile:
 
         Raises ResourceError.
         """
-        with disk_errors(self.path), self._lock:
+        with disk_errors(self.path, self._missing_bytes), self._lock:
             missing = self._done.gaps(start, start + len(data))
             for begin, end in missing:
                 stream, journal = self._ensure_open()
@@ -183,6 +183,9 @@ class PartialFile:
         """Close, and remove everything: the content is wrong."""
         self.forget()
         self.path.unlink(missing_ok=True)
+
+    def _missing_bytes(self) -> int:
+        return self._size_bytes - self._done.size_bytes
 
     def _opened(self) -> tuple[io.FileIO, Journal]:
         with self._lock:

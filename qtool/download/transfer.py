@@ -101,7 +101,7 @@ class Worker:
             log.debug("%s", job.file.path, exc_info=True)
             return self._answer(job, source, segment, broken(exc))
         except ResourceError as exc:
-            self._shop.finisher.fail(job, exc)
+            self._shop.finisher.fail(job, _about(job, exc))
         except QtoolError as exc:
             self._give_up(job, source, _about(job, exc))
         finally:
