@@ -41,11 +41,19 @@ class BlockSums:
         """
         return list(RangeSet(self._mismatches(read_into)))
 
+    def differences(self, other: "BlockSums") -> list[Range]:
+        """Return the blocks that differ from those of other content, of the same size."""
+        pairs = zip(self.crcs, other.crcs, strict=True)
+        return list(RangeSet(self._range(i) for i, (one, two) in enumerate(pairs) if one != two))
+
+    def _range(self, index: int) -> Range:
+        start = index * BLOCK_BYTES
+        return start, min(start + BLOCK_BYTES, self.size_bytes)
+
     def _mismatches(self, read_into: ReadInto) -> Iterable[Range]:
         buffer = memoryview(bytearray(BLOCK_BYTES))
         for index, expected in enumerate(self.crcs):
-            start = index * BLOCK_BYTES
-            end = min(start + BLOCK_BYTES, self.size_bytes)
+            start, end = self._range(index)
             count = _read_whole(read_into, buffer[: end - start], start)
             if count < end - start or zlib.crc32(buffer[:count]) != expected:
                 yield start, end

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from qtool.download.blocks import BlockDigest, BlockStore
@@ -13,6 +13,7 @@ from qtool.download.job import Job
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest, Verified
 from qtool.download.progress import Tally
+from qtool.download.ranges import Range, RangeSet
 from qtool.download.schedule import Schedule
 from qtool.download.sinks import MemorySink, PartialFile
 from qtool.errors import IntegrityError, QtoolError
@@ -67,11 +68,12 @@ class Finisher:
 
         Raises IntegrityError or ResourceError.
         """
+        bad_ranges = self._bad_ranges(job.file, digest)
         try:
-            if self._is_doubtful(job, digest.hexdigest()):
+            if self._is_doubtful(job, digest.hexdigest(), bad_ranges):
                 return False
         except IntegrityError:
-            sink.discard()
+            self._throw_away(job.file, sink, bad_ranges)
             raise
         sink.sync()
         self._blocks.add(job.file, digest.block_sums())
@@ -85,15 +87,30 @@ class Finisher:
         if (result := job.settle(FileStatus.FAILED, error)) is not None:
             self._report(result)
 
-    def _is_doubtful(self, job: Job, hexdigest: str) -> bool:
+    def _throw_away(self, file: RemoteFile, sink: PartialFile, bad_ranges: list[Range]) -> None:
+        """Remove what is wrong of a partial file, or all of it where that is not known."""
+        if not bad_ranges:
+            self._blocks.discard(file)
+        if bad_ranges and not self._layout.content_path(file).exists():
+            sink.remove(bad_ranges)
+        else:
+            sink.discard()
+
+    def _bad_ranges(self, file: RemoteFile, digest: BlockDigest) -> list[Range]:
+        """Return which blocks are not as in an earlier download, nothing where none is known."""
+        known = self._blocks.find(file)
+        return [] if known is None else known.differences(digest.block_sums())
+
+    def _is_doubtful(self, job: Job, hexdigest: str, bad_ranges: Sequence[Range] = ()) -> bool:
         """Return True when the digest is wrong and other sources are asked for doubtful parts.
 
-        Raises IntegrityError when there is nobody else to ask.
+        Where ``bad_ranges`` are known, nothing else is doubtful. Raises IntegrityError when there
+        is nobody else to ask.
         """
         try:
             check_digest(job.file, hexdigest)
         except IntegrityError as exc:
-            if not (ranges := job.next_trial()):
+            if not (ranges := _next_trial(job, bad_ranges)):
                 urls = ", ".join(source.endpoint_url for source in job.sources)
                 raise IntegrityError(f"{exc.message} (from {urls})", hint=exc.hint) from exc
             job.sink.remove(ranges)
@@ -167,6 +184,14 @@ class FrontHasher:
         return position
 
 
+def _next_trial(job: Job, bad_ranges: Sequence[Range]) -> list[Range] | None:
+    """Return what to fetch again, None when all has been tried."""
+    while (ranges := job.next_trial()) and bad_ranges:
+        if narrowed := list(RangeSet(ranges).common(bad_ranges)):
+            return narrowed
+    return ranges
+
+
 def verified_entry(layout: Layout, file: RemoteFile, commit: str) -> Verified:
     """Return the manifest's entry for a file in place. Raises OSError."""
     status = layout.content_path(file).stat()
@@ -180,7 +205,7 @@ def check_digest(file: RemoteFile, actual: str) -> None:
     kind = "sha256" if file.sha256 else "git sha1"
     raise IntegrityError(
         f"{file.path}: the content is wrong: its {kind} is {actual}, the hub says {file.digest}; "
-        "it was thrown away",
+        "what is wrong was thrown away",
         hint="run the same command again to fetch this file anew; if it happens again, "
         "another endpoint: --endpoint URL",
     )

@@ -70,6 +70,10 @@ class RangeSet:
         others = RangeSet(ranges)
         return RangeSet(gap for start, end in self for gap in others.gaps(start, end))
 
+    def common(self, ranges: Iterable[Range]) -> "RangeSet":
+        """Return the part inside of ``ranges``."""
+        return self.without(self.without(ranges))
+
     def clipped(self, end: int) -> "RangeSet":
         """Return the part below ``end``."""
         return RangeSet((start, min(stop, end)) for start, stop in self if start < end)

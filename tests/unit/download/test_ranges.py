@@ -41,3 +41,9 @@ def test_front_is_the_first_missing_byte(ranges):
 @given(RANGES, st.integers(0, 60))
 def test_clipping_cuts_off_what_lies_beyond(ranges, end):
     assert members(RangeSet(ranges).clipped(end)) == {n for n in members(ranges) if n < end}
+
+
+@given(RANGES, RANGES)
+def test_common_part_is_in_both(one, other):
+    common = RangeSet(one).common(other)
+    assert members(common) == members(one) & members(other)
