@@ -15,7 +15,13 @@ from qtool.envs import failure
 from qtool.envs.environment import Environment
 from qtool.envs.events import Noticed, OnEvent, StepStarted, ToolSaid, ignore
 from qtool.envs.indexes import Indexes, first_reachable, only_the_users
-from qtool.envs.installers import Installer, InstallerKind, choose_installer, python_of
+from qtool.envs.installers import (
+    Installer,
+    InstallerKind,
+    choose_installer,
+    for_children,
+    python_of,
+)
 from qtool.envs.lock import EnvironmentLock
 from qtool.envs.machine import Machine
 from qtool.envs.pythons import Python, find_python
@@ -28,7 +34,7 @@ from qtool.units import format_size
 PROBES = Path(__file__).with_name("probes")
 PROBE_TIMEOUT_S = 1800.0
 """A probe may compile CUDA kernels at their first use."""
-_MEDDLING = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX")
+PROVEN = "proven: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +139,11 @@ class _Making:
         self._build = build
         self._log = log
         self._lock = lock
-        self._environ = _plain(environ)
+        self._environ = for_children(environ)
         self._indexes = indexes
         self._on_event = on_event
         self._python = python_of(build)
+        self._proof: list[str] = []
         self._index = 0
         self._total = 3 + sum(map(bool, (self._variant.torch, self._variant.bare)))
 
@@ -213,11 +220,16 @@ class _Making:
         script = PROBES / f"{self._variant.probe}.py"
         argv = [str(self._python), "-I", str(script), *self._variant.probe_arguments]
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-        lines = self._do("prove that it works", argv, offline, timeout_s=PROBE_TIMEOUT_S)
-        proven = [line.partition("proven: ")[2] for line in lines if line.startswith("proven: ")]
-        if not proven:
+        self._do("prove that it works", argv, offline, timeout_s=PROBE_TIMEOUT_S)
+        if not self._proof:
             raise EnvironmentFault(f"the probe {self._variant.probe} proved nothing")
-        return proven
+        return self._proof
+
+    def _hear(self, line: str) -> None:
+        """Keep what is proven, and pass the line on."""
+        if line.startswith(PROVEN):
+            self._proof.append(line.removeprefix(PROVEN))
+        self._on_event(ToolSaid(line))
 
     def _do(
         self,
@@ -225,8 +237,8 @@ class _Making:
         argv: Sequence[str],
         environ: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-    ) -> list[str]:
-        """Run one step; return its last lines.
+    ) -> None:
+        """Run one step.
 
         Raises:
             QtoolError: it failed; carries the last lines and the path of the log.
@@ -236,14 +248,13 @@ class _Making:
         code, lines = run(
             argv,
             log=self._log,
-            on_line=lambda line: self._on_event(ToolSaid(line)),
+            on_line=self._hear,
             environ={**self._environ, **(environ or {})},
             held=[self._lock.fd],
             timeout_s=timeout_s,
         )
         if code:
             raise failure.of_step(title, code, lines, Path(self._log.name), self._wanted.order.name)
-        return lines
 
     def _versions(self) -> dict[str, Any]:
         """Ask the environment for its Python's version and its distributions."""
@@ -265,12 +276,6 @@ def _log_file(folder: Path, name: str) -> Iterator[IO[bytes]]:
     with path.open("wb") as log:
         yield log
     path.unlink()
-
-
-def _plain(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that would lead installers or Python elsewhere."""
-    kept = {name: value for name, value in environ.items() if name not in _MEDDLING}
-    return {**kept, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _check_space(root: Path, needed_bytes: int) -> None:

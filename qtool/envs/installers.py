@@ -23,6 +23,8 @@ _UV_SOURCES = (
     *("UV_NO_INDEX", "UV_CONFIG_FILE"),
 )
 
+_MEDDLING = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX")
+
 
 class InstallerKind(StrEnum):
     """The two ways to make an environment."""
@@ -139,3 +141,9 @@ def has_uv_sources(environ: Mapping[str, str]) -> bool:
 def python_of(folder: Path) -> Path:
     """Return the interpreter of the environment in ``folder``."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def for_children(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that would lead installers or Python elsewhere."""
+    kept = {name: value for name, value in environ.items() if name not in _MEDDLING}
+    return {**kept, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PYTHONUNBUFFERED": "1"}

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
             if not error < LIMIT:
                 text = "{} through {} is wrong: relative error {:.3f} against fp32"
                 raise SystemExit(text.format(method, kernel, error))
-            text = "proven: {} on {} through {}: relative error {:.4f} against fp32\n"
+            text = "\nproven: {} on {} through {}: relative error {:.4f} against fp32\n"
             sys.stdout.write(text.format(method, device, kernel, error))
 
 

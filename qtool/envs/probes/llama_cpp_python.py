@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     if n_tokens != N_TOKENS:
         raise SystemExit(f"llama.cpp gave {n_tokens} tokens instead of {N_TOKENS}")
     where = "the GPU" if is_on_gpu else "the CPU"
-    sys.stdout.write(f"proven: llama-cpp-python answers with {n_tokens} tokens on {where}\n")
+    sys.stdout.write(f"\nproven: llama-cpp-python answers with {n_tokens} tokens on {where}\n")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
     n_tokens = answer["tokens_predicted"]
     if n_tokens != N_TOKENS:
         raise SystemExit(f"llama.cpp gave {n_tokens} tokens instead of {N_TOKENS}")
-    sys.stdout.write(f"proven: llama.cpp's server answers with {n_tokens} tokens\n")
+    sys.stdout.write(f"\nproven: llama.cpp's server answers with {n_tokens} tokens\n")
     sys.stdout.flush()
     os._exit(0)  # the server's threads would be waited for
 

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("torch cannot use the GPU")
     for name in names:
         importlib.import_module(name)
-    sys.stdout.write("proven: imports {}\n".format(", ".join(names)))
+    sys.stdout.write("\nproven: imports {}\n".format(", ".join(names)))
 
 
 if __name__ == "__main__":
