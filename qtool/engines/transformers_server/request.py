@@ -96,10 +96,14 @@ def parse_request(body: Mapping[str, Any], defaults: Sampling, *, is_chat: bool)
 
 
 class _Fields:
-    """Typed access to a JSON object; ``null`` is the same as nothing."""
+    """Typed access to a JSON object; ``null`` is the same as nothing.
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    ``where`` goes before the names of its members in what is said of them.
+    """
+
+    def __init__(self, body: Mapping[str, Any], where: str = "") -> None:
         self._body = body
+        self._where = where
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         value = self._body.get(name)
@@ -107,7 +111,8 @@ class _Fields:
             return default
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value) or not low <= value <= high:
-            raise bad_request(f"{name} must be a number from {low:g} to {high:g}", name)
+            full = self._where + name
+            raise bad_request(f"{full} must be a number from {low:g} to {high:g}", full)
         return float(value)
 
     def integer(self, name: str, default: Any, low: int = 0, high: int = 2**63 - 1) -> Any:
@@ -153,7 +158,7 @@ def _seed(fields: _Fields) -> int | None:
 
 
 def _logit_bias(given: Mapping[str, Any]) -> dict[int, float]:
-    biases = _Fields(given)
+    biases = _Fields(given, "logit_bias.")
     try:
         names = {name: int(name) for name in given}
     except ValueError:

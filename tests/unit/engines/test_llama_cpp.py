@@ -4,7 +4,8 @@ import pytest
 
 from qtool.engines import llama_cpp
 from qtool.engines.base import EngineKind, EngineOptions
-from qtool.engines.llama_cpp import choose_context, plan_launch
+from qtool.engines.context import choose_context
+from qtool.engines.llama_cpp import plan_launch
 from qtool.engines.select import select_engine
 from qtool.errors import EnvironmentFault, IntegrityError, ResourceError, UsageError
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo
@@ -84,6 +85,6 @@ def test_gguf_goes_to_llama_cpp_and_the_choice_says_why():
 
 
 @pytest.mark.parametrize("model_format", [ModelFormat.GPTQ, ModelFormat.AWQ, ModelFormat.PLAIN])
-def test_other_formats_are_refused_by_name(model_format: ModelFormat):
+def test_other_formats_without_an_environment_are_refused_by_name(model_format: ModelFormat):
     with pytest.raises(EnvironmentFault, match=str(model_format)):
         select_engine(gguf(format=model_format))

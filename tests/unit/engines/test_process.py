@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qtool.engines.base import EngineKind, Launch
+from qtool.engines.base import EngineKind, Launch, Progress
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault
@@ -72,6 +72,24 @@ def test_program_that_fails_is_reported_with_its_log():
     assert "code 1" in caught.value.message
     assert caught.value.hint == "qtool doctor /models/m.gguf"
     process.stop()
+
+
+def test_reason_that_the_program_reports_is_passed_on():
+    report = {"error": {"type": "OSError", "message": "no file named model.safetensors"}}
+    process = EngineProcess(
+        launch(f"import json; print(json.dumps({report})); raise SystemExit(1)")
+    )
+    with pytest.raises(EnvironmentFault, match=r"cannot load the model: no file named model\."):
+        process.wait_until_ready()
+    process.stop()
+
+
+def test_progress_is_known_while_the_model_loads():
+    report = {"progress": {"stage": "weights", "fraction": 0.5}}
+    says = f"print(json.dumps({report}), flush=True); time.sleep(0.2); "
+    with EngineKeeper(launch(LISTENS.replace("print", says + "print") + HOLD)) as keeper:
+        keeper.endpoint()
+        assert keeper.progress == Progress("weights", 0.5)
 
 
 def test_program_that_is_killed_is_reported():
