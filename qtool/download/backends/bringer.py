@@ -10,7 +10,8 @@ from urllib.parse import quote
 from qtool.download.backends.child import Stopped, run_program, size_on_disk
 from qtool.download.backends.program import Order, ProgramFailure, find_program
 from qtool.download.backends.staging import Staging
-from qtool.download.digests import digest_of
+from qtool.download.blocks import BlockDigest, BlockStore
+from qtool.download.digests import hash_file
 from qtool.download.disk import disk_errors, disk_full, sync_data
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.faults import TransferFault, broken
@@ -70,6 +71,7 @@ class Bringer:
         self._manifest = manifest
         self._staging = staging
         self._shift = shift
+        self._blocks = BlockStore(layout.state_dir)
         anonymous = HubClient(choice.client.pool, choice.client.endpoint)
         self._mirror = Mirror(choice.client, 1, _ignore)
         self._anonymous = Mirror(anonymous, 1, _ignore)
@@ -84,14 +86,14 @@ class Bringer:
             is_resumed = size_on_disk(self._staging.path(file)) > 0
             if not self._fetch(file, on_size):
                 return None
-            actual = self._digest(file)
-            if is_resumed and file.digest not in (None, actual):
+            digest = self._hash(file)
+            if is_resumed and file.digest not in (None, digest.hexdigest()):
                 # A power cut may leave less than was noted: once more, from nothing.
                 log.debug("%s: what an earlier run left is wrong", file.path)
                 self._staging.discard(file)
                 self._fetch(file, on_size)
-                actual = self._digest(file)
-            self._check(file, actual)
+                digest = self._hash(file)
+            self._check(file, digest)
         except (QtoolError, Stopped) as exc:
             if not self._program.can_resume or isinstance(exc, IntegrityError):
                 self._staging.discard(file)
@@ -179,22 +181,22 @@ class Bringer:
         if self._shift.stop.wait(wait_s):
             raise Stopped
 
-    def _digest(self, file: RemoteFile) -> str:
-        path = self._staging.path(file)
+    def _hash(self, file: RemoteFile) -> BlockDigest:
+        path, digest = self._staging.path(file), BlockDigest(file)
         with disk_errors(path):
-            actual = digest_of(path, file, self._shift.stop)
-        if actual is None:
-            raise Stopped
-        return actual
+            if not hash_file(path, digest, self._shift.stop):
+                raise Stopped
+        return digest
 
-    def _check(self, file: RemoteFile, actual: str) -> None:
+    def _check(self, file: RemoteFile, digest: BlockDigest) -> None:
         """Raise IntegrityError for wrong content, ResourceError where a full disk made it so."""
         try:
-            check_digest(file, actual)
+            check_digest(file, digest.hexdigest())
         except IntegrityError as exc:
             self._blame_disk(file)
             source = f"(from {self._mirror.url}, by {self._request.backend})"
             raise IntegrityError(f"{exc.message} {source}", hint=exc.hint) from exc
+        self._blocks.add(file, digest.block_sums())
 
     def _blame_disk(self, file: RemoteFile) -> None:
         """Raise ResourceError when holes are left and no space is: hf_transfer is silent then."""
