@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -188,8 +189,28 @@ class CacheLayout:
         fresh.replace(ref)
 
 
-def check_folders(layout: Layout) -> None:
-    """Raise UsageError where a file stands in the way of the target's folder or of its state."""
+def is_state_of_client(path: str) -> bool:
+    """Return whether a file of a repository lies where a client keeps its state.
+
+    Case is ignored, as some file systems do.
+    """
+    return f"{path.casefold()}/".startswith(CLIENT_FOLDERS)
+
+
+def check_folders(layout: Layout, files: Iterable[RemoteFile]) -> None:
+    """Raise UsageError where a file stands in the way of the target's folder or of its state.
+
+    ``files`` are those to come, of which one may be about to.
+    """
+    root = layout.root
+    own = {p.relative_to(root).as_posix() for p in layout.state_dir.parents if root in p.parents}
+    for file in files:
+        if file.path in own:
+            raise UsageError(
+                f"{file.path!r} is a file of the repository and a folder of the target, "
+                f"for {layout.state_dir}",
+                hint=f"leave it out: --exclude {file.path}; or download into the cache: --cache",
+            )
     for folder in (layout.state_dir, *layout.state_dir.parents):
         # os.path, because pathlib raises where a parent may not be entered.
         if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from qtool.download.layout import CLIENT_FOLDERS
+from qtool.download.layout import is_state_of_client
 from qtool.errors import IntegrityError, NotFoundError
 from qtool.hub.paths import check_path, has_control, printable
 from qtool.hub.repo import Listing, RemoteFile
@@ -58,7 +58,7 @@ def plan(listing: Listing, selection: Selection) -> Plan:
     Raises NotFoundError when a named file or quantization is not there or nothing matches, and
     IntegrityError when a wanted file's name is not safe to write.
     """
-    own = [file for file in listing.files if not file.path.startswith(CLIENT_FOLDERS)]
+    own = [file for file in listing.files if not is_state_of_client(file.path)]
     if selection.files:
         chosen = Plan(tuple(_named(own, selection.files, listing)))
     elif selection.quant:

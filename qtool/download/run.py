@@ -119,7 +119,7 @@ class _Run:
         if request.is_dry_run:
             result = _empty_result(listing, layout, wanted)
             return replace(result, files=self._preview(wanted, layout))
-        check_folders(layout)
+        check_folders(layout, wanted.files)
         with TargetLock(layout.state_dir / "lock", layout.root):
             check_case(wanted.files, layout.state_dir)
             manifest, salvager = _manifest_of(layout), Salvager(layout, listing)

@@ -125,6 +125,24 @@ def test_state_of_clients_in_a_repository_is_left_out(hub_factory, fetch):
     assert b"lies" not in (fetch.target / ".cache/qtool/manifest").read_bytes()
 
 
+@pytest.mark.parametrize("path", [".cache/qtool", ".cache/huggingface", ".Cache/qtool/manifest"])
+def test_file_in_place_of_the_state_of_clients_is_left_out(hub_factory, fetch, path):
+    result = fetch(hub_factory([Repo("org/name", {"a": b"1", path: b"lies"})]))
+    assert [file.path for file in result.files] == ["a"]
+    assert result.failures == ()
+
+
+def test_file_named_like_the_folder_of_the_state_is_refused_early(hub_factory, fetch, tmp_path):
+    hub = hub_factory([Repo("org/name", {"a": b"1", ".cache": b"2"})])
+    with pytest.raises(UsageError, match=r"'\.cache' is a file of the repository") as caught:
+        fetch(hub)
+    assert not fetch.target.exists()
+    assert "--exclude .cache" in (caught.value.hint or "")
+    assert fetch(hub, selection=Selection(exclude=(".cache",))).failures == ()
+    cached = fetch(hub, cache_dir=tmp_path / "cache")
+    assert (cached.path / ".cache").read_bytes() == b"2"
+
+
 def test_gated_repository_needs_the_token_and_the_terms(hub_factory, fetch):
     repo = Repo("org/name", {"m.gguf": b"weights"}, gated="manual", readers=["ada"])
     hub = hub_factory([repo], tokens={"hf_ada": "ada", "hf_bob": "bob"})
