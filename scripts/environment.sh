@@ -35,6 +35,25 @@ make_environment() {
     cp pyproject.toml "$folder/installed-for"
 }
 
+# want_program NAME PACKAGE: installs what some tests need where that takes no password.
+# Without it they are skipped, and say so.
+want_program() {
+    if command -v "$1" >/dev/null 2>&1; then
+        return
+    fi
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "==> installing $2"
+        if apt_install "$2" || { apt-get update -qq >/dev/null 2>&1 && apt_install "$2"; }; then
+            return
+        fi
+    fi
+    echo "note: no $1 on PATH, the tests that need it are skipped (Debian: apt install $2)" >&2
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1" >/dev/null 2>&1
+}
+
 install_into() {
     environment=$1
     shift

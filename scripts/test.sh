@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 make_environment .venv-test "qtool and what its tests need" \
     --constraint tests/constraints.txt --group dev --editable .
 
+want_program aria2c aria2
+
 PATH=$PWD/.venv-test/bin:$PATH
 export PATH
 echo "==> ruff"
