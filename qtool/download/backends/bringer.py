@@ -131,8 +131,8 @@ class Bringer:
     def _link(self, source: Source, file: RemoteFile) -> str | None:
         """Return an address that serves the bytes to anybody, None when there is none.
 
-        A token stays in this process: neither program can be kept from taking a header along
-        where a server redirects it to.
+        A token stays in this process: aria2c takes a header along to wherever a server redirects
+        it, which no option forbids. hf_transfer does not, but it need not know the token either.
         """
         link = _resolve(source)
         if not source.mirror.client.headers_for(link):
