@@ -53,6 +53,9 @@ BackendName = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be fetched.")]
 Force = Annotated[bool, typer.Option("--force", help="Fetch anew what is there.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Check what is there; fetch nothing.")]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Check what is there; fetch what is wrong of it.")
+]
 
 
 @app.command(no_args_is_help=True)
@@ -75,6 +78,7 @@ def main(
     is_dry_run: DryRun = False,
     is_forced: Force = False,
     is_verify_only: Verify = False,
+    is_repair: Repair = False,
     is_json: Json = False,
     is_quiet: Quiet = False,
     is_debug: Debug = False,
@@ -104,5 +108,6 @@ def main(
         is_dry_run=is_dry_run,
         is_forced=is_forced,
         is_verify_only=is_verify_only,
+        is_repair=is_repair,
     )
     return fetch(arguments, output, config)

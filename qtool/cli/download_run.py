@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from qtool.cli.check_view import repaired_lines, report_check
+from qtool.cli.download_json import to_json
 from qtool.cli.download_view import make_watcher
 from qtool.config import Config
 from qtool.download import (
@@ -19,7 +20,7 @@ from qtool.download import (
 )
 from qtool.download.request import Backend
 from qtool.errors import ExitCode, UsageError
-from qtool.hub.auth import find_token, hf_home
+from qtool.hub.auth import find_token, hf_home, is_hub_offline
 from qtool.hub.endpoints import Endpoint, choose_endpoints
 from qtool.hub.repo import RepoRef, RepoType
 from qtool.models.reference import Reference, parse_reference
@@ -50,6 +51,12 @@ class Arguments:
     is_dry_run: bool
     is_forced: bool
     is_verify_only: bool
+    is_repair: bool
+
+    @property
+    def is_checked(self) -> bool:
+        """Tell whether what is there is read, whatever is known of it."""
+        return self.is_verify_only or self.is_repair
 
     @property
     def chooses(self) -> bool:
@@ -80,6 +87,7 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
     Raises:
         UsageError: it contradicts itself or cannot be understood.
     """
+    _refuse_contradictions(arguments)
     asked = parse_reference(
         arguments.reference, default_repo_type=arguments.repo_type.value, allow_local=False
     )
@@ -95,10 +103,22 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         rate_limit_bytes_per_s=_rate(arguments.limit_rate),
         is_dry_run=arguments.is_dry_run,
         is_forced=arguments.is_forced,
-        is_verify_only=arguments.is_verify_only,
+        is_verify_only=arguments.is_checked and (arguments.is_dry_run or not arguments.is_repair),
+        is_repair=arguments.is_repair,
+        is_offline=arguments.is_checked and is_hub_offline(os.environ),
         ranking_path=config.state_dir() / "mirrors.json",
         backend=_backend(arguments.backend),
     )
+
+
+def _refuse_contradictions(arguments: Arguments) -> None:
+    if arguments.is_checked and arguments.is_forced:
+        raise UsageError("--force fetches everything anew: nothing is left to be checked")
+    if arguments.is_repair and not arguments.is_dry_run and is_hub_offline(os.environ):
+        raise UsageError(
+            "HF_HUB_OFFLINE is set, and a repair has to ask the hub",
+            hint=f"HF_HUB_OFFLINE=0 qtool download {shlex.quote(arguments.reference)} --repair",
+        )
 
 
 def run(request: DownloadRequest, output: Output) -> int:
@@ -110,6 +130,8 @@ def run(request: DownloadRequest, output: Output) -> int:
     except KeyboardInterrupt:
         _report_interruption(output)
         return ExitCode.INTERRUPTED
+    if request.is_verify_only:
+        return report_check(result, request, output)
     output.result(to_json(result), _summary(result, request, output))
     for file in result.failures:
         if file.error is not None and not output.is_json:
@@ -125,39 +147,6 @@ def exit_code(failures: tuple[FileResult, ...]) -> int:
     return codes.pop() if len(codes) == 1 else ExitCode.FINDINGS
 
 
-def to_json(result: DownloadResult) -> dict[str, Any]:
-    """Return the result as the documented object."""
-    data: dict[str, Any] = {
-        "repo": result.repo_id,
-        "revision": result.revision,
-        "commit": result.commit,
-        "path": str(result.path),
-        "files": [_file_to_json(file) for file in result.files],
-        "left_out": list(result.left_out),
-        "notes": list(result.notes),
-        "bytes_transferred": result.bytes_transferred,
-        "seconds": round(result.seconds, 3),
-        "endpoints": result.endpoints,
-        "dropped_endpoints": result.dropped,
-    }
-    if result.failures and (error := result.failures[0].error) is not None:
-        data["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
-    return data
-
-
-def _file_to_json(file: FileResult) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "path": file.path,
-        "size_bytes": file.size_bytes,
-        "sha256": file.sha256,
-        "status": file.status.value,
-        "verified": file.is_verified,
-    }
-    if file.error is not None:
-        data["error"] = {"code": file.error.code, "message": file.error.message}
-    return data
-
-
 def _summary(result: DownloadResult, request: DownloadRequest, output: Output) -> list[str]:
     if request.is_dry_run:
         return _dry_run_lines(result)
@@ -170,12 +159,13 @@ def _summary(result: DownloadResult, request: DownloadRequest, output: Output) -
     lines = [f"{output.paint(str(result.path), Style.BOLD)}: {_count(n_files)}, {size}, {verified}"]
     if result.failures:
         lines.append(f"{_count(len(result.failures))} failed")
+    lines += repaired_lines(result)
     if result.bytes_transferred:
         rate = format_size(result.bytes_transferred / max(result.seconds, 1e-9))
         took = format_duration(result.seconds)
         sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""
         lines.append(f"{format_size(result.bytes_transferred)} in {took}, {rate}/s{sources}")
-    elif not request.is_verify_only and not result.failures:
+    elif not result.failures and not any(file.damage for file in result.files):
         right = "there" if n_unverified else "there and right"
         lines.append(f"nothing to do: all files are {right}")
     if n_unverified:

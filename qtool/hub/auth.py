@@ -71,3 +71,8 @@ def _clean(token: str | None) -> str | None:
     if token is None:
         return None
     return token.replace("\r", "").replace("\n", "").strip() or None
+
+
+def is_hub_offline(environ: Mapping[str, str]) -> bool:
+    """Tell whether HF_HUB_OFFLINE forbids to ask any hub, in huggingface_hub's spelling of yes."""
+    return environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}

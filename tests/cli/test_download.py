@@ -188,7 +188,8 @@ def test_verification_exits_with_integrity_when_something_is_wrong(
     (tmp_path / "name/config.json").write_text("no")
     done = qtool(hub, "--verify")
     assert done.returncode == 6
-    assert "config.json" in done.stderr
+    assert "corrupt   config.json" in done.stdout
+    assert "1 of 2 files is not right" in done.stderr
 
 
 @pytest.mark.parametrize(
