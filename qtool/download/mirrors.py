@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from qtool.download.pacing import ConnectionLimit, Patience
+from qtool.download.pacing import ConnectionLimit, Patience, Silence
 from qtool.hub.client import HubClient
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Mirror:
         self.client = client
         self.limit = ConnectionLimit(most, clock)
         self.patience = Patience(clock)
+        self.silence = Silence(clock)
         self.dropped: str | None = None
         self.bytes_received = 0
         self.n_active = 0

@@ -51,6 +51,40 @@ class Patience:
             return max(self._round_ends_at - now, 0.0)
 
 
+class Silence:
+    """How much longer than usual a server may be silent: longer when it has been so repeatedly.
+
+    A mirror may fetch a whole block itself before it sends the end of what it was asked for (olah
+    does, 32 MiB); a connection ended meanwhile makes it begin that block anew. Thread-safe.
+    """
+
+    MOST = 4
+    SAME_S = 1.0
+    FORGET_S = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._n_stalls = 0
+        self._noted_at = float("-inf")
+
+    @property
+    def factor(self) -> int:
+        """Return how many times the usual silence is to be borne."""
+        if self._clock() - self._noted_at > self.FORGET_S:
+            return 1
+        return int(min(2 ** max(0, self._n_stalls - 1), self.MOST))
+
+    def note_stall(self) -> None:
+        """Note that silence has ended a connection; those that end together count once."""
+        with self._lock:
+            since_s = self._clock() - self._noted_at
+            if since_s < self.SAME_S:
+                return
+            self._n_stalls = 1 if since_s > self.FORGET_S else self._n_stalls + 1
+            self._noted_at = self._clock()
+
+
 class ConnectionLimit:
     """How many connections may be at work: halved when a server protests, then slowly raised."""
 

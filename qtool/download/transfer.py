@@ -87,6 +87,7 @@ class Worker:
             exchange, skip = source.open(
                 segment.position, segment.end, accepts_whole=segment.task.is_whole
             )
+            exchange.bear_silence(source.mirror.silence.factor)
             with source.mirror.serving():
                 self._receive(job, source, segment, exchange, skip)
         except AbortedError:
@@ -94,6 +95,8 @@ class Worker:
         except TransferFault as fault:
             return self._answer(job, source, segment, fault)
         except WIRE_ERRORS as exc:
+            if isinstance(exc, TimeoutError):
+                source.mirror.silence.note_stall()
             if not is_hopeless(exc):
                 return self._answer(job, source, segment, broken(exc))
             self._give_up(job, source, untrusted(source.endpoint_url, exc))

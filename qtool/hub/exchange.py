@@ -37,6 +37,12 @@ class Exchange:
         self._is_kept = head.is_kept
         self._is_closed = False
 
+    def bear_silence(self, factor: int) -> None:
+        """Wait ``factor`` times as long as usual for each byte of this body."""
+        sock = self._wire.socket
+        if (usual_s := sock.gettimeout()) is not None:
+            sock.settimeout(factor * usual_s)
+
     def read_into(self, buffer: memoryview) -> int:
         """Receive up to ``len(buffer)`` body bytes and return how many; 0 at the end of the body.
 

@@ -199,6 +199,17 @@ def test_stall_costs_at_most_five_seconds(
     assert is_right(fetch, repo)
 
 
+def test_server_that_is_silent_for_long_before_every_answer_is_waited_for(
+    hub_factory, fetch, is_right, repo, monkeypatch
+):
+    monkeypatch.setattr("qtool.download.pacing.Silence.SAME_S", STALL_S / 2)
+    hub = hub_factory([repo])
+    pause = Fault(FaultKind.PAUSE, path=LARGE, times=ALWAYS, of="response", role="cdn")
+    hub.add_fault(replace(pause, delay_s=3 * STALL_S))
+    assert fetch(hub, connections=4).failures == ()
+    assert is_right(fetch, repo)
+
+
 @pytest.mark.parametrize("status", [405, 416, 418, 501])
 def test_status_that_is_no_answer_is_a_network_error(hub_factory, fetch, is_sound, repo, status):
     hub = hub_factory([repo])

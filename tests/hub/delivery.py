@@ -101,6 +101,9 @@ class Delivery:
                 return 1
             case FaultKind.TRICKLE:
                 return self._trickle(source, strike, stop)
+            case FaultKind.PAUSE:
+                self._connection.pacer.wait(strike.fault.delay_s)
+                return 0
             case FaultKind.STALL:
                 self._connection.stall()
             case FaultKind.RESET:

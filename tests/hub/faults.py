@@ -20,6 +20,7 @@ class FaultKind(StrEnum):
     DROP = "drop"  # the connection ends (FIN)
     RESET = "reset"  # the connection is reset (RST)
     STALL = "stall"  # nothing further is sent, the connection stays open
+    PAUSE = "pause"  # nothing is sent for delay_s, then the rest
     TRICKLE = "trickle"  # count bytes a second from there on
     FLIP = "flip"  # one byte has all its bits inverted
 
@@ -56,6 +57,7 @@ BODY_KINDS = frozenset(
         FaultKind.DROP,
         FaultKind.RESET,
         FaultKind.STALL,
+        FaultKind.PAUSE,
         FaultKind.TRICKLE,
         FaultKind.FLIP,
     }

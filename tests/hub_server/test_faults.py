@@ -346,3 +346,10 @@ def test_trickle_sends_the_rest_at_its_rate(hub: LoopbackHub, get: Get) -> None:
     assert get().body == DATA
     assert 0.4 < time.monotonic() - begun_s < 2.0
     assert [r.faults for r in hub.requests] == [(FaultKind.TRICKLE,)]
+
+
+def test_pause_delays_the_rest(hub: LoopbackHub, get: Get) -> None:
+    hub.add_fault(Fault(FaultKind.PAUSE, at=0.5, delay_s=0.4))
+    begun_s = time.monotonic()
+    assert get().body == DATA
+    assert 0.4 < time.monotonic() - begun_s < 2.0

@@ -9,6 +9,7 @@ from qtool.download.pacing import (
     Growth,
     Patience,
     RateLimit,
+    Silence,
 )
 
 
@@ -155,3 +156,33 @@ def test_more_endpoints_bear_more_connections():
     assert growth.wanted == 16
     growth.require(64)
     assert growth.wanted == 32
+
+
+def test_silence_is_borne_longer_when_it_comes_again():
+    clock = Clock()
+    silence = Silence(clock)
+    factors = []
+    for _ in range(5):
+        silence.note_stall()
+        factors.append(silence.factor)
+        clock.advance(4.0)
+    assert factors == [1, 2, 4, 4, 4]
+
+
+def test_connections_that_fall_silent_together_count_once():
+    silence = Silence(Clock())
+    for _ in range(16):
+        silence.note_stall()
+    assert silence.factor == 1
+
+
+def test_silence_of_long_ago_is_forgotten():
+    clock = Clock()
+    silence = Silence(clock)
+    for _ in range(4):
+        silence.note_stall()
+        clock.advance(4.0)
+    clock.advance(Silence.FORGET_S)
+    assert silence.factor == 1
+    silence.note_stall()
+    assert silence.factor == 1
