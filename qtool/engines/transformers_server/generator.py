@@ -85,7 +85,7 @@ class Generator:
         started_at = time.perf_counter()
         network, request = self._network, job.request
         sampler = Sampler(request.sampling, prompt.ids, network.n_vocab, network.device)
-        slot = self._slots.take(prompt.ids)
+        slot = self._slots.take(prompt.ids, reuses=request.uses_cache)
         n_cached = len(slot.ids)
         scores = self._read(slot, prompt.ids[n_cached:], job)
         text = TextOut(self._speech.decode, request, prompt, job.put)

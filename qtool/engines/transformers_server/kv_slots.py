@@ -37,14 +37,18 @@ class KvSlots:
         self._budget_bytes = budget_bytes
         self._clock = 0
 
-    def take(self, prompt: Sequence[int]) -> Slot:
-        """Return a slot whose ids are a prefix of ``prompt``, shorter than it."""
+    def take(self, prompt: Sequence[int], *, reuses: bool = True) -> Slot:
+        """Return a slot whose ids are a prefix of ``prompt``, shorter than it; none, unless it
+        ``reuses`` what is kept."""
         self._clock += 1
         if not self._network.keeps_cache:
             self.clear()
             slot = self._slots[0]
-        else:
+        elif reuses:
             slot = self._reuse(prompt)
+        else:
+            slot = min(self._slots, key=lambda one: (bool(one.ids), one.last_used))
+            slot.clear()
         if slot.cache is None:
             slot.cache = self._network.new_cache()
         slot.last_used = self._clock

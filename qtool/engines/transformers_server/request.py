@@ -1,7 +1,7 @@
 """Requests of the OpenAI API, checked: what is wrong is refused before it costs anything.
 
 Sources: https://platform.openai.com/docs/api-reference/chat/create and completions/create;
-``top_k``, ``min_p``, ``repeat_penalty`` as in llama.cpp's tools/server/README.md,
+``top_k``, ``min_p``, ``repeat_penalty``, ``cache_prompt`` as in llama.cpp's tools/server/README.md,
 ``repetition_penalty``, ``chat_template_kwargs`` and ``continue_final_message`` as in vLLM.
 """
 
@@ -49,6 +49,7 @@ class Request:
     is_streaming: bool = False
     has_usage: bool = False
     ignores_end: bool = False
+    uses_cache: bool = True
     tells_reasoning: bool = True
     continues_final_message: bool = False
     has_generation_prompt: bool = True
@@ -87,6 +88,7 @@ def parse_request(body: Mapping[str, Any], defaults: Sampling, *, is_chat: bool)
         is_streaming=fields.boolean("stream", False),
         has_usage=bool(options.get("include_usage")),
         ignores_end=fields.boolean("ignore_eos", False),
+        uses_cache=fields.boolean("cache_prompt", True),
         tells_reasoning=is_chat and body.get("reasoning_format") != "none",
         continues_final_message=is_continued,
         has_generation_prompt=fields.boolean("add_generation_prompt", True),

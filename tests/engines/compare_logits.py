@@ -1,0 +1,50 @@
+"""Loads models as the server does, and compares their scores with a dense reference's.
+
+``python compare_logits.py SERVER_FOLDER MODEL…`` prints a line of JSON for each model: ``error`` is
+the largest difference from ``<MODEL>-dense`` by the reference's standard deviation. Runs in an
+environment with torch and transformers, where there is no qtool.
+"""
+
+import importlib
+import json
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+IDS = list(range(40, 70))
+
+
+def server_modules(folder: Path) -> Any:
+    engines = types.ModuleType("qtool_engines")
+    engines.__path__ = [str(folder.parent)]
+    sys.modules["qtool_engines"] = engines
+    names = ("loader", "network", "settings")
+    found = {n: importlib.import_module(f"qtool_engines.transformers_server.{n}") for n in names}
+    return types.SimpleNamespace(**found)
+
+
+def main() -> None:
+    reports = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is not the report
+    server = server_modules(Path(sys.argv[1]))
+
+    def scores(folder: str, dtype: str) -> tuple[Any, Any]:
+        settings = server.settings.Settings(model=folder, api_key="k", dtype=dtype)
+        loaded = server.loader.load(settings, lambda stage, fraction: None)
+        network = server.network.Network(loaded.model)
+        logits, _ = network.extend(network.new_cache(), IDS, 0)
+        return logits.float(), network
+
+    for model in sys.argv[2:]:
+        logits, network = scores(model, "auto")
+        expected, _ = scores(f"{model}-dense", "float32")
+        error = float((logits - expected).abs().max() / expected.std())
+        kinds = sorted({type(m).__name__ for m in network.model.modules() if hasattr(m, "qzeros")})
+        line = {"error": error, "keeps_cache": network.keeps_cache, "kernels": kinds}
+        os.write(reports, json.dumps(line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()
