@@ -4,91 +4,202 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qtool.cli.doctor_view import painted
 from qtool.cli.options import Debug, Json, Quiet, make_output
 from qtool.doctor.finding import Finding, Goal, Severity
 from qtool.errors import ExitCode, UsageError
-from qtool.output import Output, Style
+from qtool.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qtool.doctor.case import Case
     from qtool.doctor.goals import GoalAnswer
-    from qtool.doctor.report import Line
     from qtool.doctor.snapshot import Snapshot
     from qtool.doctor.verdict import Verdict
     from qtool.models.info import ModelInfo
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
-STYLES: dict[str, tuple[Style, ...]] = {
-    "error": (Style.RED, Style.BOLD),
-    "warning": (Style.YELLOW, Style.BOLD),
-    "ok": (Style.GREEN,),
-    "info": (Style.DIM,),
-    "command": (Style.CYAN,),
-}
+Model = Annotated[
+    str | None,
+    typer.Argument(help="A GGUF file, a model's folder, or the name of a starter model."),
+]
+Wanted = Annotated[
+    Goal | None, typer.Option("--goal", help="What you want to run; a model's format decides else.")
+]
+Python = Annotated[
+    str | None,
+    typer.Option(help="Interpreter or environment to examine (default: the active one)."),
+]
+Context = Annotated[int | None, typer.Option(min=1, help="Context length in tokens.")]
+SnapshotFile = Annotated[
+    str | None,
+    typer.Option("--snapshot", help="Examine this saved snapshot (FILE.json or FILE.json#ID)."),
+]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Save the snapshot here, without names of people and machines."),
+]
+Diff = Annotated[
+    str | None, typer.Option("--diff", help="Say what changed since this saved snapshot.")
+]
+Markdown = Annotated[
+    bool, typer.Option("--markdown", help="Print the report as Markdown, to paste into an issue.")
+]
+Fixing = Annotated[
+    bool, typer.Option("--fix", help="Cure the examined environment; shows the plan and asks.")
+]
+Dry = Annotated[bool, typer.Option("--dry-run", help="With --fix: only show the plan.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With --fix: apply it without asking.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked about a machine, whichever it is."""
+
+    goal: Goal | None
+    info: "ModelInfo | None"
+    n_ctx_tokens: int | None
+    python: str | None = None
+
+    def about(self, snapshot: "Snapshot", goal_of_file: Goal | None = None) -> "Case":
+        """Return the case of a snapshot."""
+        from qtool.doctor.case import make_case
+
+        goal = self.goal or (None if self.info else goal_of_file)
+        return make_case(snapshot, goal, self.info, self.n_ctx_tokens)
+
+    def about_this_machine(self) -> "Case":
+        """Take a snapshot and return its case."""
+        return self.about(_obtain_snapshot(None, self.python, has_model=False)[0])
 
 
 @app.command()
 def doctor(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A GGUF file, a model's folder, or the name of a starter model."),
-    ] = None,
-    goal: Annotated[
-        Goal | None, typer.Option(help="What you want to run; a model's format decides else.")
-    ] = None,
-    python: Annotated[
-        str | None,
-        typer.Option(help="Interpreter or environment to examine (default: the active one)."),
-    ] = None,
-    ctx: Annotated[int | None, typer.Option(min=1, help="Context length in tokens.")] = None,
-    snapshot_file: Annotated[
-        str | None,
-        typer.Option("--snapshot", help="Examine this saved snapshot (FILE.json or FILE.json#ID)."),
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(help="Save the snapshot here, without names of people and machines."),
-    ] = None,
+    model: Model = None,
+    goal: Wanted = None,
+    python: Python = None,
+    ctx: Context = None,
+    snapshot_file: SnapshotFile = None,
+    save: Save = None,
+    diff_file: Diff = None,
+    is_markdown: Markdown = False,
+    is_fixing: Fixing = False,
+    is_dry: Dry = False,
+    is_agreed: Yes = False,
     is_json: Json = False,
     is_quiet: Quiet = False,
     is_debug: Debug = False,
 ) -> int:
     """Say whether this machine runs the model, why not, and what cures it.
 
-    Nothing is imported or changed. Exits with 1 if something is wrong, or if the model or the goal
-    cannot run here.
+    Nothing is imported, and without --fix nothing is changed. Exits with 1 if something is wrong,
+    or if the model or the goal cannot run here.
     """
-    from qtool.doctor.case import make_case
+    output = make_output(is_json, is_quiet, is_debug)
+    _check_options(snapshot_file, is_fixing, is_dry or is_agreed, is_markdown, diff_file)
+    info = _inspect(model) if model else None
+    if info and ctx:
+        _check_context(info, ctx, model)
+    question = _Question(goal, info, ctx, python)
+    snapshot, goal_of_file = _obtain_snapshot(snapshot_file, python, has_model=info is not None)
+    _say_which_python(output, snapshot)
+    case = question.about(snapshot, goal_of_file)
+    if save:
+        _save(snapshot, save)
+        output.note(f"saved {save}")
+    if is_fixing:
+        from qtool.cli.doctor_fix import fix
+
+        return fix(output, case, question.about_this_machine, is_dry=is_dry, is_agreed=is_agreed)
+    if snapshot_file is None:
+        _warn_of_unfinished_cure(output, snapshot)
+    if diff_file:
+        return _show_difference(output, question, case, diff_file)
+    return _show_diagnosis(output, case, has_goal=goal is not None, is_markdown=is_markdown)
+
+
+def _check_options(
+    snapshot_file: str | None,
+    is_fixing: bool,
+    is_of_fix: bool,
+    is_markdown: bool,
+    diff_file: str | None,
+) -> None:
+    """Refuse options that make no sense together.
+
+    Raises:
+        UsageError: says which.
+    """
+    if is_of_fix and not is_fixing:
+        raise UsageError("--dry-run and -y belong to --fix", hint="qtool doctor --fix --dry-run")
+    if is_fixing and snapshot_file:
+        raise UsageError("--snapshot is another machine: there is nothing here to fix")
+    if (is_fixing or diff_file) and is_markdown:
+        raise UsageError("--markdown prints a report; run it without --fix and --diff")
+    if is_fixing and diff_file:
+        raise UsageError("--fix shows a difference of its own; run --diff before or after")
+
+
+def _show_diagnosis(output: Output, case: "Case", *, has_goal: bool, is_markdown: bool) -> int:
     from qtool.doctor.diagnosis import diagnose
     from qtool.doctor.goals import answer_goal
     from qtool.doctor.verdict import judge
 
-    output = make_output(is_json, is_quiet, is_debug)
-    info = _inspect(model) if model else None
-    if info and ctx:
-        _check_context(info, ctx, model)
-    snapshot, goal_of_file = _obtain_snapshot(snapshot_file, python, has_model=info is not None)
-    _say_which_python(output, snapshot)
-    if save:
-        _save(snapshot, save)
-        output.note(f"saved {save}")
-    case = make_case(snapshot, goal or (None if info else goal_of_file), info, ctx)
     findings, verdict = diagnose(case), judge(case)
-    answer = answer_goal(case, findings) if goal else None
-    document = _to_json(findings, verdict, answer, snapshot)
-    output.result(document, _lines(output, case, findings, verdict, answer))
+    answer = answer_goal(case, findings) if has_goal else None
+    document = _to_json(findings, verdict, answer, case.snapshot)
+    if is_markdown:
+        from qtool.doctor.markdown import markdown_lines
+        from qtool.doctor.sharing import for_sharing
+
+        output.result(document, for_sharing(list(markdown_lines(case, findings, verdict))))
+    else:
+        output.result(document, _lines(output, case, findings, verdict, answer))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     cannot_run = case.model is not None and not all(one.runs for one in verdict.values())
     is_denied = answer is not None and answer.runs is False
     return ExitCode.FINDINGS if is_bad or cannot_run or is_denied else ExitCode.OK
+
+
+def _show_difference(output: Output, question: _Question, case: "Case", file: str) -> int:
+    """Say what changed since a saved snapshot, and which findings came and went."""
+    from qtool.cli.doctor_view import diff_lines
+    from qtool.doctor.diagnosis import diagnose
+    from qtool.doctor.diff import compare
+    from qtool.doctor.sharing import for_sharing
+    from qtool.doctor.snapshot_file import load
+    from qtool.doctor.snapshot_writer import to_mapping
+
+    before, goal_of_file = load(file)
+    findings = diagnose(case)
+    findings_before = diagnose(question.about(before, goal_of_file))
+    diff = compare(before, case.snapshot, findings_before, findings, mask=for_sharing)
+    document = {
+        "diff": diff.to_json(),
+        "findings": [finding.to_json() for finding in findings],
+        "snapshot": to_mapping(case.snapshot),
+    }
+    output.result(document, [text for line in diff_lines(diff) for text in painted(output, line)])
+    is_bad = any(finding.severity is Severity.ERROR for finding in findings)
+    return ExitCode.FINDINGS if is_bad else ExitCode.OK
+
+
+def _warn_of_unfinished_cure(output: Output, snapshot: "Snapshot") -> None:
+    interpreter = snapshot.interpreter
+    prefix = Path(interpreter.path).parent.parent if interpreter else None
+    if prefix and (prefix / ".qtool-fix").is_dir():
+        from qtool.cli.doctor_fix import unfinished_words
+
+        if words := unfinished_words(prefix):
+            output.warn(words)
 
 
 def _inspect(text: str) -> "ModelInfo":
@@ -154,17 +265,10 @@ def _save(snapshot: "Snapshot", path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    import getpass
-    import platform
-
-    from qtool.doctor.redact import redact
+    from qtool.doctor.sharing import for_sharing
     from qtool.doctor.snapshot_writer import to_mapping
 
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user id, or Windows without the variable
-        user = ""
-    document = redact(to_mapping(snapshot), home=str(Path.home()), host=platform.node(), user=user)
+    document = for_sharing(to_mapping(snapshot))
     try:
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     except OSError as exc:
@@ -199,18 +303,4 @@ def _lines(
     if output.is_json:
         return []
     lines = report_lines(case, findings, verdict, answer)
-    return [text for line in lines for text in _painted(output, line)]
-
-
-def _painted(output: Output, line: "Line") -> list[str]:
-    """Wrap prose to a terminal's width, never a command; then paint it."""
-    styles = STYLES.get(line.kind, ())
-    texts = [line.text]
-    if output.stdout.isatty() and line.kind != "command" and line.text:
-        import shutil
-        import textwrap
-
-        indent = " " * (len(line.text) - len(line.text.lstrip()))
-        width = max(40, min(shutil.get_terminal_size().columns, 100))
-        texts = textwrap.wrap(line.text, width, initial_indent="", subsequent_indent=indent)
-    return [output.paint(text, *styles) if styles else text for text in texts]
+    return [text for line in lines for text in painted(output, line)]

@@ -1,4 +1,4 @@
-"""What recipes of environments ask of the doctor: the machine in short, and wheel indexes for it."""
+"""What recipes of environments ask of the doctor: the machine in short, and its wheel indexes."""
 
 from collections.abc import Mapping
 

@@ -1,0 +1,112 @@
+"""How a diagnosis, a plan of cures and a difference look on a terminal."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtool.output import Output, Style
+
+if TYPE_CHECKING:
+    from qtool.doctor.cures import CurePlan
+    from qtool.doctor.diff import Change, SnapshotDiff
+    from qtool.doctor.finding import Finding
+    from qtool.doctor.report import Line
+
+STYLES: dict[str, tuple[Style, ...]] = {
+    "error": (Style.RED, Style.BOLD),
+    "warning": (Style.YELLOW, Style.BOLD),
+    "ok": (Style.GREEN,),
+    "info": (Style.DIM,),
+    "command": (Style.CYAN,),
+}
+MAX_VALUE_CHARACTERS = 60
+FOR_PROGRAMS = {"ext_files", "missing_symbols", "missing_libraries"}
+"""Fields of a difference that say nothing to people beside the findings that follow from them."""
+
+
+def painted(output: Output, line: "Line") -> list[str]:
+    """Wrap prose to a terminal's width, never a command; then paint it."""
+    styles = STYLES.get(line.kind, ())
+    texts = [line.text]
+    if output.stdout.isatty() and line.kind != "command" and line.text:
+        import shutil
+        import textwrap
+
+        indent = " " * (len(line.text) - len(line.text.lstrip()))
+        width = max(40, min(shutil.get_terminal_size().columns, 100))
+        texts = textwrap.wrap(line.text, width, initial_indent="", subsequent_indent=indent)
+    return [output.paint(text, *styles) if styles else text for text in texts]
+
+
+def plan_lines(plan: "CurePlan", where: str) -> "Iterator[Line]":
+    """Yield what is going to be done, and what is left to the user."""
+    from qtool.doctor.report import Line, LineKind
+
+    if plan.cures:
+        yield Line(LineKind.SUMMARY, f"plan for {where}:")
+    for number, cure in enumerate(plan.cures, 1):
+        yield Line(LineKind.TEXT, f"  {number}. {cure.code}: {cure.fix.title}")
+    yield from (Line(LineKind.COMMAND, f"      {step.command}") for step in plan.steps)
+    if plan.later:
+        codes = ", ".join(plan.later)
+        yield Line(LineKind.TEXT, f"  then looked at again, for its cure is another: {codes}")
+    yield from _by_hand_lines(plan.by_hand)
+
+
+def _by_hand_lines(findings: "Sequence[Finding]") -> "Iterator[Line]":
+    from qtool.doctor.report import Line, LineKind
+
+    for finding in findings:
+        yield Line(LineKind.WARNING, f"! {finding.code} cannot be cured by installing packages")
+        for fix in finding.fixes[:1]:
+            yield Line(LineKind.TEXT, f"  {fix.title}:")
+            yield from (Line(LineKind.COMMAND, f"      {one}") for one in fix.commands)
+
+
+def plan_json(plan: "CurePlan") -> dict[str, Any]:
+    """Return a plan as JSON values."""
+    return {
+        "cures": [{"code": one.code, "title": one.fix.title} for one in plan.cures],
+        "commands": [step.command for step in plan.steps],
+        "later": list(plan.later),
+        "by_hand": [finding.code for finding in plan.by_hand],
+    }
+
+
+def diff_lines(diff: "SnapshotDiff") -> "Iterator[Line]":
+    """Yield what changed, findings first."""
+    from qtool.doctor.report import Line, LineKind
+
+    if not diff:
+        yield Line(LineKind.OK, "no difference")
+    for finding in diff.went:
+        yield Line(LineKind.OK, f"✓ gone: {finding.code}: {finding.title}")
+    for finding in diff.came:
+        kind = LineKind(finding.severity.value)
+        yield Line(kind, f"✗ new: {finding.code}: {finding.title}")
+    dists = [change for change in diff.changes if change.field.startswith("dists.")]
+    for change in dists:
+        if change.before and change.after:
+            yield Line(LineKind.TEXT, f"  {_name(change)}: {change.before} → {change.after}")
+    installed = [f"{_name(one)} {one.after}" for one in dists if not one.before]
+    removed = [f"{_name(one)} {one.before}" for one in dists if not one.after]
+    if installed:
+        yield Line(LineKind.TEXT, f"  installed: {', '.join(installed)}")
+    if removed:
+        yield Line(LineKind.TEXT, f"  removed: {', '.join(removed)}")
+    for change in diff.changes:
+        if change not in dists and change.field.partition(".")[0] not in FOR_PROGRAMS:
+            before, after = _value(change.before), _value(change.after)
+            yield Line(LineKind.TEXT, f"  {change.field}: {before} → {after}")
+
+
+def _name(change: "Change") -> str:
+    return change.field.removeprefix("dists.")
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    cut = text[:MAX_VALUE_CHARACTERS]
+    return cut if cut == text else f"{cut}…"
