@@ -56,13 +56,16 @@ def test_two_mirrors_share_one_file(hub_factory, fetch, is_right, repo):
 
 @pytest.mark.slow
 def test_two_mirrors_are_nearly_twice_as_fast_as_one(hub_process_factory, fetch, tmp_path):
-    repo = Repo("org/name", {"m.gguf": Generated(96 * MIB)})
-    hubs = [
-        hub_process_factory([repo], rate_bytes_per_s=4 * MIB, max_connections=8) for _ in range(2)
-    ]
-    one = fetch(hubs[0], local_dir=tmp_path / "one").seconds
-    two = fetch(*hubs, local_dir=tmp_path / "two").seconds
-    assert one / two >= 1.7, (one, two)
+    """Other work on the machine makes a run slower, never faster than the lines are: the best of
+    three is compared with what the line of one mirror allows at most."""
+    size = 48 * MIB
+    repo = Repo("org/name", {"m.gguf": Generated(size)})
+    hubs = [hub_process_factory([repo], rate_bytes_per_s=RATE, max_connections=8) for _ in range(2)]
+    results = [fetch(*hubs, local_dir=tmp_path / f"{run}") for run in range(3)]
+    one_s, two_s = size / (8 * RATE), min(result.seconds for result in results)
+    assert one_s / two_s >= 1.7, [result.seconds for result in results]
+    fastest = min(results, key=lambda result: result.seconds)
+    assert all(fastest.endpoints[hub.url] > 0.35 * size for hub in hubs), fastest.endpoints
 
 
 def test_faster_mirror_brings_more(hub_factory, fetch, is_right, repo):
