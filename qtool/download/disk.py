@@ -30,6 +30,15 @@ def write_at(fd: int, data: memoryview, offset: int) -> None:
         data, offset = data[count:], offset + count
 
 
+def size_on_disk(path: Path) -> int:
+    """Return how many bytes of a file are there, holes not counted; 0 without it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512)
+
+
 def sync_data(fd: int) -> None:
     """Bring a file's content to the disk. Raises OSError."""
     getattr(os, "fdatasync", os.fsync)(fd)

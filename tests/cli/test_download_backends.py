@@ -139,10 +139,11 @@ def test_killed_qtool_takes_its_program_along_and_the_next_one_finishes(
     process, child = begin(hub, tmp_path, backend)
     process.kill()
     process.communicate()
-    done = qtool(hub, "--backend", backend)
+    done = qtool(hub, "--backend", backend, "--json")
     assert done.returncode == 0, done.stderr
     assert not is_alive(child)
-    assert "verified" in done.stdout
+    statuses = {file["path"]: file["status"] for file in json.loads(done.stdout)["files"]}
+    assert statuses["model.gguf"] == ("resumed" if backend == "aria2c" else "downloaded")
     assert not list((tmp_path / "name").rglob("staging/*"))
 
 

@@ -396,6 +396,28 @@ def test_aria2c_goes_on_where_it_stopped(hub_factory, fetch, is_right, repo):
     assert hub.bytes_sent("m.gguf", "cdn") < 1.5 * SIZE
 
 
+@each_backend
+def test_what_was_stopped_while_it_was_verified_is_not_fetched_again(
+    hub_factory, fetch, is_right, repo, backend, monkeypatch
+):
+    hub, stop = hub_factory([repo]), threading.Event()
+
+    def stopped(*arguments):
+        stop.set()
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qtool.download.backends.bringer.hash_file", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(hub, backend=backend, stop=stop)
+    assert fetch.files() == {} and len(staged(fetch)) == 1
+    hub.reset()
+    (result, *_) = fetch(hub, backend=backend).files
+    assert (result.path, result.status) == ("m.gguf", FileStatus.RESUMED)
+    assert is_right(fetch, repo) and staged(fetch) == []
+    assert hub.bytes_sent("m.gguf") == 0
+
+
 @needs_aria2c
 def test_what_an_earlier_run_left_wrong_is_fetched_anew(hub_factory, fetch, is_right, repo):
     hub = hub_factory([repo], rate_bytes_per_s=MIB)

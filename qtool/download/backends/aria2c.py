@@ -50,6 +50,7 @@ class Aria2c:
         command = [
             "aria2c",
             "--no-conf",
+            "--no-netrc",
             "--input-file=-",
             f"--dir={order.target.parent}",
             f"--stop-with-process={os.getpid()}",

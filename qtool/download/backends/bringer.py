@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from qtool.download.backends.child import Stopped, run_program, size_on_disk
+from qtool.download.backends.child import Stopped, run_program
 from qtool.download.backends.program import Order, ProgramFailure, find_program
 from qtool.download.backends.staging import Staging
 from qtool.download.blocks import BlockDigest, BlockStore
 from qtool.download.digests import hash_file
-from qtool.download.disk import disk_errors, disk_full, sync_data
+from qtool.download.disk import disk_errors, disk_full, size_on_disk, sync_data
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.faults import TransferFault, broken
 from qtool.download.finish import check_digest, verified_entry
@@ -83,7 +83,7 @@ class Bringer:
         had at all, Stopped at the end of the shift.
         """
         try:
-            is_resumed = size_on_disk(self._staging.path(file)) > 0
+            is_resumed = self._staging.bytes_left(file) > 0
             if not self._fetch(file, on_size):
                 return None
             digest = self._hash(file)
@@ -95,7 +95,7 @@ class Bringer:
                 digest = self._hash(file)
             self._check(file, digest)
         except (QtoolError, Stopped) as exc:
-            if not self._program.can_resume or isinstance(exc, IntegrityError):
+            if isinstance(exc, IntegrityError) or not self._staging.bytes_left(file):
                 self._staging.discard(file)
             raise
         return self._publish(file, FileStatus.RESUMED if is_resumed else FileStatus.DOWNLOADED)
@@ -105,6 +105,8 @@ class Bringer:
 
     def _fetch(self, file: RemoteFile, on_size: Callable[[int], None]) -> bool:
         """Have the bytes fetched, in several attempts; return False when that needs a token."""
+        if self._staging.is_complete(file):
+            return True
         source = self._source(self._mirror, file)
 
         def note_size(size: int) -> None:
@@ -145,7 +147,7 @@ class Bringer:
 
     def _order(self, file: RemoteFile, link: str) -> Order:
         target = self._staging.path(file)
-        if not (self._program.can_resume and self._staging.notes(file).exists()):
+        if not self._staging.bytes_left(file):
             self._staging.discard(file)
         return Order(
             quote(link, safe=_URL_SAFE),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from qtool.download.backends.program import Order, Program, ProgramFailure
+from qtool.download.disk import size_on_disk
 from qtool.errors import QtoolError
 from qtool.hub.origin import redact
 
@@ -60,15 +61,6 @@ def run_program(
         if process.returncode:
             raise _failure(program, process.returncode, _tail(output), order)
     on_size(size_on_disk(order.target))
-
-
-def size_on_disk(path: Path) -> int:
-    """Return how many bytes of a file are there, holes not counted; 0 without it."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return 0
-    return min(status.st_size, status.st_blocks * 512)
 
 
 def _instruct(process: "subprocess.Popen[bytes]", instructions: bytes) -> None:

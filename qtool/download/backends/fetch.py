@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qtool.download.backends.bringer import Bringer, Shift, http_proxy_for
-from qtool.download.backends.child import Stopped, size_on_disk
+from qtool.download.backends.child import Stopped
 from qtool.download.backends.gauge import Gauge
 from qtool.download.backends.program import find_program
 from qtool.download.backends.staging import Staging
@@ -100,7 +100,7 @@ class ProgramFetch:
         large = [file for file in files if file.size_bytes >= SMALL_FILE_BYTES]
         # In a cache, files of the same content are one.
         by_content = {self._layout.content_path(file): file for file in reversed(large)}
-        sizes = {f: size_on_disk(self._staging.path(f)) for f in reversed(by_content.values())}
+        sizes = {f: self._staging.bytes_left(f) for f in reversed(by_content.values())}
         others = [file for file in files if file not in sizes]
         gauge = Gauge(sizes, others, known)
         on_event(_planned(known, files, gauge))
@@ -145,14 +145,15 @@ class ProgramFetch:
             )
             work = {file.path: hands.submit(self._bring, bringer, file, gauge) for file in files}
             try:
-                while wait(work.values(), TICK_S).not_done:
+                is_done = False
+                while not is_done:
+                    is_done = not wait(work.values(), TICK_S).not_done
                     if stop.is_set():
                         raise KeyboardInterrupt
                     self._tell(gauge, on_event)
             finally:
                 self._end(work.values())
                 self._received = gauge.received
-        self._tell(gauge, on_event)
         self._staging.remove_if_empty()
         outcomes = {path: future.result() for path, future in work.items()}
         return {path: result for path, result in outcomes.items() if result is not None}

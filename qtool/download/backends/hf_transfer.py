@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from urllib.parse import quote
 
@@ -37,7 +38,8 @@ class HfTransfer:
 
     def command(self, order: Order) -> list[str]:
         """Return the command line."""
-        return [sys.executable, "-P", "-m", "qtool.download.backends.hf_transfer_child"]
+        module = "qtool.download.backends.hf_transfer_child"
+        return [sys.executable, "-P", "-m", module, str(os.getpid())]
 
     def environment(self, order: Order) -> dict[str, str]:
         """Return the proxy by the names that the library reads."""

@@ -15,10 +15,7 @@ class ProgramFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One file to fetch. ``url`` may be a signed link, hence a secret; it needs no token.
-
-    ``is_resumed``: what ``target`` holds already is from an earlier order for the same bytes.
-    """
+    """One file to fetch. ``url`` may be a signed link, hence a secret; it needs no token."""
 
     url: str = field(repr=False)
     target: Path
@@ -26,7 +23,6 @@ class Order:
     connections: int
     rate_limit_bytes_per_s: float | None = None
     proxy: Proxy | None = None
-    is_resumed: bool = False
 
 
 class Program(Protocol):

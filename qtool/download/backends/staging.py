@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from qtool.download.disk import disk_errors
+from qtool.download.disk import disk_errors, size_on_disk
 from qtool.download.request import Backend
 from qtool.download.sinks import identity_of, repo_key
 from qtool.errors import ResourceError
@@ -43,6 +43,15 @@ class Staging:
         """Return where aria2c notes which bytes are there; without it they are worth nothing."""
         path = self.path(file)
         return path.with_name(f"{path.name}.aria2")
+
+    def bytes_left(self, file: RemoteFile) -> int:
+        """Return how many bytes an earlier run left that can be built upon."""
+        is_noted = self.notes(file).exists()
+        return size_on_disk(self.path(file)) if is_noted or self.is_complete(file) else 0
+
+    def is_complete(self, file: RemoteFile) -> bool:
+        """Return whether all bytes are there, of which it remains to be seen if they are right."""
+        return size_on_disk(self.path(file)) == file.size_bytes and not self.notes(file).exists()
 
     def discard(self, file: RemoteFile) -> None:
         """Remove what is there of a file. Raises ResourceError."""

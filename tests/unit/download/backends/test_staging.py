@@ -27,6 +27,25 @@ def test_changed_content_has_another_name(tmp_path):
     assert where.path(FILE).parent == where.folder
 
 
+def test_bytes_without_notes_are_worth_nothing(tmp_path):
+    where = staging(tmp_path)
+    assert where.bytes_left(FILE) == 0
+    leave(where)
+    assert where.bytes_left(FILE) == 1
+    where.notes(FILE).unlink()
+    assert where.bytes_left(FILE) == 0
+
+
+def test_complete_file_needs_no_notes(tmp_path):
+    where = staging(tmp_path)
+    leave(where)
+    where.path(FILE).write_bytes(bytes(FILE.size_bytes))
+    assert not where.is_complete(FILE)
+    where.notes(FILE).unlink()
+    assert where.is_complete(FILE)
+    assert where.bytes_left(FILE) == FILE.size_bytes
+
+
 def test_what_can_be_taken_up_stays(tmp_path):
     leave(staging(tmp_path))
     staging(tmp_path).remove_orphans()
