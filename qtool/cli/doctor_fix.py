@@ -95,6 +95,8 @@ def _treat(treatment: Treatment, lock: EnvironmentLock) -> None:
         plan = _plan(treatment)
         if not plan.cures:
             break
+        if failure is not None:
+            treatment.output.warn(f"undone: {failure.message}")
         _show(treatment, plan)
         _agree(treatment)
         treatment.plans.append(plan)
@@ -102,8 +104,9 @@ def _treat(treatment: Treatment, lock: EnvironmentLock) -> None:
         outcome = _operate(treatment, plan, lock)
         failure = outcome.why_not
         treatment.n_kept += outcome.is_kept
+        for name in outcome.altered:
+            treatment.output.warn(f"{treatment.prefix / name} was written into: not as before")
         if failure is not None:
-            _tell_undone(treatment, outcome)
             treatment.examine()
         if isinstance(failure, NetworkError):
             break
@@ -175,13 +178,6 @@ def _operate(treatment: Treatment, plan: CurePlan, lock: EnvironmentLock) -> Out
     return outcome
 
 
-def _tell_undone(treatment: Treatment, outcome: Outcome) -> None:
-    if outcome.why_not is not None:
-        treatment.output.warn(f"undone: {outcome.why_not.message}")
-    for name in outcome.altered:
-        treatment.output.warn(f"{treatment.prefix / name} was written into and is not as before")
-
-
 def _note_unfinished(treatment: Treatment) -> None:
     if unfinished_words(treatment.prefix):
         treatment.output.warn(unfinished_words(treatment.prefix) or "")
@@ -229,7 +225,7 @@ def _report(treatment: Treatment, diff: SnapshotDiff) -> int:
         "diff": diff.to_json(),
         "findings": [finding.to_json() for finding in treatment.findings],
     }
-    rest = _plan(treatment)
+    rest = plan_cures(treatment.case, treatment.findings, tried=frozenset(treatment.tried))
     if not treatment.plans or rest.by_hand:
         _show(treatment, rest)
     lines = _nothing_lines(treatment, rest)

@@ -1,6 +1,7 @@
 """Tiny wheels, made on the spot, and the variables that make pip and uv look nowhere else."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 FAKE_XLLAMACPP = """
@@ -26,16 +27,23 @@ class Server:
 
 
 def make_wheel(
-    folder: Path, name: str, version: str, source: str = "", requires: tuple[str, ...] = ()
+    folder: Path,
+    name: str,
+    version: str,
+    source: str = "",
+    requires: tuple[str, ...] = (),
+    package: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a wheel with one module of that name and return its path."""
+    """Write a wheel with one module (or the files of a package) of that name; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {one}\n" for one in requires)
     tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    files = {f"{module}.py": source, f"{info}/METADATA": metadata, f"{info}/WHEEL": tags}
+    files = {f"{module}/{one}": text for one, text in (package or {}).items()}
+    files = files or {f"{module}.py": source}
+    files |= {f"{info}/METADATA": metadata, f"{info}/WHEEL": tags}
     files[f"{info}/RECORD"] = "".join(f"{one},,\n" for one in (*files, f"{info}/RECORD"))
     path = folder / f"{module}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:

@@ -1,0 +1,327 @@
+"""``qtool doctor --fix``, ``--diff`` and ``--markdown`` on real environments with tiny wheels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qtool.doctor.backup import Backup
+from tests.cli.test_doctor import environment
+from tests.conftest import ROOT, Run
+from tests.envs.wheels import make_wheel, only_from
+
+__all__ = ["environment"]
+
+CURE = ("--goal", "plain", "--fix", "-y")
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only source of packages: a torch, and the torchvision of another one."""
+    folder = tmp_path / "wheels"
+    torch = {"__init__.py": "", "version.py": "__version__ = '2.3.1'\ncuda = None\n"}
+    make_wheel(folder, "torch", "2.3.1", package=torch)
+    make_wheel(folder, "transformers", "4.45.0")
+    make_wheel(folder, "torchvision", "0.19.0", "wrong = True")
+    for name, value in only_from(folder).items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+@pytest.fixture
+def broken(tmp_path: Path, wheels: Path) -> Path:
+    """Return an environment whose torchvision belongs to another torch."""
+    folder = tmp_path / "broken"
+    uv = [str(Path(sys.executable).parent / "uv"), "--quiet"]
+    subprocess.run([*uv, "venv", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run(
+        [*uv, "pip", "install", "--python", str(folder),
+         "torch", "transformers", "torchvision"],
+        check=True,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def fix(run_qtool: Run, broken: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Return a function that runs the doctor on the broken environment, uv on PATH."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        env = {**os.environ, "PATH": path}
+        return run_qtool("doctor", "--python", str(broken), *arguments, env=env)
+
+    return run
+
+
+def frozen(folder: Path) -> list[str]:
+    """Return what is installed, and every file with its content."""
+    site = next(folder.glob("lib/python3*/site-packages"))
+    return sorted(
+        f"{path.relative_to(site)} {path.read_bytes()!r}"
+        for path in site.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+
+
+def test_it_cures(fix, broken: Path, wheels: Path) -> None:
+    make_wheel(wheels, "torchvision", "0.18.1")
+    before = json.loads(fix("--goal", "plain", "--json").stdout)
+    assert "TORCHVISION-MISMATCH" in [one["code"] for one in before["findings"]]
+
+    cured = fix(*CURE)
+
+    assert cured.returncode == 0, cured.stderr
+    assert "✓ gone: TORCHVISION-MISMATCH" in cured.stdout
+    assert "torchvision: 0.19.0 → 0.18.1" in cured.stdout
+    assert fix("--goal", "plain").returncode == 0
+    assert not (broken / ".qtool-fix").exists()
+    again = fix(*CURE)
+    assert (again.returncode, "nothing to cure" in again.stdout) == (0, True)
+
+
+def test_a_dry_run_shows_and_changes_nothing(fix, broken: Path) -> None:
+    before = frozen(broken)
+
+    shown = fix("--goal", "plain", "--fix", "--dry-run")
+
+    assert shown.returncode == 1
+    assert "1. TORCHVISION-MISMATCH" in shown.stdout
+    assert "torchvision==0.18.1" in shown.stdout
+    assert frozen(broken) == before
+
+
+def test_where_nobody_can_be_asked_nothing_is_done(fix, broken: Path) -> None:
+    before = frozen(broken)
+
+    refused = fix("--goal", "plain", "--fix")
+
+    assert refused.returncode == 2
+    assert "--fix -y" in refused.stderr
+    assert frozen(broken) == before
+
+
+def test_a_cure_that_cannot_be_had_gives_way_to_the_next(fix, broken: Path) -> None:
+    cured = fix(*CURE, "--json")
+
+    document = json.loads(cured.stdout)
+    assert cured.returncode == 0
+    assert len(document["plans"]) == 2
+    assert "pip uninstall" in document["plans"][1]["commands"][0]
+    assert [one["code"] for one in document["diff"]["went"]] == ["TORCHVISION-MISMATCH"]
+    assert document["findings"] == []
+
+
+def test_where_no_cure_helps_it_is_as_before(fix, broken: Path, wheels: Path) -> None:
+    """The metadata of both wheels is in order, so rehearsing goes well; installing does not."""
+    make_wheel(wheels, "torchvision", "0.18.1")
+    _spoil(wheels / "torchvision-0.18.1-py3-none-any.whl")
+    site = next(broken.glob("lib/python3*/site-packages"))
+    record = site / "torchvision-0.19.0.dist-info" / "RECORD"
+    record.unlink()  # nobody can uninstall it now
+    before = frozen(broken)
+
+    failed = fix(*CURE)
+
+    assert failed.returncode == 7
+    assert "is as it was before" in failed.stderr
+    assert frozen(broken) == before
+    assert Backup(broken).unfinished() is None
+
+
+def _spoil(wheel: Path) -> None:
+    """Change a byte of the wheel's module, so that its checksum is wrong."""
+    import zipfile
+
+    with zipfile.ZipFile(wheel, "a") as file:
+        file.writestr("torchvision/data.bin", b"payload-payload-payload")
+    data = bytearray(wheel.read_bytes())
+    at = data.index(b"payload-payload")
+    data[at] ^= 1
+    wheel.write_bytes(bytes(data))
+
+
+OPERATION = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from qtool.doctor.apply import Surgeon, lock_of
+from qtool.doctor.cures import Cure, CurePlan
+from qtool.doctor.finding import Fix
+from qtool.doctor.snapshot import Snapshot
+from qtool.doctor.steps import Step
+prefix, state = Path(sys.argv[1]), Path(sys.argv[2])
+spoil = '''
+import pathlib, sys, time
+site = next(pathlib.Path(sys.argv[1]).glob("lib/python3*/site-packages"))
+(site / "torch" / "version.py").unlink()
+(site / "half").write_text("half")
+time.sleep(60)
+'''
+step = Step("spoil it", (sys.executable, "-c", spoil, str(prefix)), {{}}, "install", {{"x": ""}})
+plan = CurePlan((Cure("X", Fix("", ("spoil it",)), (step,)),))
+with lock_of(prefix, state) as lock, open(state / "log", "wb") as log:
+    Surgeon(prefix, lock, log, print).operate(plan, Snapshot(), (), lambda: None)
+"""
+
+
+def half_done(broken: Path, state: Path) -> "subprocess.Popen[bytes]":
+    """Start a change in a process of its own and wait until it is in the middle."""
+    state.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-c", OPERATION, str(broken), str(state)])
+    deadline = time.monotonic() + 20
+    while not list(broken.glob("lib/python3*/site-packages/half")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+def test_ctrl_c_in_the_middle_puts_everything_back(broken: Path, own_settings: Path) -> None:
+    before = frozen(broken)
+    process = half_done(broken, own_settings / "state")
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+
+    assert frozen(broken) == before
+    assert not (broken / ".qtool-fix").exists()
+
+
+def test_killed_in_the_middle_the_next_run_puts_it_back(
+    fix, broken: Path, wheels: Path, own_settings: Path
+) -> None:
+    make_wheel(wheels, "torchvision", "0.18.1")
+    before = frozen(broken)
+    process = half_done(broken, own_settings / "state")
+    process.kill()
+    process.wait()
+    assert frozen(broken) != before
+
+    plain = fix("--goal", "plain")
+    assert "was killed half-way (spoil it)" in plain.stderr
+    dry = fix("--goal", "plain", "--fix", "--dry-run")
+    assert "was killed half-way" in dry.stderr
+    unasked = fix("--goal", "plain", "--fix")
+    assert unasked.returncode == 2
+    assert frozen(broken) != before
+    cured = fix(*CURE)
+    assert "is as it was before" in cured.stderr
+    assert cured.returncode == 0, cured.stderr
+    assert not list(broken.glob("lib/python3*/site-packages/half"))
+    assert list(broken.glob("lib/python3*/site-packages/torch/version.py"))
+
+
+def test_two_at_once_are_told(fix, broken: Path, own_settings: Path) -> None:
+    process = half_done(broken, own_settings / "state")
+    try:
+        refused = fix(*CURE)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert refused.returncode == 8
+    assert f"process {process.pid}" in refused.stderr
+
+
+def test_a_systems_python_is_not_touched(run_qtool: Run, tmp_path: Path) -> None:
+    real = Path(sys.executable).resolve()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+    (tmp_path / "bin" / "python3").chmod(0o755)
+
+    refused = run_qtool("doctor", "--goal", "gptq", "--python", str(real), "--fix", "-y")
+
+    assert refused.returncode == 7
+    assert "is no virtual environment" in refused.stderr
+    assert "hint: qtool env create transformers" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--dry-run",),
+        ("-y",),
+        ("--fix", "--snapshot", "x.json"),
+        ("--fix", "--markdown"),
+        ("--fix", "--diff", "x.json"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(run_qtool: Run, arguments: tuple[str, ...]) -> None:
+    assert run_qtool("doctor", *arguments).returncode == 2
+
+
+def test_a_difference_to_a_saved_snapshot(fix, wheels: Path, tmp_path: Path) -> None:
+    make_wheel(wheels, "torchvision", "0.18.1")
+    saved = str(tmp_path / "before.json")
+    fix("--goal", "plain", "--save", saved)
+
+    same = fix("--goal", "plain", "--diff", saved)
+    assert (same.stdout.strip(), same.returncode) == ("no difference", 1)
+    fix(*CURE)
+    changed = fix("--goal", "plain", "--diff", saved)
+
+    assert changed.returncode == 0
+    assert changed.stdout.splitlines()[0].startswith("✓ gone: TORCHVISION-MISMATCH")
+    assert "  torchvision: 0.19.0 → 0.18.1" in changed.stdout.splitlines()
+
+
+def test_markdown_names_nobody(
+    run_qtool: Run, environment: Callable[..., Path], own_settings: Path
+) -> None:
+    folder = environment(torch="2.3.1", torchvision="0.19.0")
+    home = own_settings / "env"
+    folder.rename(home)
+
+    text = run_qtool("doctor", "--python", str(home), "--goal", "plain", "--markdown").stdout
+
+    assert text.startswith("### qtool doctor\n")
+    assert "`TORCHVISION-MISMATCH`" in text
+    assert "~/env/bin/python" in text
+    assert str(own_settings) not in text
+
+
+def pip(folder: Path, *arguments: str) -> str:
+    argv = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", *arguments]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_auto_gptq_on_a_new_torch_is_cured_for_real(run_qtool: Run, tmp_path: Path) -> None:
+    """First made to fail in the middle, with pip, then cured."""
+    folder = tmp_path / "legacy"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip(folder, "install", "-q", "torch>=2.8,<2.14")
+    pip(folder, "install", "-q", "--no-deps", "auto-gptq==0.7.1")
+    site = next(folder.glob("lib/python3*/site-packages"))
+    in_the_way = site / "transformers" / "__init__.py" / "folder"
+    in_the_way.mkdir(parents=True)
+    cure = ("doctor", "--python", str(folder), "--goal", "gptq", "--fix", "-y", "--json")
+    before = pip(folder, "freeze")
+
+    failed = run_qtool(*cure, timeout=400)
+
+    assert failed.returncode == 7, failed.stdout + failed.stderr
+    message = json.loads(failed.stdout)["error"]["message"]
+    assert "pip install --upgrade" in message
+    assert "is as it was before" in message
+    assert pip(folder, "freeze") == before
+    assert in_the_way.is_dir()
+
+    in_the_way.rmdir()
+    in_the_way.parent.rmdir()
+    in_the_way.parent.parent.rmdir()
+    cured = run_qtool(*cure, timeout=400)
+    document = json.loads(cured.stdout)
+    assert cured.returncode == 0, cured.stdout + cured.stderr
+    assert "GPTQ-KERNELS-ABI" in [one["code"] for one in document["diff"]["went"]]
+    after = pip(folder, "freeze")
+    assert "auto-gptq" not in after.lower().replace("_", "-")
+    assert "gptqmodel==7" in after
