@@ -92,12 +92,12 @@ class Fetch:
         KeyboardInterrupt when ``stop`` is set.
         """
         folder = self._layout.state_dir / PARTIAL_FOLDER
-        remove_orphans(folder, self._listing)
+        remove_orphans(folder, self._listing, {file.path for file in known.files})
         # In a cache, files of the same content are one.
         by_content = {self._layout.content_path(file): file for file in reversed(files)}
         jobs = [self._job(file) for file in sorted(by_content.values(), key=_small_first)]
         tally = _tally(jobs, known)
-        on_event(_planned(known, tally))
+        on_event(_planned(known, tally, jobs))
         if jobs:
             check_space(self._layout.root, tally.bytes_left)
             self._transfer(jobs, tally, on_event, stop)
@@ -240,7 +240,12 @@ def _tally(jobs: Sequence[Job], known: DownloadResult) -> Tally:
     )
 
 
-def _planned(known: DownloadResult, tally: Tally) -> Planned:
+def _planned(known: DownloadResult, tally: Tally, jobs: Sequence[Job]) -> Planned:
+    outdated = (
+        f"{job.file.path} has changed on the hub since it was begun: it starts anew"
+        for job in jobs
+        if isinstance(job.sink, PartialFile) and job.sink.is_outdated
+    )
     return Planned(
         known.repo_id,
         known.commit,
@@ -250,5 +255,5 @@ def _planned(known: DownloadResult, tally: Tally) -> Planned:
         bytes_total=tally.bytes_total,
         bytes_present=tally.bytes_done,
         left_out=known.left_out,
-        notes=known.notes,
+        notes=(*known.notes, *outdated),
     )

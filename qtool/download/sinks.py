@@ -4,7 +4,7 @@ import hashlib
 import io
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -81,6 +81,7 @@ class MemorySink:
 class PartialFile:
     """A partial file with its journal in the target's state folder.
 
+    ``is_outdated``: an earlier run had begun the file when the hub had another version of it.
     Nothing is created or kept open before the first byte is to be written or read.
     """
 
@@ -94,6 +95,7 @@ class PartialFile:
         # Held while syncing, which takes long, so that nobody closes the files meanwhile.
         self._syncing = threading.Lock()
         self._is_unsynced = False
+        self.is_outdated = False
         self._stream: io.FileIO | None = None
         self._journal: Journal | None = None
         with disk_errors(self.path):
@@ -218,6 +220,7 @@ class PartialFile:
             return RangeSet()
         known = read_journal(content, self._identity, boot_id())
         if known is None:
+            self.is_outdated = read_owner(content) is not None
             log.debug("%s: what is there is of another version", self._identity.path)
             return RangeSet()
         log.debug("%s: %d bytes are there already", self._identity.path, known.size_bytes)
@@ -235,12 +238,17 @@ def repo_key(listing: Listing) -> str:
     return f"{listing.repo.repo_type}:{listing.repo.repo_id}"
 
 
-def remove_orphans(folder: Path, listing: Listing) -> None:
-    """Remove partial files of paths that the repository does not have any more.
+def remove_orphans(folder: Path, listing: Listing, in_place: Collection[str] = ()) -> None:
+    """Remove partial files that no run will go on with.
 
-    Those of other repositories, which may share the folder, stay.
+    They are of paths that the repository does not have any more, whose files are small now, or
+    ``in_place``. Those of other repositories, which may share the folder, stay.
     """
-    known = {part_name(identity_of(listing, file)) for file in listing.files}
+    known = {
+        part_name(identity_of(listing, file))
+        for file in listing.files
+        if file.size_bytes >= SMALL_FILE_BYTES and file.path not in in_place
+    }
     own = repo_key(listing)
     with disk_errors(folder):
         paths = list(folder.iterdir()) if folder.is_dir() else []
