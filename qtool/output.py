@@ -7,6 +7,7 @@ stdout, errors included; with ``--quiet`` nothing but results and errors is said
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -147,6 +148,22 @@ class Output:
             raise KeyboardInterrupt
         answer = answer.strip().lower()
         return default if not answer else answer in ("y", "yes", "是", "好")
+
+    def ask_text(self, question: str) -> str:
+        """Ask for a line on the terminal. Raises KeyboardInterrupt when the input ends."""
+        print(f"{without_controls(question)} ", end="", file=self.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            print(file=self.stderr, flush=True)
+            raise KeyboardInterrupt
+        return answer
+
+    def status(self, text: str = "") -> None:
+        """Show a passing line on a terminal, in place of the one before; none erases it."""
+        if self.is_animated:
+            width = shutil.get_terminal_size().columns - 1
+            shown = without_controls(text)[:width]
+            print(f"\r\x1b[2K{shown}", end="", file=self.stderr, flush=True)
 
     def paint(self, text: str, *styles: Style) -> str:
         """Style ``text`` for stdout where colour is wanted."""

@@ -18,6 +18,7 @@ from qtool.download import (
     Selection,
     download,
 )
+from qtool.download.quant_choice import AskQuant, QuantQuestion
 from qtool.download.request import Backend
 from qtool.errors import ExitCode, UsageError
 from qtool.hub.auth import find_token, hf_home, is_hub_offline
@@ -124,9 +125,11 @@ def _refuse_contradictions(arguments: Arguments) -> None:
 def run(request: DownloadRequest, output: Output) -> int:
     """Download, showing progress, and say what came of it; return the exit code."""
     watcher = make_watcher(output)
+    # A dry run is how one looks at the list without choosing.
+    ask = _asker(output) if output.is_interactive and not request.is_dry_run else None
     try:
         with watcher:
-            result = download(request, on_event=watcher.on_event)
+            result = download(request, on_event=watcher.on_event, ask_quant=ask)
     except KeyboardInterrupt:
         _report_interruption(output)
         return ExitCode.INTERRUPTED
@@ -137,6 +140,16 @@ def run(request: DownloadRequest, output: Output) -> int:
         if file.error is not None and not output.is_json:
             output.error(file.error)
     return exit_code(result.failures)
+
+
+def _asker(output: Output) -> AskQuant:
+    def ask(question: QuantQuestion) -> str:
+        from qtool.cli.quant_prompt import ask_quant
+
+        output.status()
+        return ask_quant(question, output)
+
+    return ask
 
 
 def exit_code(failures: tuple[FileResult, ...]) -> int:

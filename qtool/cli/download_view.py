@@ -1,10 +1,13 @@
 """A download while it runs: bars on a terminal, a line every few seconds elsewhere."""
 
+import shutil
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from qtool.download import (
+    Asking,
     Checking,
     EndpointDropped,
     Event,
@@ -14,14 +17,16 @@ from qtool.download import (
     Progress,
     Waiting,
 )
-from qtool.output import Output
+from qtool.output import Output, without_controls
 from qtool.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 PLAIN_INTERVAL_S = 5.0
 MAX_FILE_BARS = 4
+NARROW_COLUMNS = 60
 
 
 class Watcher(Protocol):
@@ -89,29 +94,21 @@ class PlainWatcher:
 
 
 class BarWatcher:
-    """A bar for the whole and one for each of the files under way."""
+    """A bar for the whole and one for each of the files under way.
+
+    They are drawn from the first progress on: until then a passing line tells who is asked, and
+    rich, which takes a while to load, is not needed where nothing is to be fetched.
+    """
 
     def __init__(self, output: Output) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, ProgressColumn, TextColumn
-        from rich.progress import Progress as Bars
-
-        columns: list[ProgressColumn | str] = [
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f} %", markup=False),
-            TextColumn("{task.fields[note]}", markup=False),
-        ]
-        console = Console(file=output.stderr)
         self._output = output
-        self._name_width = max(12, console.width // 3)
-        self._bars = Bars(*columns, console=console, expand=True, transient=True)
+        self._is_narrow = shutil.get_terminal_size().columns < NARROW_COLUMNS
+        self._bars: Bars | None = None
         self._total: TaskID | None = None
         self._files: dict[str, TaskID] = {}
 
     def __enter__(self) -> "BarWatcher":
-        """Start drawing."""
-        self._bars.start()
+        """Do nothing yet."""
         return self
 
     def __exit__(
@@ -120,15 +117,20 @@ class BarWatcher:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove the bars."""
-        self._bars.stop()
+        """Remove the bars, and what the terminal echoed of Ctrl+C with them."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._output.status()
 
     def on_event(self, event: Event) -> None:
         """Move the bars; print above them what is worth a line."""
         match event:
+            case Asking():
+                self._output.status(asking_line(event))
             case Progress():
                 self._draw(event)
             case Planned():
+                self._output.status()
                 for line in planned_lines(event):
                     self._print(line)
             case EndpointDropped():
@@ -137,22 +139,73 @@ class BarWatcher:
                 if text := event_line(event):
                     self._print(text)
 
+    def _started(self) -> "Bars":
+        """Return the bars, drawn from now on."""
+        if self._bars is None:
+            self._output.status()
+            self._bars = make_bars(self._output, is_narrow=self._is_narrow)
+            self._bars.start()
+        return self._bars
+
     def _print(self, line: str) -> None:
-        self._bars.console.print(line, markup=False, highlight=False)
+        if self._bars is None:
+            self._output.status()
+            self._output.note(line)
+        else:
+            self._bars.console.print(without_controls(line), markup=False, highlight=False)
 
     def _draw(self, progress: Progress) -> None:
+        if progress.bytes_done == progress.bytes_total and self._bars is None:
+            return
+        bars = self._started()
         if self._total is None:
-            self._total = self._bars.add_task("all", total=progress.bytes_total or 1, note="")
-        self._bars.update(self._total, completed=progress.bytes_done, note=rate_note(progress))
+            self._total = bars.add_task("all", total=progress.bytes_total or 1, note="")
+        note = rate_note(progress, is_short=self._is_narrow)
+        bars.update(self._total, completed=progress.bytes_done, note=note)
         shown = {file.path: file for file in progress.active[:MAX_FILE_BARS]}
         for path in [path for path in self._files if path not in shown]:
-            self._bars.remove_task(self._files.pop(path))
+            bars.remove_task(self._files.pop(path))
+        name_width = max(12, bars.console.width // 3)
         for path, file in shown.items():
             if path not in self._files:
-                name = shortened(path, self._name_width)
-                self._files[path] = self._bars.add_task(name, total=file.bytes_total or 1, note="")
+                name = without_controls(shortened(path, name_width))
+                self._files[path] = bars.add_task(name, total=file.bytes_total or 1, note="")
             size = f"of {format_size(file.bytes_total)}"
-            self._bars.update(self._files[path], completed=file.bytes_done, note=size)
+            bars.update(self._files[path], completed=file.bytes_done, note=size)
+
+
+def make_bars(output: Output, *, is_narrow: bool) -> "Bars":
+    """Return bars that vanish at the end; on a narrow terminal the numbers alone."""
+    from rich.console import Console
+    from rich.constrain import Constrain
+    from rich.progress import BarColumn, ProgressColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(file=output.stderr)
+
+    class NarrowerBars(Bars):
+        """Leaves room for the ^C that a terminal writes behind the last bar.
+
+        In a full line it would open another one, and the bars be erased one line too low.
+        """
+
+        def get_renderable(self) -> Constrain:
+            return Constrain(super().get_renderable(), max(1, console.width - len("^C^C")))
+
+    columns: list[ProgressColumn | str] = [
+        TextColumn("{task.description}", markup=False),
+        *([] if is_narrow else [BarColumn(bar_width=None)]),
+        TextColumn("{task.percentage:>3.0f} %", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
+    ]
+    return NarrowerBars(*columns, console=console, expand=not is_narrow, transient=True)
+
+
+def asking_line(event: Asking) -> str:
+    """Return which hubs an answer is awaited from."""
+    hosts = [urlsplit(url).netloc for url in event.urls]
+    more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
+    return f"asking {hosts[0]}{more} …" if hosts else "asking …"
 
 
 def planned_lines(planned: Planned) -> list[str]:
@@ -192,12 +245,14 @@ def progress_line(progress: Progress) -> str:
     return f"{share} %: {done} of {total}, {files}, {rate_note(progress)}"
 
 
-def rate_note(progress: Progress) -> str:
-    """Return speed and time left."""
+def rate_note(progress: Progress, *, is_short: bool = False) -> str:
+    """Return speed and time left; in short without where the bytes come from."""
     rate = progress.rate_bytes_per_s
     if rate <= 0:
         return "waiting"
     left_s = (progress.bytes_total - progress.bytes_done) / rate
+    if is_short:
+        return f"{format_size(rate)}/s, {format_duration(left_s)}"
     sources = f" from {progress.n_endpoints} endpoints" if progress.n_endpoints > 1 else ""
     return f"{format_size(rate)}/s{sources}, {format_duration(left_s)} left"
 

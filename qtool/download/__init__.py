@@ -8,6 +8,7 @@
 """
 
 from qtool.download.events import (
+    Asking,
     Checking,
     DownloadResult,
     EndpointDropped,
@@ -25,6 +26,7 @@ from qtool.download.request import DownloadRequest
 from qtool.download.run import download
 
 __all__ = [
+    "Asking",
     "Checking",
     "DownloadRequest",
     "DownloadResult",

@@ -130,6 +130,13 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """Hubs are asked for the listing, which may take seconds."""
+
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Checking:
     """A file that is there already is being hashed."""
 
@@ -186,5 +193,5 @@ class EndpointDropped:
     reason: str
 
 
-Event = Planned | Checking | Progress | FileFinished | Waiting | EndpointDropped
+Event = Asking | Planned | Checking | Progress | FileFinished | Waiting | EndpointDropped
 OnEvent = Callable[[Event], None]

@@ -30,12 +30,16 @@ USUAL_QUANT = "Q4_K_M"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user asked for. Without any of it: everything but duplicates of the weights."""
+    """What the user asked for. Without any of it: everything but duplicates of the weights.
+
+    ``usual_quant`` (a label, or a file's name) is taken of several in GGUF when none is named.
+    """
 
     files: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     quant: str | None = None
+    usual_quant: str = USUAL_QUANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def plan(listing: Listing, selection: Selection) -> Plan:
     elif selection.include or selection.exclude:
         chosen = Plan(tuple(own))
     else:
-        chosen = _without_alternatives(own)
+        chosen = _without_alternatives(own, selection.usual_quant)
     wanted = filter_by_globs(chosen.files, selection.include, selection.exclude)
     if not wanted and listing.files:
         repo_id = listing.repo.repo_id
@@ -147,7 +151,7 @@ def _of_quant(files: Sequence[RemoteFile], quant: str) -> tuple[RemoteFile, ...]
     return tuple(file for file in files if file.path in variant.files)
 
 
-def _without_alternatives(files: Sequence[RemoteFile]) -> Plan:
+def _without_alternatives(files: Sequence[RemoteFile], usual_quant: str) -> Plan:
     """Return the files of which one copy of the weights is left, where it is clear which."""
     kept, duplicates = without_duplicates(files)
     if duplicates:
@@ -155,17 +159,21 @@ def _without_alternatives(files: Sequence[RemoteFile]) -> Plan:
         return Plan(tuple(kept), duplicates, (note,))
     if any(file.path.endswith(".safetensors") for file in files):
         return Plan(tuple(kept))
-    return _one_gguf(files)
+    return _one_gguf(files, usual_quant)
 
 
-def _one_gguf(files: Sequence[RemoteFile]) -> Plan:
+def _one_gguf(files: Sequence[RemoteFile], usual_quant: str) -> Plan:
     """Return the files with one quantization of several: the usual one."""
     models = [
         variant
         for variant in group_gguf(file.path for file in files)
         if variant.role is GgufRole.MODEL
     ]
-    usual = [variant for variant in models if variant.quant == USUAL_QUANT and not variant.missing]
+    usual = [
+        variant
+        for variant in models
+        if usual_quant in (variant.quant, variant.files[0]) and not variant.missing
+    ]
     if len(models) < 2 or len(usual) != 1:
         return Plan(tuple(files))
     others = {path for variant in models for path in variant.files} - set(usual[0].files)
@@ -173,7 +181,7 @@ def _one_gguf(files: Sequence[RemoteFile]) -> Plan:
     return Plan(
         tuple(file for file in files if file.path not in others),
         tuple(sorted(others)),
-        (f"{USUAL_QUANT} taken out of {titles}; another one: REPO:QUANT",),
+        (f"{usual_quant} taken out of {titles}; another one: REPO:QUANT",),
     )
 
 

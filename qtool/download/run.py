@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from qtool.download.backends.staging import Staging
 from qtool.download.collisions import check_case
 from qtool.download.damage import Damage, DamageKind
-from qtool.download.events import DownloadResult, Event, FileResult, FileStatus, OnEvent
+from qtool.download.events import Asking, DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout
 from qtool.download.lock import TargetLock
 from qtool.download.manifest import Manifest
 from qtool.download.plan import Plan, plan, plan_recorded
+from qtool.download.quant_choice import AskQuant, settle_quant
 from qtool.download.recorded import recorded_listing
 from qtool.download.repair import Salvager
 from qtool.download.request import Backend, DownloadRequest
@@ -45,17 +46,19 @@ def download(
     *,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
+    ask_quant: AskQuant | None = None,
 ) -> DownloadResult:
     """Bring the files of a repository to the target, verified.
 
-    ``on_event`` is called on the calling thread. Files that fail do not keep others from
+    ``on_event`` is called on the calling thread, as is ``ask_quant``, where a GGUF repository holds
+    several quantizations and the request names none of them; without it the usual one is taken. Files that fail do not keep others from
     finishing: look at ``failures`` of the result. Raises QtoolError when nothing can be done at
     all, KeyboardInterrupt when ``stop`` is set meanwhile; what has arrived is kept for next time.
     """
     started_at = time.monotonic()
     pool = ConnectionPool(connect_timeout_s=CONNECT_TIMEOUT_S, stall_timeout_s=STALL_TIMEOUT_S)
     try:
-        run = _Run(request, pool, on_event or _ignore, stop or threading.Event())
+        run = _Run(request, pool, on_event or _ignore, stop or threading.Event(), ask_quant)
         result = run.to_result()
     finally:
         pool.abort()  # also ends what endpoints that were not needed are still being asked
@@ -97,7 +100,9 @@ class _Run:
         pool: ConnectionPool,
         on_event: OnEvent,
         stop: threading.Event,
+        ask_quant: AskQuant | None,
     ) -> None:
+        self._ask_quant = ask_quant
         self._request = request
         self._pool = pool
         self._on_event = on_event
@@ -114,7 +119,7 @@ class _Run:
             check_backend(request)
         choice = self._choose()
         listing = choice.listing
-        wanted = plan(listing, request.selection)
+        wanted = plan(listing, settle_quant(listing, request.selection, self._ask_quant))
         layout = self._layout(listing)
         if request.is_dry_run:
             result = _empty_result(listing, layout, wanted)
@@ -128,6 +133,7 @@ class _Run:
 
     def _choose(self) -> Choice:
         request = self._request
+        self._on_event(Asking(tuple(endpoint.url for endpoint in request.endpoints)))
         # Where there is another endpoint, it is the better second attempt.
         attempts = ATTEMPTS if len(request.endpoints) == 1 else 1
         clients = [

@@ -1,0 +1,45 @@
+"""The question which quantization to fetch: a numbered list with what fits this machine."""
+
+from qtool.cli.machine_memory import MachineMemory
+from qtool.download.quant_choice import QuantOption, QuantQuestion, default_option
+from qtool.output import Output
+from qtool.units import format_size
+
+_FITS = {True: "fits", False: "does not fit", None: ""}
+
+
+def ask_quant(question: QuantQuestion, output: Output) -> str:
+    """Ask until the answer names one option, by number, label or Enter; return its name.
+
+    Raises KeyboardInterrupt for Ctrl+C and Ctrl+D.
+    """
+    memory = MachineMemory.read()
+    default = default_option(question, memory.fits)
+    if question.wanted is not None:
+        output.note(f"{question.repo_id} has no single quantization {question.wanted!r}; it has:")
+    else:
+        output.note(f"{question.repo_id} holds several quantizations:")
+    for number, option in enumerate(question.options, start=1):
+        output.note(_row(number, option, memory))
+    while True:
+        answer = output.ask_text(f"Which one? [{default.name}]").strip()
+        if not answer:
+            return default.name
+        if (meant := _meant(answer, question)) is not None:
+            return meant.name
+        output.note(
+            f"there is no {answer!r}: a number from 1 to {len(question.options)}, or a name"
+        )
+
+
+def _row(number: int, option: QuantOption, memory: MachineMemory) -> str:
+    fits = _FITS[memory.fits(option.size_bytes)]
+    return f"  {number:>2}  {option.name:<12} {format_size(option.size_bytes):>8}  {fits}".rstrip()
+
+
+def _meant(answer: str, question: QuantQuestion) -> QuantOption | None:
+    if answer.isdecimal():
+        index = int(answer) - 1
+        return question.options[index] if 0 <= index < len(question.options) else None
+    by_name = {option.name.lower(): option for option in question.options}
+    return by_name.get(answer.lower())
