@@ -14,6 +14,7 @@ from qtool.hub.endpoints import Endpoint
 from qtool.hub.exchange import Exchange
 from qtool.hub.headers import Headers
 from qtool.hub.origin import Origin, redact
+from qtool.hub.proxies import ProxyFailure
 from qtool.hub.refusals import BUSY_STATUSES, REDIRECT_STATUSES, refusal, retry_after_s
 from qtool.hub.repo import RepoRef
 
@@ -171,6 +172,11 @@ def unreachable(endpoint: Endpoint, exc: BaseException) -> NetworkError:
     if is_hopeless(exc):
         return untrusted(endpoint.url, exc)
     reason = str(exc) or type(exc).__name__
+    if isinstance(exc, ProxyFailure):
+        return NetworkError(
+            f"{endpoint.url}: {reason}",
+            hint="check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or except the host by NO_PROXY",
+        )
     return NetworkError(
         f"{endpoint.url} does not answer: {reason}",
         hint="check the connection, or try a mirror: --endpoint https://hf-mirror.com",

@@ -17,6 +17,10 @@ from qtool.errors import UsageError
 MAX_SOCKS_CREDENTIAL_BYTES = 255
 
 
+class ProxyFailure(OSError):
+    """A proxy that cannot be reached, or refuses; the host behind it may be well."""
+
+
 class ProxyKind(StrEnum):
     """The protocols spoken with proxies: HTTP, and SOCKS5 with names resolved here or there."""
 
@@ -60,10 +64,10 @@ class Proxy:
     def __str__(self) -> str:
         return f"the proxy {self.url}"
 
-    def unreachable(self, exc: OSError) -> OSError:
+    def unreachable(self, exc: OSError) -> ProxyFailure:
         """Return the exception for a proxy that does not let itself be connected to."""
-        kind = TimeoutError if isinstance(exc, TimeoutError) else ConnectionError
-        return kind(f"{self} cannot be reached: {os.strerror(exc.errno) if exc.errno else exc}")
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc)
+        return ProxyFailure(f"{self} cannot be reached: {reason}")
 
 
 def find_proxy(scheme: str, host: str, port: int) -> Proxy | None:

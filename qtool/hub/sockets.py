@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from qtool.hub.origin import Origin
-from qtool.hub.proxies import Proxy
+from qtool.hub.proxies import Proxy, ProxyFailure
 from qtool.hub.wire import Wire
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ def _tuned(sock: socket.socket) -> socket.socket:
 
 
 def _open_tunnel(wire: Wire, origin: Origin, proxy: Proxy) -> None:
-    """Ask a proxy for a way to the origin (RFC 9110, 9.3.6). Raises OSError when it refuses."""
+    """Ask a proxy for a way to the origin (RFC 9110, 9.3.6). Raises ProxyFailure when it refuses."""
     address = origin.authority(has_port=True)
     wire.send("CONNECT", address, {"Host": address, **proxy.headers})
     status = wire.read_head().status
     if status != 200:
-        raise OSError(f"{proxy} refuses the connection: {status}")
+        raise ProxyFailure(f"{proxy} refuses the connection: {status}")

@@ -4,14 +4,14 @@ import socket
 
 from qtool.errors import EnvironmentFault
 from qtool.hub.origin import Origin
-from qtool.hub.proxies import Proxy, ProxyKind
+from qtool.hub.proxies import Proxy, ProxyFailure, ProxyKind
 
 
 def connect_through(proxy: Proxy, origin: Origin, timeout_s: float) -> socket.socket:
     """Return a socket at whose other end is the origin.
 
     ``socks5h`` leaves the origin's name to the proxy, ``socks5`` resolves it here, as in curl.
-    Raises OSError when the proxy cannot be reached or refuses, EnvironmentFault without the
+    Raises ProxyFailure when the proxy cannot be reached or refuses, EnvironmentFault without the
     library.
     """
     try:
@@ -35,7 +35,7 @@ def connect_through(proxy: Proxy, origin: Origin, timeout_s: float) -> socket.so
     except ProxyConnectionError as exc:
         raise proxy.unreachable(exc) from exc
     except TimeoutError as exc:
-        raise TimeoutError(f"{proxy} did not connect within {timeout_s:.0f} s") from exc
+        raise ProxyFailure(f"{proxy} did not connect within {timeout_s:.0f} s") from exc
     # ValueError: an answer that the library cannot read.
     except (ProxyError, ValueError) as exc:
-        raise ConnectionRefusedError(f"{proxy} refuses the connection: {exc}") from exc
+        raise ProxyFailure(f"{proxy} refuses the connection: {exc}") from exc

@@ -124,7 +124,7 @@ def test_signal_ends_the_program_within_seconds(hub_factory, repo, tmp_path, bac
     process.send_signal(signum)
     signalled_s = time.monotonic()
     _, stderr = process.communicate(timeout=10)
-    assert time.monotonic() - signalled_s < 2
+    assert time.monotonic() - signalled_s < 3
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert not is_alive(child)

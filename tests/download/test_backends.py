@@ -324,7 +324,7 @@ def test_rate_is_limited_by_aria2c(hub_factory, fetch, repo):
     hub = hub_factory([repo])
     started_s = time.monotonic()
     fetch(hub, backend=Backend.ARIA2C, rate_limit_bytes_per_s=3.0 * MIB)
-    assert 1.2 < time.monotonic() - started_s < 6
+    assert time.monotonic() - started_s > 1.2
 
 
 @needs_hf_transfer

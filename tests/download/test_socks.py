@@ -8,6 +8,7 @@ import pytest
 from qtool.errors import EnvironmentFault, NetworkError
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.origin import Origin
+from qtool.hub.proxies import ProxyFailure
 from qtool.hub.sockets import tls_context
 from tests.hub import Generated, Repo, read_content
 from tests.hub.socks import IPV4, NAME, Behaviour, SocksProxy
@@ -113,13 +114,14 @@ def test_refused_credentials_are_an_error_without_them(fetch, hub, proxy, monkey
     monkeypatch.setenv("ALL_PROXY", f"socks5h://{user}{proxy.address}")
     with pytest.raises(NetworkError, match=r"the proxy socks5h://.* refuses") as caught:
         fetch(hub)
+    assert "ALL_PROXY" in caught.value.hint
     assert SECRET not in f"{caught.value}{caught.value.hint}{caught.value.__cause__!r}"
 
 
 def test_host_that_the_proxy_does_not_reach_is_named_with_the_reason(hub, pool, proxy, monkeypatch):
     proxy.behaviour = Behaviour(reply=4)
     monkeypatch.setenv("ALL_PROXY", f"socks5h://{proxy.address}")
-    with pytest.raises(OSError, match="refuses the connection: Host unreachable"):
+    with pytest.raises(ProxyFailure, match="refuses the connection: Host unreachable"):
         get(pool, hub.url + PATH)
 
 
@@ -128,7 +130,9 @@ def test_dead_proxy_is_named(hub, pool, monkeypatch, kind):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setenv("ALL_PROXY", f"{kind}://ada:{SECRET}@127.0.0.1:{port}")
-    with pytest.raises(OSError, match=f"the proxy {kind}://127.0.0.1:{port} cannot be") as caught:
+    with pytest.raises(
+        ProxyFailure, match=f"the proxy {kind}://127.0.0.1:{port} cannot be"
+    ) as caught:
         get(pool, hub.url + PATH)
     assert SECRET not in str(caught.value)
 
@@ -137,7 +141,7 @@ def test_silent_proxy_ends_in_a_timeout(hub, pool, proxy, monkeypatch):
     proxy.behaviour = Behaviour(is_silent=True)
     monkeypatch.setenv("ALL_PROXY", f"socks5h://{proxy.address}")
     started_at = time.monotonic()
-    with pytest.raises(TimeoutError, match="the proxy socks5h://"):
+    with pytest.raises(ProxyFailure, match="did not connect within"):
         get(pool, hub.url + PATH)
     assert time.monotonic() - started_at < 3
 
