@@ -19,7 +19,7 @@ from qtool.download.events import (
     Planned,
     Waiting,
 )
-from qtool.download.finish import Finisher, verified_entry
+from qtool.download.finish import SMALL_FOLDER, Finisher, verified_entry
 from qtool.download.job import Job
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest
@@ -93,6 +93,9 @@ class Fetch:
         """
         folder = self._layout.state_dir / PARTIAL_FOLDER
         remove_orphans(folder, self._listing, {file.path for file in known.files})
+        with disk_errors(self._layout.root):
+            for path in (self._layout.state_dir / SMALL_FOLDER).glob("*"):
+                path.unlink(missing_ok=True)  # of a run that was killed
         # In a cache, files of the same content are one.
         by_content = {self._layout.content_path(file): file for file in reversed(files)}
         jobs = [self._job(file) for file in sorted(by_content.values(), key=_small_first)]

@@ -19,6 +19,8 @@ from qtool.download.sinks import MemorySink, PartialFile
 from qtool.errors import IntegrityError, QtoolError
 from qtool.hub.repo import RemoteFile
 
+# Where small files are written before they get their final names.
+SMALL_FOLDER = "small"
 _BLOCK_BYTES = 1024 * 1024
 _POLL_S = 0.02
 
@@ -58,7 +60,7 @@ class Finisher:
         if self._is_doubtful(job, digest.hexdigest()):
             return
         content = sink.take_content()
-        fresh = self._layout.state_dir / f"small/{id(job):x}"
+        fresh = self._layout.state_dir / SMALL_FOLDER / f"{id(job):x}"
         with disk_errors(fresh):
             create_file(fresh, content, is_synced=True)
         self._publish(job, fresh)

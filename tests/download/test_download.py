@@ -238,10 +238,10 @@ def test_missing_file_is_named(hub_factory, fetch):
 def test_events_tell_the_plan_the_progress_and_the_end(hub_factory, fetch):
     events = []
     fetch(hub_factory([Repo("org/name", FILES)]), on_event=events.append)
-    planned, *rest = events
-    assert isinstance(planned, Planned) and planned.n_files == len(FILES)
-    assert len([e for e in rest if isinstance(e, FileFinished)]) == len(FILES)
-    last = rest[-1]
+    (planned,) = (event for event in events if isinstance(event, Planned))
+    assert planned.n_files == len(FILES)
+    assert len([e for e in events if isinstance(e, FileFinished)]) == len(FILES)
+    last = events[-1]
     assert isinstance(last, Progress) and last.bytes_done == last.bytes_total
 
 
@@ -284,6 +284,8 @@ def test_partial_state_of_removed_files_is_cleaned_up(hub_factory, fetch):
     folder = fetch.target / ".cache/qtool/partial"
     folder.mkdir(parents=True)
     (folder / f"{'0' * 32}.part").write_bytes(b"orphan")
+    (folder.parent / "small").mkdir()
+    (folder.parent / "small/7f").write_bytes(b"half a small file")
     fetch(hub)
     assert fetch.partial_files() == []
 
