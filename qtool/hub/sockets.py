@@ -91,7 +91,7 @@ def _tuned(sock: socket.socket) -> socket.socket:
 
 
 def _open_tunnel(wire: Wire, origin: Origin, proxy: Proxy) -> None:
-    """Ask a proxy for a way to the origin (RFC 9110, 9.3.6). Raises ProxyFailure when it refuses."""
+    """Ask for a way to the origin (RFC 9110, 9.3.6). Raises ProxyFailure when it is refused."""
     address = origin.authority(has_port=True)
     wire.send("CONNECT", address, {"Host": address, **proxy.headers})
     status = wire.read_head().status
