@@ -1,7 +1,7 @@
 """Which files of a repository are wanted. Pure."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -91,6 +91,28 @@ def plan_recorded(listing: Listing, selection: Selection) -> Plan:
         return plan(listing, selection)
     check_paths(listing.files)
     return Plan(listing.files)
+
+
+def plan_check(
+    listing: Listing, selection: Selection, is_there: Callable[[RemoteFile], bool]
+) -> Plan:
+    """Return the files to check: of several quantizations in GGUF those that are there.
+
+    Raises what ``plan`` raises.
+    """
+    wanted = plan(listing, selection)
+    if selection != Selection() or any(f.path.endswith(".safetensors") for f in listing.files):
+        return wanted
+    by_path = {file.path: file for file in listing.files}
+    models = [one for one in group_gguf(by_path) if one.role is GgufRole.MODEL]
+    absent = [one for one in models if not any(is_there(by_path[path]) for path in one.files)]
+    if len(absent) == len(models):
+        return wanted
+    left_out = {path for variant in absent for path in variant.files}
+    candidates = {*wanted.files, *(by_path[path] for one in models for path in one.files)}
+    files = tuple(f for f in listing.files if f in candidates and f.path not in left_out)
+    check_paths(files)
+    return Plan(files, tuple(sorted(left_out)))
 
 
 def filter_by_globs(

@@ -15,13 +15,13 @@ from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout
 from qtool.download.lock import TargetLock
 from qtool.download.manifest import Manifest
-from qtool.download.plan import Plan, plan, plan_recorded
+from qtool.download.plan import Plan, Selection, plan, plan_check, plan_recorded
 from qtool.download.quant_choice import AskQuant, settle_quant
 from qtool.download.recorded import recorded_listing
 from qtool.download.repair import Salvager
 from qtool.download.request import Backend, DownloadRequest
 from qtool.download.survey import Surveyor, is_known
-from qtool.download.verify import Verifier, extra_files
+from qtool.download.verify import Verifier, extra_files, place_of
 from qtool.errors import NetworkError, NotFoundError, UsageError
 from qtool.hub.choice import Choice, choose
 from qtool.hub.client import ATTEMPTS, HubClient
@@ -51,9 +51,10 @@ def download(
     """Bring the files of a repository to the target, verified.
 
     ``on_event`` is called on the calling thread, as is ``ask_quant``, where a GGUF repository holds
-    several quantizations and the request names none of them; without it the usual one is taken. Files that fail do not keep others from
-    finishing: look at ``failures`` of the result. Raises QtoolError when nothing can be done at
-    all, KeyboardInterrupt when ``stop`` is set meanwhile; what has arrived is kept for next time.
+    several quantizations and the request names none of them; without it the usual one is taken.
+    Files that fail do not keep others from finishing: look at ``failures`` of the result. Raises
+    QtoolError when nothing can be done at all, KeyboardInterrupt when ``stop`` is set meanwhile;
+    what has arrived is kept for next time.
     """
     started_at = time.monotonic()
     pool = ConnectionPool(connect_timeout_s=CONNECT_TIMEOUT_S, stall_timeout_s=STALL_TIMEOUT_S)
@@ -119,8 +120,11 @@ class _Run:
             check_backend(request)
         choice = self._choose()
         listing = choice.listing
-        wanted = plan(listing, settle_quant(listing, request.selection, self._ask_quant))
         layout = self._layout(listing)
+        if request.is_repair:
+            wanted = _plan_check(listing, request.selection, layout)
+        else:
+            wanted = plan(listing, settle_quant(listing, request.selection, self._ask_quant))
         if request.is_dry_run:
             result = _empty_result(listing, layout, wanted)
             return replace(result, files=self._preview(wanted, layout))
@@ -157,8 +161,11 @@ class _Run:
         """Compare what is there with the hub, or without one with what was recorded."""
         listing, notes = self._reference()
         selection = self._request.selection
-        wanted = plan_recorded(listing, selection) if notes else plan(listing, selection)
         layout = self._layout(listing)
+        if notes:
+            wanted = plan_recorded(listing, selection)
+        else:
+            wanted = _plan_check(listing, selection, layout)
         verifier = Verifier(layout, _manifest_of(layout), self._on_event, self._stop)
         return replace(
             _empty_result(listing, layout, wanted),
@@ -268,6 +275,10 @@ def _fetcher(
     from qtool.download.backends.fetch import ProgramFetch
 
     return ProgramFetch(request, choice, layout, manifest, pool)
+
+
+def _plan_check(listing: Listing, selection: Selection, layout: Layout) -> Plan:
+    return plan_check(listing, selection, lambda file: place_of(file, layout).exists())
 
 
 def _manifest_of(layout: Layout) -> Manifest:

@@ -223,3 +223,14 @@ def test_folder_made_by_git_is_checked(hub, repo, fetch, tmp_path):
     subprocess.run(["git", "init", "-q", str(fetch.target)], check=True)
     result = fetch(hub, is_verify_only=True, repo=RepoRef("org/name", repo.sha))
     assert result.failures == () and result.extra == ()
+
+
+@pytest.mark.parametrize("mode", ["is_verify_only", "is_repair"])
+def test_quantization_that_is_there_is_checked_and_not_the_usual_one(hub_factory, fetch, mode):
+    files = {f"m-{label}.gguf": label.encode() for label in ("Q2_K", "Q4_K_M", "Q8_0")}
+    hub = hub_factory([Repo("org/name", {**files, "README.md": b"about"})])
+    fetch(hub, selection=Selection(quant="Q8_0"))
+    result = fetch(hub, **{mode: True})
+    found = {file.path: file.status for file in result.files}
+    assert found["m-Q8_0.gguf"] is FileStatus.VERIFIED
+    assert set(found) == {"m-Q8_0.gguf", "README.md"}
