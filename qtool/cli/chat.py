@@ -83,6 +83,9 @@ Python = Annotated[
         show_default=False,
     ),
 ]
+Env = Annotated[
+    str | None, typer.Option("--env", help="An environment of `qtool env` to run the engine in.")
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let Python that comes with the model run.")
 ]
@@ -132,6 +135,7 @@ def chat(
     threads: Threads = None,
     engine: Engine = EngineKind.AUTO,
     python: Python = None,
+    env: Env = None,
     is_code_trusted: TrustCode = False,
     is_pickle_trusted: TrustPickle = False,
     is_streaming: Stream = True,
@@ -159,7 +163,7 @@ def chat(
         files=choose_history_files(input_file, output_file, history_file),
         is_continued=is_continued,
         engine=engine,
-        python=python,
+        python=_choose_python(python, env),
         options=EngineOptions(
             config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
         ),
@@ -235,6 +239,22 @@ def _make_screen(request: _Request, output: "Output", history: Path) -> "Screen"
         return TerminalScreen(output, history=history, **request.shown)
     kind = JsonScreen if output.is_json else PlainScreen
     return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown)
+
+
+def _choose_python(python: str | None, env: str | None) -> str | None:
+    """Return the interpreter that ``--python`` or ``--env`` names.
+
+    Raises:
+        UsageError: both are given.
+        NotFoundError, EnvironmentFault: see ``find_environment``.
+    """
+    if env is None:
+        return python
+    if python is not None:
+        raise UsageError("--env names an environment, --python another one")
+    from qtool.envs.store import find_environment
+
+    return str(find_environment(env).python)
 
 
 def _whole_prompt(prompt: str | None) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 from tests.envs.wheels import FAKE_XLLAMACPP, make_wheel, only_from
 
 GGUF = ("env", "create", "gguf", "--python", sys.executable)
@@ -117,7 +117,7 @@ def test_mistakes_are_answered(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("recipe", ["gguf", "transformers"])
-def test_real_ones_are_made_and_used(run_qtool: Run, recipe: str) -> None:
+def test_real_ones_are_made_and_used(run_qtool: Run, recipe: str, tmp_path: Path) -> None:
     made = run_qtool("env", "create", recipe, "--json", timeout=900)
     assert made.returncode == 0, made.stdout + made.stderr
     environment = json.loads(made.stdout)["environment"]
@@ -128,6 +128,21 @@ def test_real_ones_are_made_and_used(run_qtool: Run, recipe: str) -> None:
     assert done.returncode == 0
     healthy = run_qtool("doctor", "--python", environment["python"])
     assert healthy.returncode == 0, healthy.stdout
+    if recipe == "transformers":
+        script = ROOT / "tests" / "engines" / "make_models.py"
+        subprocess.run([environment["python"], str(script), str(tmp_path)], check=True)
+        model = str(tmp_path / "gptq-sym-64")
+        spoken = run_qtool("chat", model, "--env", recipe, "-p", "hello", "-m", "4", "--json")
+        assert spoken.returncode == 0, spoken.stderr
+        assert json.loads(spoken.stdout)["usage"]["completion_tokens"] == 4
+
+
+def test_chat_wants_an_environment_that_exists(run_qtool: Run) -> None:
+    nothing = run_qtool("chat", "x", "--env", "transformers")
+    both = run_qtool("chat", "x", "--env", "transformers", "--python", "python3")
+
+    assert (nothing.returncode, both.returncode) == (3, 2)
+    assert "hint: qtool env create transformers" in nothing.stderr
 
 
 @pytest.mark.network
