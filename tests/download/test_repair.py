@@ -291,3 +291,31 @@ def test_killed_repair_is_completed_by_the_next_run(
     assert result.failures == ()
     assert quick.bytes_sent("m.gguf", "cdn") < 7.7 * MIB
     assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize("step", ["sync_folder", "Journal.start", "Fetch.run"])
+def test_death_between_the_steps_of_taking_over_loses_nothing(
+    fetch, hub, repair, repo, model, is_right, monkeypatch, step
+):
+    """The damaged file keeps its name until the journal that vouches for its good bytes is safe."""
+
+    class Death(BaseException):
+        pass
+
+    def die(*arguments):
+        raise Death
+
+    fetch(hub)
+    damage(model, 5 * MIB)
+    before = model.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        if step == "Fetch.run":
+            patch.setattr("qtool.download.run.Fetch.run", die)
+        else:
+            patch.setattr(f"qtool.download.repair.{step}", die)
+        fetch(hub, is_repair=True)
+    assert model.exists() is (step != "Fetch.run")
+    assert not model.exists() or model.read_bytes() == before
+    _, sent = repair()
+    assert sent < 1.2 * MIB
+    assert is_right(fetch, repo)
