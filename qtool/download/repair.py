@@ -61,6 +61,8 @@ class Salvager:
                 self.set_aside(file)
             else:
                 self.take_over(file, damage.bad_ranges)
+                if self._blocks.find(file) is None:
+                    self._link_aside(file)
 
     def reuse(self, file: RemoteFile, stop: threading.Event) -> None:
         """Take over a file of unknown state if the checksums of its blocks are known.
@@ -105,6 +107,16 @@ class Salvager:
                 place.unlink()
             else:
                 place.replace(aside)
+
+    def _link_aside(self, file: RemoteFile) -> None:
+        """Give bytes that are only presumed good a second name, lest a wrong digest cost them."""
+        part, aside = self._partial_paths(file)[0], self._aside_path(file)
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(part)
+        except OSError as exc:  # a disk without links, such as a stick in exFAT
+            log.debug("%s: no second name: %s", file.path, exc)
 
     def tidy(self, results: Sequence[FileResult], manifest: Manifest) -> None:
         """Remove what was set aside, in this run or an earlier one, of files in place again.
