@@ -223,15 +223,19 @@ def _mend(origin: str) -> str | None:
 
 
 def _read_file(path: Path) -> dict[str, object]:
-    import tomllib
-
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
-    except (ValueError, RecursionError) as exc:  # no TOML, no UTF-8, numbers of 5000 digits
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{path} is not UTF-8: {exc}", hint=_mend(str(path))) from exc
+    import tomllib
+
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as exc:  # no TOML, numbers of 5000 digits
         raise UsageError(f"{path} is not valid TOML: {exc}", hint=_mend(str(path))) from exc
     return _flattened(tables, path)
 
