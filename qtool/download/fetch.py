@@ -45,7 +45,7 @@ from qtool.hub.connection import ConnectionPool
 from qtool.hub.repo import RemoteFile
 
 PARTIAL_FOLDER = "partial"
-MAX_FOR_SMALL = 32
+MAX_FOR_SMALL = 48
 RATE_PER_CONNECTION = 512 * 1024
 # For less, mirrors that nobody named are not bothered unless the chosen one fails.
 MUCH_BYTES = 16 * 1024 * 1024
@@ -176,7 +176,7 @@ class Fetch:
         tick()
 
     def _as_mirror(self, client: HubClient) -> Mirror:
-        return Mirror(client, self._most, self._report_dropped)
+        return Mirror(client, self._request.connections or MAX_FOR_SMALL, self._report_dropped)
 
     def _is_help_welcome(self, tally: Tally) -> bool:
         """Return whether to ask other endpoints at once, not only in need."""

@@ -22,7 +22,7 @@ from qtool.hub.repo import RemoteFile
 # Where small files are written before they get their final names.
 SMALL_FOLDER = "small"
 _BLOCK_BYTES = 1024 * 1024
-_POLL_S = 0.02
+_POLL_S = 0.01
 
 
 class Finisher:

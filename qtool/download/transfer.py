@@ -24,11 +24,12 @@ from qtool.hub.exchange import Exchange
 log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 256 * 1024
-# Bytes are written and noted when so many are there or so much time has passed: what is not noted
-# is lost with the process.
+# Bytes are written and noted when so many are there, when so much time has passed, or when the next
+# had to be waited for, as then no more are at hand: what is not noted is lost with the process.
 FLUSH_BYTES = 128 * 1024
 FLUSH_S = 0.01
-IDLE_S = 0.02
+WAITED_S = 0.001
+IDLE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +130,17 @@ class Worker:
         """Receive some bytes and write them, also those that came before a failure."""
         wanted = min(self._shop.schedule.wanted(segment), self._piece_bytes())
         filled = 0
-        deadline_s = time.monotonic() + FLUSH_S
+        began_s = asked_s = time.monotonic()
         try:
             while filled < min(wanted, FLUSH_BYTES):
                 count = exchange.read_into(self._buffer[filled:wanted])
                 if not count:
                     raise TransferFault(FaultKind.BROKEN, "the connection ended too early")
                 filled += count
-                if time.monotonic() > deadline_s:
+                now = time.monotonic()
+                if now - asked_s > WAITED_S or now - began_s > FLUSH_S:
                     break
+                asked_s = now
         finally:
             if filled:
                 self._store(job, source, segment, filled)
