@@ -98,7 +98,9 @@ def _treat(treatment: Treatment, lock: EnvironmentLock) -> None:
         if failure is not None:
             treatment.output.warn(f"undone: {failure.message}")
         _show(treatment, plan)
-        _agree(treatment)
+        if not _is_agreed(treatment):
+            treatment.output.note("nothing was changed")
+            break
         treatment.plans.append(plan)
         treatment.tried |= {"\n".join(cure.fix.commands) for cure in plan.cures}
         outcome = _operate(treatment, plan, lock)
@@ -142,17 +144,21 @@ def _plan_texts(treatment: Treatment, plan: CurePlan) -> list[str]:
     return [text for line in lines for text in painted(treatment.output, line)]
 
 
-def _agree(treatment: Treatment) -> None:
+def _is_agreed(treatment: Treatment, question: str = "apply this?") -> bool:
+    """Ask, unless the user has agreed beforehand.
+
+    Raises:
+        UsageError: nobody can be asked.
+    """
     output = treatment.output
     if treatment.is_agreed:
-        return
+        return True
     if not output.is_interactive:
         raise UsageError(
             "--fix asks before it changes anything, and nobody is here to answer",
             hint=f"qtool doctor --python {shlex.quote(str(treatment.prefix))} --fix -y",
         )
-    if not output.ask("apply this?"):
-        raise KeyboardInterrupt
+    return output.ask(question)
 
 
 def _operate(treatment: Treatment, plan: CurePlan, lock: EnvironmentLock) -> Outcome:
@@ -204,16 +210,13 @@ def _settle_unfinished(treatment: Treatment) -> None:
     words = unfinished_words(treatment.prefix)
     if words is None:
         return
-    output = treatment.output
-    output.warn(words)
-    if not treatment.is_agreed and not output.is_interactive:
-        _agree(treatment)
-    if not treatment.is_agreed and not output.ask("put it back as it was before?"):
+    treatment.output.warn(words)
+    if not _is_agreed(treatment, "put it back as it was before?"):
         raise EnvironmentFault(
             f"{treatment.prefix} is half changed; its copy is in {treatment.prefix / '.qtool-fix'}"
         )
     Backup(treatment.prefix).restore()
-    output.note(f"{treatment.prefix} is as it was before")
+    treatment.output.note(f"{treatment.prefix} is as it was before")
     treatment.examine()
 
 
@@ -226,7 +229,7 @@ def _report(treatment: Treatment, diff: SnapshotDiff) -> int:
         "findings": [finding.to_json() for finding in treatment.findings],
     }
     rest = plan_cures(treatment.case, treatment.findings, tried=frozenset(treatment.tried))
-    if not treatment.plans or rest.by_hand:
+    if rest.by_hand and not rest.cures:
         _show(treatment, rest)
     lines = _nothing_lines(treatment, rest)
     if treatment.n_kept:

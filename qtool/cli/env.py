@@ -69,7 +69,8 @@ def create(
             on_event=progress.on_event,
         )
     document = {"created": is_new, "environment": environment.to_json()}
-    output.result(document, created_lines(environment, is_new=is_new))
+    lines = created_lines(environment, is_new=is_new)
+    output.result(document, [str(environment.python)] if is_quiet else lines)
 
 
 @app.command("list")

@@ -70,6 +70,7 @@ def plan(order: Order, environ: Mapping[str, str]) -> Plan:
         NotFoundError: the interpreter asked for is none.
     """
     variant = choose_variant(order.recipe, order.machine)
+    _check_compiler(variant, environ)
     installer = choose_installer(environ, order.installer)
     python = find_python(
         variant,
@@ -79,6 +80,15 @@ def plan(order: Order, environ: Mapping[str, str]) -> Plan:
         uv=installer.uv,
     )
     return Plan(order, variant, installer, python)
+
+
+def _check_compiler(variant: Variant, environ: Mapping[str, str]) -> None:
+    names = (environ.get("CC", "").partition(" ")[0] or "cc", "gcc", "clang")
+    if variant.compiles and not any(shutil.which(n, path=environ.get("PATH")) for n in names):
+        raise EnvironmentFault(
+            "there is no C compiler, and a package of the recipe is built from source",
+            hint="sudo apt-get install -y gcc",
+        )
 
 
 def create(

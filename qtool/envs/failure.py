@@ -27,8 +27,16 @@ def of_step(title: str, code: int, lines: list[str], log: Path, name: str) -> Qt
     how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
     message = f"environment {name}: “{title}” {how}{said}\n  all of it: {log}"
     whole = "\n".join(lines)
+    if "No module named pip" in whole:
+        return EnvironmentFault(message, hint=_with_pip(lines))
     if _NO_ROOM.search(whole):
         return ResourceError(message, hint="df -h; QTOOL_DATA=/another/disk takes it elsewhere")
     if _NETWORK.search(whole):
         return NetworkError(message, hint="pip config list; pip config set global.index-url URL")
     return EnvironmentFault(message, hint=f"less {log}")
+
+
+def _with_pip(lines: list[str]) -> str:
+    """Return the command that brings pip to the interpreter that says it has none."""
+    python = next(line for line in lines if "No module named pip" in line).partition(": No")[0]
+    return f"{python} -m ensurepip    (or put uv on PATH)"

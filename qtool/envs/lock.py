@@ -30,14 +30,14 @@ class EnvironmentLock:
         try:
             self._take()
         except OSError as exc:
-            holder = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip()
+            holder = os.read(self.fd, 32).decode("ascii", "replace").strip()
             os.close(self.fd)
             raise ResourceError(
                 f"another qtool (process {holder or 'unknown'}) is at work on {self._what}",
                 hint="wait for it to end, then run the same command again",
             ) from exc
         os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, str(os.getpid()).encode("ascii"), 0)
+        os.write(self.fd, str(os.getpid()).encode("ascii"))
         return self
 
     def __exit__(

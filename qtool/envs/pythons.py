@@ -15,10 +15,11 @@ from qtool.errors import EnvironmentFault, NotFoundError
 
 TIMEOUT_S = 10.0
 _QUESTION = """
-import json, sys, importlib.util
+import json, os, sys, sysconfig, importlib.util
 print(json.dumps({"version": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable,
     "implementation": sys.implementation.name, "is_final": sys.version_info[3] == "final",
-    "has_venv": all(importlib.util.find_spec(n) is not None for n in ("venv", "ensurepip"))}))
+    "has_venv": all(importlib.util.find_spec(n) is not None for n in ("venv", "ensurepip")),
+    "has_headers": os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))}))
 """
 
 
@@ -29,6 +30,7 @@ class Python:
     path: str | None
     version: str
     has_venv: bool = True
+    has_headers: bool = True
 
     @property
     def spec(self) -> str:
@@ -57,9 +59,13 @@ def find_python(
     if asked_for is not None:
         return _checked(asked_for, variant, environ, needs_venv)
     found: dict[str, Python] = {}
+    lacks: list[EnvironmentFault] = []
     for path in _candidates(environ, uv):
         python = ask(path)
-        if python is None or not _suits(python, variant, needs_venv):
+        if python is None or not _is_version(python.version, variant.python):
+            continue
+        if lack := _lack(python, variant, needs_venv):
+            lacks.append(lack)
             continue
         minor = python.version.rpartition(".")[0]
         found.setdefault(minor, python)
@@ -70,6 +76,8 @@ def find_python(
             return found[minor]
     if uv and variant.prefer:
         return Python(None, variant.prefer[0])
+    if lacks:
+        raise lacks[0]
     raise EnvironmentFault(
         f"there is no Python {variant.python} here (on PATH, with pyenv or uv)",
         hint=f"{_fetch_command(environ, variant)}    (or --python PATH)",
@@ -91,7 +99,9 @@ def ask(path: str) -> Python | None:
         return None
     if said["implementation"] != "cpython" or not said["is_final"]:
         return None
-    return Python(said["executable"] or path, said["version"], said["has_venv"])
+    return Python(
+        said["executable"] or path, said["version"], said["has_venv"], said["has_headers"]
+    )
 
 
 def _checked(
@@ -107,12 +117,24 @@ def _checked(
             f"{asked_for} is Python {python.version}; the recipe needs {variant.python}",
             hint=_fetch_command(environ, variant),
         )
+    if lack := _lack(python, variant, needs_venv):
+        raise lack
+    return python
+
+
+def _lack(python: Python, variant: Variant, needs_venv: bool) -> EnvironmentFault | None:
+    """Return what keeps a Python of the right version from being used, ``None`` for nothing."""
     if needs_venv and not python.has_venv:
-        raise EnvironmentFault(
-            f"{asked_for} cannot make environments: its venv or ensurepip is missing",
+        return EnvironmentFault(
+            f"{python.path} cannot make environments: its venv or ensurepip is missing",
             hint="sudo apt-get install -y python3-venv",
         )
-    return python
+    if variant.compiles and not python.has_headers:
+        return EnvironmentFault(
+            f"{python.path} has no Python.h, and a package of the recipe is built from source",
+            hint="sudo apt-get install -y python3-dev    (or --python PATH)",
+        )
+    return None
 
 
 def _candidates(environ: Mapping[str, str], uv: str | None) -> Iterator[str]:
@@ -156,10 +178,6 @@ def _of_uv(uv: str | None) -> Iterator[str]:
                 yield str(one["path"])
     except (OSError, ValueError, AttributeError, TypeError, subprocess.TimeoutExpired):
         return
-
-
-def _suits(python: Python, variant: Variant, needs_venv: bool) -> bool:
-    return _is_version(python.version, variant.python) and (python.has_venv or not needs_venv)
 
 
 def _is_version(version: str, specifier: str) -> bool:

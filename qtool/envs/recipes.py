@@ -29,6 +29,7 @@ class Variant:
     torch: str | None = None
     bare: tuple[str, ...] = ()
     index: str | None = None
+    compiles: bool = False
     probe_arguments: tuple[str, ...] = ()
     tested: str = ""
 

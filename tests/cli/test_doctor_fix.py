@@ -107,6 +107,38 @@ def test_where_nobody_can_be_asked_nothing_is_done(fix, broken: Path) -> None:
     assert frozen(broken) == before
 
 
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_on_a_terminal_it_asks(broken: Path, wheels: Path, answer: str, code: int) -> None:
+    import pexpect
+
+    make_wheel(wheels, "torchvision", "0.18.1")
+    before = frozen(broken)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    arguments = ["-m", "qtool", "doctor", "--python", str(broken), "--goal", "plain", "--fix"]
+    terminal = pexpect.spawn(
+        sys.executable, arguments, encoding="utf-8", timeout=30, env={**os.environ, "PATH": path}
+    )
+    terminal.expect_exact("apply this? [Y/n] ")
+    terminal.sendline(answer)
+    terminal.expect_exact("gone: TORCHVISION-MISMATCH" if answer == "y" else "nothing was changed")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+
+    assert terminal.exitstatus == code
+    assert (frozen(broken) == before) is (answer == "n")
+
+
+def test_without_pip_and_uv_it_says_how_to_get_one(
+    run_qtool: Run, broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+    failed = run_qtool("doctor", "--python", str(broken), *CURE)
+
+    assert failed.returncode == 7
+    assert "-m ensurepip" in failed.stderr
+
+
 def test_a_cure_that_cannot_be_had_gives_way_to_the_next(fix, broken: Path) -> None:
     cured = fix(*CURE, "--json")
 

@@ -26,8 +26,17 @@ def test_nothing_is_installed_into_the_distributions_python(goal: str) -> None:
             assert "new environment" in fix.title
 
 
+@pytest.mark.parametrize(("goal", "is_offered"), [("gptq", True), ("awq", True), ("bnb", False)])
+def test_a_tested_set_is_offered_where_there_is_a_recipe(goal: str, is_offered: bool) -> None:
+    *_, last = fixes_of("ENGINE-MISSING", goal)
+
+    assert (last.commands == ("qtool env create transformers",)) is is_offered
+
+
 def test_a_cure_without_an_installation_needs_no_environment() -> None:
-    *_, gguf = fixes_of("ENGINE-MISSING", "gptq")
+    gguf = next(
+        fix for fix in fixes_of("ENGINE-MISSING", "gptq") if "qtool find" in fix.commands[0]
+    )
 
     assert not any("venv" in command for command in gguf.commands)
 
@@ -54,7 +63,7 @@ def test_another_python_is_cured_where_it_is() -> None:
 def test_what_the_old_environment_had_goes_along() -> None:
     dists = {"torch": "2.3.1+cu121", "torchvision": "0.19.0", "transformers": "4.45.0"}
 
-    step, remove = fixes_of("TORCHVISION-MISMATCH", "plain", dists=dists, torch=torch("2.3.1"))
+    step, remove, _ = fixes_of("TORCHVISION-MISMATCH", "plain", dists=dists, torch=torch("2.3.1"))
 
     assert step.commands == (
         "/usr/bin/python3 -m venv .venv",

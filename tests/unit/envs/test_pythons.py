@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ def variant(python: str, *prefer: str) -> Variant:
     return Variant("cpu", ("Linux",), ("x86_64",), python, (), "modules", 0, prefer=prefer)
 
 
-def fake_python(folder: Path, name: str, version: str, *, has_venv: bool = True) -> Path:
+def fake_python(
+    folder: Path, name: str, version: str, *, has_venv: bool = True, has_headers: bool = True
+) -> Path:
     """Write a program that answers as an interpreter of that version would."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     answer = (
         f'{{"version": "{version}", "executable": "{path}", "implementation": "cpython", '
-        f'"is_final": true, "has_venv": {str(has_venv).lower()}}}'
+        f'"is_final": true, "has_venv": {str(has_venv).lower()}, '
+        f'"has_headers": {str(has_headers).lower()}}}'
     )
     path.write_text(f"#!/bin/sh\necho '{answer}'\n")
     path.chmod(0o755)
@@ -42,6 +46,18 @@ def test_the_preferred_version_on_path_is_taken(tmp_path: Path) -> None:
     assert (found.path, found.version) == (str(wanted), "3.98.1")
 
 
+def test_one_without_headers_is_passed_over_where_something_is_compiled(tmp_path: Path) -> None:
+    fake_python(tmp_path / "a", "python3", "3.99.0", has_headers=False)
+    env = environ(tmp_path / "a", home=tmp_path)
+    compiling = replace(variant(">=3.98"), compiles=True)
+
+    with pytest.raises(EnvironmentFault, match=r"no Python\.h"):
+        find_python(compiling, env)
+    wanted = fake_python(tmp_path / ".pyenv/versions/3.98.1/bin", "python", "3.98.1")
+    assert find_python(compiling, env).path == str(wanted)
+    assert find_python(variant(">=3.98"), env).version == "3.99.0"
+
+
 def test_pyenvs_pythons_are_found(tmp_path: Path) -> None:
     wanted = fake_python(tmp_path / ".pyenv/versions/3.98.1/bin", "python", "3.98.1")
 
@@ -55,8 +71,9 @@ def test_one_without_venv_is_passed_over_unless_uv_makes_it(tmp_path: Path) -> N
     fake_python(bin_, "python3", "3.99.0", has_venv=False)
     env = environ(bin_, home=tmp_path)
 
-    with pytest.raises(EnvironmentFault):
+    with pytest.raises(EnvironmentFault) as caught:
         find_python(variant(">=3.99"), env)
+    assert caught.value.hint == "sudo apt-get install -y python3-venv"
     assert find_python(variant(">=3.99"), env, needs_venv=False).version == "3.99.0"
 
 
