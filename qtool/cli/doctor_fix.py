@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.diff import SnapshotDiff, compare
 from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Finding, Severity
+from qtool.doctor.snapshot import UNKNOWN, Unknown
 from qtool.envs.indexes import first_reachable
 from qtool.envs.lock import EnvironmentLock
 from qtool.envs.store import Store
@@ -103,13 +104,12 @@ def _treat(treatment: Treatment, lock: EnvironmentLock) -> None:
             break
         treatment.plans.append(plan)
         treatment.tried |= {"\n".join(cure.fix.commands) for cure in plan.cures}
+        before = treatment.case.snapshot.dists
         outcome = _operate(treatment, plan, lock)
         failure = outcome.why_not
         treatment.n_kept += outcome.is_kept
-        for name in outcome.altered:
-            treatment.output.warn(f"{treatment.prefix / name} was written into: not as before")
         if failure is not None:
-            treatment.examine()
+            _check_undone(treatment, before, outcome.altered)
         if isinstance(failure, NetworkError):
             break
     if failure is not None:
@@ -154,9 +154,10 @@ def _is_agreed(treatment: Treatment, question: str = "apply this?") -> bool:
     if treatment.is_agreed:
         return True
     if not output.is_interactive:
+        goal = f" --goal {treatment.case.goal}" if treatment.case.goal else ""
         raise UsageError(
             "--fix asks before it changes anything, and nobody is here to answer",
-            hint=f"qtool doctor --python {shlex.quote(str(treatment.prefix))} --fix -y",
+            hint=f"qtool doctor --python {shlex.quote(str(treatment.prefix))}{goal} --fix -y",
         )
     return output.ask(question)
 
@@ -215,9 +216,30 @@ def _settle_unfinished(treatment: Treatment) -> None:
         raise EnvironmentFault(
             f"{treatment.prefix} is half changed; its copy is in {treatment.prefix / '.qtool-fix'}"
         )
-    Backup(treatment.prefix).restore()
+    backup = Backup(treatment.prefix)
+    journal = backup.unfinished()
+    before = journal.dists if journal else UNKNOWN
+    _check_undone(treatment, before, backup.restore())
     treatment.output.note(f"{treatment.prefix} is as it was before")
+
+
+def _check_undone(
+    treatment: Treatment, before: Mapping[str, str] | Unknown, altered: Sequence[str]
+) -> None:
+    """Look again and make sure that the environment is what it was.
+
+    Raises:
+        EnvironmentFault: it is not; says in what.
+    """
     treatment.examine()
+    now = treatment.case.snapshot.dists
+    for name in altered:
+        treatment.output.warn(f"{treatment.prefix / name} was written into: not as before")
+    if before is not UNKNOWN and now is not UNKNOWN and dict(before) != dict(now):
+        differ = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        raise EnvironmentFault(
+            f"{treatment.prefix} could not be put back as it was: {', '.join(differ)} differ"
+        )
 
 
 def _report(treatment: Treatment, diff: SnapshotDiff) -> int:

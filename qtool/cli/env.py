@@ -47,7 +47,8 @@ def create(
     from qtool.cli.env_view import Progress, created_lines, plan_lines
     from qtool.config import Config
     from qtool.doctor.environments import indexes_for, look_around, machine_of
-    from qtool.envs.create import Order, create, plan
+    from qtool.envs.create import create
+    from qtool.envs.order import Order, plan
     from qtool.envs.recipes import find_recipe
     from qtool.envs.store import Store
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from qtool.envs.create import Plan
 from qtool.envs.environment import Environment
 from qtool.envs.events import Event, Noticed, StepStarted, ToolSaid
+from qtool.envs.order import Plan
 from qtool.envs.recipes import Recipe
 from qtool.output import Output, without_controls
 from qtool.units import format_size

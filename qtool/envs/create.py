@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,80 +14,17 @@ from qtool.envs import failure
 from qtool.envs.environment import Environment
 from qtool.envs.events import Noticed, OnEvent, StepStarted, ToolSaid, ignore
 from qtool.envs.indexes import Indexes, first_reachable, only_the_users
-from qtool.envs.installers import (
-    Installer,
-    InstallerKind,
-    choose_installer,
-    for_children,
-    python_of,
-)
+from qtool.envs.installers import for_children, python_of
 from qtool.envs.lock import EnvironmentLock
-from qtool.envs.machine import Machine
-from qtool.envs.pythons import Python, find_python
-from qtool.envs.recipes import Recipe, Variant, choose_variant
+from qtool.envs.order import Plan, check_space
 from qtool.envs.store import Store
 from qtool.envs.task import run
-from qtool.errors import EnvironmentFault, NetworkError, ResourceError
-from qtool.units import format_size
+from qtool.errors import EnvironmentFault, NetworkError
 
 PROBES = Path(__file__).with_name("probes")
 PROBE_TIMEOUT_S = 1800.0
 """A probe may compile CUDA kernels at their first use."""
 PROVEN = "proven: "
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be made. ``None`` leaves the choice to us.
-
-    ``python`` is an interpreter's path or name, ``is_replacing`` makes it anew where it exists.
-    """
-
-    recipe: Recipe
-    machine: Machine
-    name: str
-    python: str | None = None
-    installer: InstallerKind | None = None
-    is_replacing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An order with everything chosen; nothing has been changed yet."""
-
-    order: Order
-    variant: Variant
-    installer: Installer
-    python: Python
-
-
-def plan(order: Order, environ: Mapping[str, str]) -> Plan:
-    """Choose the variant, the installer and the Python.
-
-    Raises:
-        EnvironmentFault: the recipe is not for this machine, or there is no Python for it.
-        NotFoundError: the interpreter asked for is none.
-    """
-    variant = choose_variant(order.recipe, order.machine)
-    _check_compiler(variant, environ)
-    installer = choose_installer(environ, order.installer)
-    python = find_python(
-        variant,
-        environ,
-        asked_for=order.python,
-        needs_venv=installer.kind is InstallerKind.PIP,
-        uv=installer.uv,
-    )
-    return Plan(order, variant, installer, python)
-
-
-def _check_compiler(variant: Variant, environ: Mapping[str, str]) -> None:
-    names = (environ.get("CC", "").partition(" ")[0] or "cc", "gcc", "clang")
-    if variant.compiles and not any(shutil.which(n, path=environ.get("PATH")) for n in names):
-        raise EnvironmentFault(
-            "there is no C compiler, and a package of the recipe is built from source",
-            hint="sudo apt-get install -y gcc",
-        )
 
 
 def create(
@@ -115,7 +51,7 @@ def create(
         if store.has(order.name) and not order.is_replacing:
             return store.find(order.name), False
         store.sweep(order.name)
-        _check_space(store.root, wanted.variant.disk_bytes)
+        check_space(store.root, wanted.variant.disk_bytes)
         with _log_file(logs, order.name) as log:
             build = store.new_build(order.name)
             try:
@@ -286,19 +222,6 @@ def _log_file(folder: Path, name: str) -> Iterator[IO[bytes]]:
     with path.open("wb") as log:
         yield log
     path.unlink()
-
-
-def _check_space(root: Path, needed_bytes: int) -> None:
-    existing = root.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free_bytes = shutil.disk_usage(existing).free
-    if needed_bytes > free_bytes:
-        raise ResourceError(
-            f"the environment takes {format_size(needed_bytes)}, {existing} has "
-            f"{format_size(free_bytes)} free",
-            hint="QTOOL_DATA=/another/disk qtool env create …, or: qtool env remove NAME",
-        )
 
 
 def _size_of(folder: Path) -> int:

@@ -52,7 +52,7 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         """Use ``root``, else the platform's data folder (``paths.data``, ``QTOOL_DATA``)."""
-        self.root = root or Config().data_dir() / "environments"
+        self.root = (root or Config().data_dir() / "environments").absolute()
 
     def folder(self, name: str) -> Path:
         """Return the folder of an environment, there or not.

@@ -198,8 +198,9 @@ time.sleep(60)
 '''
 step = Step("spoil it", (sys.executable, "-c", spoil, str(prefix)), {{}}, "install", {{"x": ""}})
 plan = CurePlan((Cure("X", Fix("", ("spoil it",)), (step,)),))
+dists = dict(torch="2.3.1", transformers="4.45.0", torchvision="0.19.0")
 with lock_of(prefix, state) as lock, open(state / "log", "wb") as log:
-    Surgeon(prefix, lock, log, print).operate(plan, Snapshot(), (), lambda: None)
+    Surgeon(prefix, lock, log, print).operate(plan, Snapshot(dists=dists), (), lambda: None)
 """
 
 

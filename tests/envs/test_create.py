@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from qtool.envs.create import Order, create, plan
+from qtool.envs.create import create
 from qtool.envs.environment import Environment
 from qtool.envs.events import Event, StepStarted
 from qtool.envs.installers import InstallerKind
 from qtool.envs.machine import Machine
+from qtool.envs.order import Order, plan
 from qtool.envs.recipes import Recipe, Variant
 from qtool.envs.store import RECORD, Store, find_environment
 from qtool.errors import EnvironmentFault, NotFoundError, ResourceError
