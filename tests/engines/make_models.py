@@ -96,6 +96,14 @@ def make_sliding(folder: Path) -> None:
     make_plain(folder, config)
 
 
+def make_rope(folder: Path) -> None:
+    """Write a model whose rotary base is not the usual 10000."""
+    n_vocab = make_tokenizer(folder)
+    rope = {"rope_type": "default", "rope_theta": 1e6}
+    layers = {"num_hidden_layers": 2, "hidden_size": 128, "intermediate_size": 256}
+    make_plain(folder, LlamaConfig(rope_parameters=rope, **layers, **shape(n_vocab)))
+
+
 def make_linear(folder: Path) -> None:
     """Write a model with linear attention, whose state cannot be cut."""
     n_vocab = make_tokenizer(folder)
@@ -203,6 +211,7 @@ def main() -> None:
     base = Path(sys.argv[1])
     make_plain(base / "plain")
     make_sliding(base / "sliding")
+    make_rope(base / "rope")
     make_linear(base / "linear")
     for name in MODELS:
         make_quantised(base, name)

@@ -8,13 +8,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .placement import Placement, place
 from .quantized import describe_method, quantization_arguments
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .placement import Placement
+
 Progress = Callable[[str, float], None]
+
+NEW_TOKENIZERS = ("TokenizersBackend",)
+"""What transformers 5 writes where 4 wrote ``PreTrainedTokenizerFast``, and 4 does not know."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ def load(settings: Settings, progress: Progress) -> Loaded:
 
     progress("importing transformers", 0.0)
     import transformers
+
+    from .placement import place
 
     if settings.n_threads:
         torch.set_num_threads(settings.n_threads)
@@ -63,19 +70,19 @@ def load(settings: Settings, progress: Progress) -> Loaded:
 
 def load_tokenizer(settings: Settings) -> Any:
     """Load the tokenizer, with the template that the settings give it."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    import transformers
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            settings.model,
-            trust_remote_code=settings.trust_remote_code,
-            local_files_only=True,
-        )
-    except ValueError as exc:
-        # Saved by transformers 5 ("TokenizersBackend"), loaded by 4.
-        if "Tokenizer class" not in str(exc) or not _has_file(settings.model, "tokenizer.json"):
-            raise
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(settings.model, local_files_only=True)
+    kind: Any = transformers.AutoTokenizer
+    config = read_json(settings.model, "tokenizer_config.json")
+    translated = {}
+    if config.get("tokenizer_class") in NEW_TOKENIZERS and _is_version_4(transformers.__version__):
+        kind, translated = transformers.PreTrainedTokenizerFast, _special_tokens(config)
+    tokenizer = kind.from_pretrained(
+        settings.model,
+        trust_remote_code=settings.trust_remote_code,
+        local_files_only=True,
+        **translated,
+    )
     if settings.chat_template is not None:
         tokenizer.chat_template = settings.chat_template
     elif not getattr(tokenizer, "chat_template", None):
@@ -104,7 +111,7 @@ def older_names(config: Mapping[str, Any], version: str) -> dict[str, Any]:
     them computes with 10000 and no scaling: fluent nonsense, and no warning.
     """
     rope = config.get("rope_parameters")
-    if version.split(".")[0] != "4" or not isinstance(rope, dict) or "rope_theta" not in rope:
+    if not _is_version_4(version) or not isinstance(rope, dict) or "rope_theta" not in rope:
         return {}
     scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
     is_scaled = scaling.get("rope_type", "default") != "default"
@@ -141,6 +148,18 @@ def _dtype_name(version: str) -> str:
     return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
 
 
+def _is_version_4(version: str) -> bool:
+    return version.split(".")[0] == "4"
+
+
+def _special_tokens(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what 5 writes as a list of ``extra_special_tokens``, by the name that 4 has for it."""
+    extra = config.get("extra_special_tokens")
+    if not isinstance(extra, list):
+        return {}
+    return {"extra_special_tokens": {}, "additional_special_tokens": extra}
+
+
 def _tell_progress(progress: Progress) -> None:
     """Have transformers' own progress bar report to ``progress``: it reads ``tqdm.auto.tqdm``."""
     from tqdm import auto
@@ -159,10 +178,6 @@ def _tell_progress(progress: Progress) -> None:
                     progress("weights", min(1.0, n_done / self.total))
 
     auto.tqdm = Reporter
-
-
-def _has_file(folder: str, name: str) -> bool:
-    return os.path.isfile(os.path.join(folder, name))  # noqa: PTH113, PTH118
 
 
 def _read_text(folder: str, name: str) -> str | None:

@@ -30,13 +30,15 @@ class Network:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.device = model.get_input_embeddings().weight.device
-        self.n_vocab = int(model.get_output_embeddings().weight.shape[0])
+        embeddings = model.get_input_embeddings()
+        self.device = embeddings.weight.device
         parameters = inspect.signature(model.forward).parameters
         names = ("logits_to_keep", "num_logits_to_keep")  # 4.50 and later, 4.45 and later
         self._last_only = {name: 1 for name in names if name in parameters}
-        self.keeps_cache = False
-        self.keeps_cache = self._can_keep_cache()
+        ids = [(11 + 7 * i) % int(embeddings.weight.shape[0]) for i in range(N_PROBE_TOKENS)]
+        whole = self._read_at_once(ids)
+        self.n_vocab = int(whole.shape[-1])
+        self.keeps_cache = self._can_keep_cache(ids, whole)
 
     def new_cache(self) -> Any:
         """Return an empty cache; ``None`` lets the model make its own."""
@@ -61,13 +63,14 @@ class Network:
             )
         return output.logits[0, -1], output.past_key_values
 
-    def _can_keep_cache(self) -> bool:
-        """Compare reading at once with reading in parts, cutting, copying, and reading again."""
-        ids = [(11 + 7 * i) % self.n_vocab for i in range(N_PROBE_TOKENS)]
-        half = N_PROBE_TOKENS // 2
+    def _read_at_once(self, ids: Sequence[int]) -> Any:
         with torch.inference_mode():
-            tokens = torch.tensor([ids], device=self.device)
-            whole = self.model(input_ids=tokens, use_cache=False).logits[0, -1]
+            tokens = torch.tensor([list(ids)], device=self.device)
+            return self.model(input_ids=tokens, use_cache=False).logits[0, -1]
+
+    def _can_keep_cache(self, ids: Sequence[int], whole: Any) -> bool:
+        """Compare reading at once with reading in parts, cutting, copying, and reading again."""
+        half = N_PROBE_TOKENS // 2
         try:
             _, cache = self.extend(_plain_cache(), ids[:half], 0)
             parts, cache = self.extend(cache, ids[half:], half)

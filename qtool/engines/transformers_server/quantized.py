@@ -6,10 +6,12 @@ import json
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .placement import Placement
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .placement import Placement
 
 LOADERS = {"gptq": ("gptqmodel", "auto_gptq"), "awq": ("gptqmodel", "awq")}
 """Packages by preference. transformers chooses among those present; this says what to tell it."""

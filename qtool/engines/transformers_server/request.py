@@ -188,8 +188,8 @@ def _stops(value: Any) -> tuple[str, ...]:
 def _prompt(value: Any) -> str | tuple[int, ...]:
     if isinstance(value, str):
         return value
-    is_token = [isinstance(token, int) and not isinstance(token, bool) for token in value or ()]
-    if isinstance(value, list) and is_token and all(is_token):
+    is_list = isinstance(value, list) and value
+    if is_list and all(isinstance(one, int) and not isinstance(one, bool) for one in value):
         return tuple(value)
     raise bad_request("prompt must be a string or a list of token ids", "prompt")
 
