@@ -1,6 +1,8 @@
 """The server with a tiny model: sampling, stops, templates, errors, and its life and death."""
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from qtool.engines.interpreters import EnginePython
 from qtool.engines.transformers import PROGRAM
 from qtool.errors import EnvironmentFault
-from tests.engines.conftest import Serve, Server, start_engine
+from tests.engines.conftest import GREEDY, Serve, Server, start_engine
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -293,3 +295,20 @@ def test_program_runs_from_another_folder_with_hostile_modules_around(
         assert any(b'"url"' in line for line in process.stdout)
         limit.cancel()
         process.kill()
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of other processes: Linux")
+def test_memory_that_runs_out_costs_one_reply_and_is_told_with_figures(
+    serve: Serve, tiny_models: Path
+):
+    server = serve(tiny_models / "plain", n_ctx_tokens=100_000)
+    expected = text(server.complete("x"))
+    status_file = Path(f"/proc/{server.process.pid}/status").read_text()
+    used_bytes = int(re.findall(r"VmSize:\s+(\d+) kB", status_file)[0]) * 1024
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_AS)
+    resource.prlimit(server.process.pid, resource.RLIMIT_AS, (used_bytes + 8_000_000, before[1]))
+    status, answer = server.ask("/v1/completions", {"prompt": "x" * 60_000, **GREEDY})
+    resource.prlimit(server.process.pid, resource.RLIMIT_AS, before)
+    assert (status, answer["error"]["type"]) == (503, "out_of_memory_error")
+    assert re.search(r"\d+ bytes more were asked for.*MiB are free", answer["error"]["message"])
+    assert text(server.complete("x")) == expected
