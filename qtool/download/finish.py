@@ -196,7 +196,7 @@ def _next_trial(job: Job, bad_ranges: Sequence[Range]) -> list[Range] | None:
 
 def verified_entry(layout: Layout, file: RemoteFile, commit: str) -> Verified:
     """Return the manifest's entry for a file in place. Raises OSError."""
-    status = layout.content_path(file).stat()
+    status = layout.final_path(file).stat()
     return Verified(file.path, status.st_size, status.st_mtime_ns, file.digest, commit)
 
 

@@ -148,7 +148,7 @@ class CacheLayout:
     def adopt(self, file: RemoteFile) -> None:
         """Link the blob into the snapshot, relatively, so that the cache may be moved."""
         blob, final = self.content_path(file), self.final_path(file)
-        if blob == final:
+        if place_of(file, self) == final:
             return
         final.parent.mkdir(parents=True, exist_ok=True)
         target = os.path.relpath(blob, final.parent)
@@ -187,6 +187,12 @@ class CacheLayout:
         fresh = self.state_dir / "ref.new"
         fresh.write_text(self._listing.commit, encoding="ascii")
         fresh.replace(ref)
+
+
+def place_of(file: RemoteFile, layout: Layout) -> Path:
+    """Return where a file's bytes lie: a cache copied to a disk without links has no blobs."""
+    content = layout.content_path(file)
+    return content if content.exists() else layout.final_path(file)
 
 
 def is_state_of_client(path: str) -> bool:

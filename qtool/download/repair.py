@@ -12,6 +12,7 @@ replacement is in place; that takes the room of a second copy, and room is check
 """
 
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,11 @@ from qtool.download.disk import check_space, disk_errors, sync_data, sync_folder
 from qtool.download.events import FileResult
 from qtool.download.fetch import PARTIAL_FOLDER
 from qtool.download.journal import Journal, boot_id
-from qtool.download.layout import Layout
+from qtool.download.layout import Layout, place_of
 from qtool.download.manifest import Manifest
 from qtool.download.ranges import Range, RangeSet
 from qtool.download.sinks import SMALL_FILE_BYTES, identity_of, part_name
-from qtool.download.verify import bad_ranges, place_of
+from qtool.download.verify import bad_ranges
 from qtool.hub.repo import Listing, RemoteFile
 
 log = logging.getLogger(__name__)
@@ -86,13 +87,15 @@ class Salvager:
             good = RangeSet([(0, min(size, file.size_bytes))]).without(bad_ranges)
             part, journal = self._partial_paths(file)
             self._partial.mkdir(parents=True, exist_ok=True)
-            # A journal must never vouch for bytes of an older partial file.
+            # A journal must never vouch for bytes of another partial file than its own.
             part.unlink(missing_ok=True)
-            if _is_shared(place):
+            journal.unlink(missing_ok=True)
+            must_stay = _must_stay(place)
+            if must_stay:
                 _copy(place, part)
             Journal.start(journal, identity_of(self._listing, file), good, boot_id()).close()
             sync_folder(self._partial)
-            if _is_shared(place):
+            if must_stay:
                 place.unlink()
             else:
                 place.replace(part)
@@ -145,7 +148,7 @@ class Salvager:
 
     def _needed_bytes(self, file: RemoteFile, damage: Damage) -> int:
         is_copied = damage.bad_bytes is None or damage.kind in _NOT_OF_USE
-        if is_copied or _is_shared(place_of(file, self._layout)):
+        if is_copied or _must_stay(place_of(file, self._layout)):
             return file.size_bytes
         return damage.bad_bytes or 0
 
@@ -160,6 +163,11 @@ class Salvager:
 def _is_shared(path: Path) -> bool:
     """Return whether a file has another name, so that writing to it would change that as well."""
     return path.is_symlink() or path.stat().st_nlink > 1
+
+
+def _must_stay(path: Path) -> bool:
+    """Return whether a file cannot be written to as it is: only a copy of it can."""
+    return _is_shared(path) or not os.access(path, os.W_OK)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from qtool.download.collisions import check_case
 from qtool.download.damage import Damage, DamageKind
 from qtool.download.events import Asking, DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
-from qtool.download.layout import Layout, check_folders, choose_layout
+from qtool.download.layout import Layout, check_folders, choose_layout, place_of
 from qtool.download.lock import TargetLock
 from qtool.download.manifest import Manifest
 from qtool.download.plan import Plan, Selection, plan, plan_check, plan_recorded
@@ -21,7 +21,7 @@ from qtool.download.recorded import recorded_listing
 from qtool.download.repair import Salvager
 from qtool.download.request import Backend, DownloadRequest
 from qtool.download.survey import Surveyor, is_known
-from qtool.download.verify import Verifier, extra_files, place_of
+from qtool.download.verify import Verifier, extra_files
 from qtool.errors import NetworkError, NotFoundError, UsageError
 from qtool.hub.choice import Choice, choose
 from qtool.hub.client import ATTEMPTS, HubClient

@@ -9,7 +9,7 @@ from qtool.download.digests import hash_file
 from qtool.download.disk import disk_errors
 from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
 from qtool.download.finish import verified_entry
-from qtool.download.layout import Layout
+from qtool.download.layout import Layout, place_of
 from qtool.download.manifest import Manifest
 from qtool.hub.repo import RemoteFile
 
@@ -75,7 +75,7 @@ class Surveyor:
 
     def _is_right(self, file: RemoteFile) -> bool:
         """Return whether a file of unknown origin is what the hub lists; if so, note its blocks."""
-        path = self._layout.content_path(file)
+        path = place_of(file, self._layout)
         found = _size_and_mtime(path)
         if found is None or found[0] != file.size_bytes:
             return False

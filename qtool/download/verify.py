@@ -12,7 +12,7 @@ from qtool.download.blocks import BlockStore, BlockSums
 from qtool.download.damage import Damage, DamageKind
 from qtool.download.digests import digest_of
 from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
-from qtool.download.layout import Layout
+from qtool.download.layout import Layout, place_of
 from qtool.download.manifest import Manifest
 from qtool.download.ranges import Range
 from qtool.download.survey import WORTH_TELLING_BYTES, is_known
@@ -133,12 +133,6 @@ def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:
     own = {file.path for file in listing.files}
     foreign = (path for path in _paths_below(root) if path not in own)
     return tuple(sorted(islice(foreign, MAX_EXTRA)))
-
-
-def place_of(file: RemoteFile, layout: Layout) -> Path:
-    """Return where a file's bytes lie: a cache copied to a disk without links has no blobs."""
-    content = layout.content_path(file)
-    return content if _size_of(content) is not None else layout.final_path(file)
 
 
 def bad_ranges(path: Path, sums: BlockSums, stop: threading.Event) -> list[Range]:

@@ -294,6 +294,19 @@ def test_killed_repair_is_completed_by_the_next_run(
     assert is_right(fetch, repo)
 
 
+def test_file_that_may_only_be_read_is_replaced(fetch, hub, repo, model, is_right):
+    fetch(hub)
+    damage(model, 5 * MIB)
+    model.chmod(0o444)
+    hub.reset()
+    # root may write to it all the same, unless this is taken from it
+    as_others = ["setpriv", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
+    command = [*as_others, sys.executable, "-c", SCRIPT, hub.url, str(fetch.target)]
+    subprocess.run(command, check=True)
+    assert hub.bytes_sent("m.gguf", "cdn") < 1.2 * MIB
+    assert is_right(fetch, repo)
+
+
 @pytest.mark.parametrize("step", ["sync_folder", "Journal.start", "Fetch.run"])
 def test_death_between_the_steps_of_taking_over_loses_nothing(
     fetch, hub, repair, repo, model, is_right, monkeypatch, step

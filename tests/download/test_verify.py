@@ -10,7 +10,7 @@ from qtool.download import FileStatus, Selection
 from qtool.download.damage import DamageKind
 from qtool.errors import NetworkError, NotFoundError, ResourceError
 from qtool.hub.repo import RepoRef
-from tests.hub import Generated, Repo
+from tests.hub import Generated, Repo, read_content
 
 MIB = 1024 * 1024
 SIZE = 5 * MIB + 7
@@ -205,6 +205,22 @@ def test_cache_without_links_as_on_a_stick_is_checked_as_well(fetch, hub, repo, 
     damage(snapshot / "m.gguf", MIB)
     (failure,) = fetch(hub, cache_dir=stick, is_verify_only=True).failures
     assert failure.path == "m.gguf"
+
+
+@pytest.mark.parametrize("is_repair", [False, True])
+def test_cache_without_links_keeps_its_files_in_place(fetch, hub, repo, tmp_path, is_repair):
+    cache, stick = tmp_path / "hub", tmp_path / "stick"
+    fetch(hub, cache_dir=cache)
+    folder = f"models--org--name/snapshots/{repo.sha}"
+    shutil.copytree(cache / folder, stick / folder)
+    hub.reset()
+    for _ in range(2):
+        result = fetch(hub, cache_dir=stick, is_repair=is_repair)
+        assert result.failures == ()
+        assert result.bytes_transferred == 0
+    assert {path: (stick / folder / path).read_bytes() for path in repo.head.files} == {
+        path: read_content(file.blob.content) for path, file in repo.head.files.items()
+    }
 
 
 def test_file_that_cannot_be_read_does_not_hide_the_others(fetch, hub, verify):
