@@ -196,10 +196,9 @@ def _warn_of_unfinished_cure(output: Output, snapshot: "Snapshot") -> None:
     interpreter = snapshot.interpreter
     prefix = Path(interpreter.path).parent.parent if interpreter else None
     if prefix and (prefix / ".qtool-fix").is_dir():
-        from qtool.cli.doctor_fix import unfinished_words
+        from qtool.cli.doctor_fix import warn_of_unfinished
 
-        if words := unfinished_words(prefix):
-            output.warn(words)
+        warn_of_unfinished(output, prefix)
 
 
 def _inspect(text: str) -> "ModelInfo":

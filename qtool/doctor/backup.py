@@ -36,6 +36,10 @@ class Journal:
     parts: tuple[str, ...]
     started_at: str
 
+    def words(self) -> str:
+        """Return when it was begun and what it was to do."""
+        return f"begun at {self.started_at} was killed half-way ({'; '.join(self.commands)})"
+
 
 class Backup:
     """The copy of one environment. Hold a lock while using it."""
