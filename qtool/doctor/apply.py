@@ -111,9 +111,9 @@ class Surgeon:
         """
         settled: list[Step] = []
         is_whole = True
-        for step in steps:
-            if step.verb != "install":
-                continue
+        installs = [step for step in steps if step.verb == "install"]
+        for index, step in enumerate(installs, 1):
+            self._on_event(StepStarted(index, len(installs), f"resolve: {step.command}"))
             constraints = scratch / "constraints.txt"
             constraints.write_text(_constraints(settled), encoding="utf-8")
             settled.append(step)
