@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Headers(Protocol):
-    """Response headers; those of ``http.client`` ignore the case of names."""
+    """Response headers; the case of names does not matter (``wire.HeaderFields``)."""
 
     def get(self, name: str, /) -> str | None:
         """Return a header's value, None when there is no such header."""

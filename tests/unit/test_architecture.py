@@ -1,6 +1,7 @@
 """The direction of dependencies, read from the imports themselves."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -32,7 +33,8 @@ HEAVY = {"torch", "transformers", "llama_cpp", "auto_gptq", "awq", "gptqmodel", 
 CHILD_PROGRAMS = re.compile(r"engines/(llama_cpp_server\.py|transformers_server/)")
 
 
-def imported_modules(path: Path) -> set[str]:
+@functools.cache
+def imported_modules(path: Path) -> frozenset[str]:
     """Return the dotted names that ``path`` imports, anywhere in the file."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -40,7 +42,7 @@ def imported_modules(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def parts(root: Path) -> dict[str, set[str]]:
