@@ -1,7 +1,7 @@
 """``qtool doctor --fix``: show the plan, ask, apply it, look again; or put everything back."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from qtool.doctor.backup import Backup
 from qtool.doctor.case import Case
 from qtool.doctor.cures import CurePlan
 from qtool.doctor.environments import recipe_for
-from qtool.doctor.finding import Finding, Severity
+from qtool.doctor.finding import Severity
+from qtool.doctor.goals import answer_goal
 from qtool.doctor.treatment import Treatment
 from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
@@ -106,7 +107,7 @@ def fix(
         "findings": [finding.to_json() for finding in treatment.findings],
     }
     output.result(document, lines)
-    return _exit_code(treatment.findings)
+    return _exit_code(treatment)
 
 
 def warn_of_unfinished(output: Output, prefix: Path) -> None:
@@ -122,7 +123,7 @@ def _show_plan(output: Output, treatment: Treatment, terminal: Terminal, prefix:
     plan = treatment.plan()
     lines = [*terminal.plan_texts(plan), *_nothing_lines(treatment, plan, prefix)]
     output.result({"plan": plan_json(plan), "applied": False}, lines)
-    return _exit_code(treatment.findings)
+    return _exit_code(treatment)
 
 
 def _nothing_lines(treatment: Treatment, plan: CurePlan, prefix: Path) -> list[str]:
@@ -135,6 +136,8 @@ def _nothing_lines(treatment: Treatment, plan: CurePlan, prefix: Path) -> list[s
     return [f"nothing that qtool could cure in {prefix}; or: qtool env create {recipe}"]
 
 
-def _exit_code(findings: Sequence[Finding]) -> int:
-    is_bad = any(finding.severity is Severity.ERROR for finding in findings)
-    return ExitCode.FINDINGS if is_bad else ExitCode.OK
+def _exit_code(treatment: Treatment) -> int:
+    is_bad = any(finding.severity is Severity.ERROR for finding in treatment.findings)
+    answer = answer_goal(treatment.case, treatment.findings)
+    is_denied = answer is not None and answer.runs is False
+    return ExitCode.FINDINGS if is_bad or is_denied else ExitCode.OK

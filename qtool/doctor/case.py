@@ -23,12 +23,16 @@ class GpuFacts:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A machine and what its user wants of it. ``goal`` is ``None`` for "just look around"."""
+    """A machine and what its user wants of it. ``goal`` is ``None`` for "just look around".
+
+    ``unreachable``: addresses of wheel indexes that are known not to answer.
+    """
 
     snapshot: Snapshot
     goal: Goal | None = None
     model: ModelInfo | None = None
     n_ctx_tokens: int = DEFAULT_CONTEXT_TOKENS
+    unreachable: frozenset[str] = frozenset()
 
     # --- distributions ---
 

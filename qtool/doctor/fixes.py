@@ -9,7 +9,13 @@ from dataclasses import replace
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
-from qtool.doctor.commands import Commands, quoted, serving_indexes, serving_pypi
+from qtool.doctor.commands import (
+    Commands,
+    quoted,
+    serving_indexes,
+    serving_pypi,
+    torch_index_url,
+)
 from qtool.doctor.facts import TorchIndex
 from qtool.doctor.finding import Fix
 from qtool.doctor.snapshot import UNKNOWN
@@ -60,8 +66,18 @@ def torch_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
     """Return where a torch for this machine comes from, the best first, one of a kind.
 
     That is the package index of the user, who may have a mirror near by, unless it has an older
-    torch or none: on a CPU PyTorch's index saves 2 GB of CUDA.
+    torch or none: on a CPU PyTorch's index saves 2 GB of CUDA. Indexes that are known not to
+    answer are left out.
     """
+    base = torch_index_url(case)
+    return tuple(
+        source
+        for source in _all_sources(case, torch_range)
+        if source.tag is None or f"{base}{source.tag}" not in case.unreachable
+    )
+
+
+def _all_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
     if case.has_vendor_torch or case.snapshot.os.is_jetson:
         return ()
     if case.has_no_gpu:

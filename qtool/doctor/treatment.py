@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -77,6 +78,7 @@ class Treatment:
         self._prefix = prefix
         self._state = state
         self._tried: set[str] = set()
+        self._unreachable: set[str] = set()
 
     def unfinished(self) -> Journal | None:
         """Return the cure that was killed half-way; ``None`` if none was."""
@@ -84,21 +86,22 @@ class Treatment:
 
     def plan(self) -> CurePlan:
         """Plan with what was not tried yet and with the indexes that answer."""
-        unreachable: frozenset[str] = frozenset()
         while True:
-            plan = self.outlook(unreachable)
+            plan = self.outlook()
             indexes = plan.indexes.items()
             gone = {url for url, package in indexes if first_reachable((url,), package) is None}
             if not gone:
                 return plan
             for url in sorted(gone):
                 self._bedside.note(f"{url} does not answer")
-            unreachable |= gone
+            self._unreachable |= gone
 
-    def outlook(self, unreachable: frozenset[str] = frozenset()) -> CurePlan:
-        """Plan without asking any index."""
-        tried = frozenset(self._tried)
-        return plan_cures(self.case, self.findings, unreachable=unreachable, tried=tried)
+    def outlook(self) -> CurePlan:
+        """Plan with what is known of indexes, asking none."""
+        case = replace(self.case, unreachable=frozenset(self._unreachable))
+        return plan_cures(
+            case, diagnose(case), unreachable=case.unreachable, tried=frozenset(self._tried)
+        )
 
     def carry_out(self) -> SnapshotDiff:
         """Cure what can be cured and return what changed by that.

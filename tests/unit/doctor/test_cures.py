@@ -101,6 +101,20 @@ def test_without_a_gpu_pypi_serves_where_pytorchs_index_is_slow() -> None:
     assert commands(other).endswith('install "torch>=2.0"')
 
 
+def test_an_index_that_does_not_answer_is_left_out_of_every_cure() -> None:
+    case = case_of("gptq", gpus=[], driver=None)
+    gone = replace(case, unreachable=frozenset({"https://download.pytorch.org/whl/cpu"}))
+
+    with_index, without = (
+        "\n".join(command for f in diagnose(one) for fix in f.fixes for command in fix.commands)
+        for one in (case, gone)
+    )
+
+    assert "--index-url https://download.pytorch.org/whl/cpu" in with_index
+    assert "--index-url" not in without
+    assert "gptqmodel>=7" in without
+
+
 def test_a_mirror_of_pytorchs_index_takes_its_place() -> None:
     fields = {"gpus": [], "driver": None}
     mirror = {"QTOOL_TORCH_INDEX": "https://mirror.example/whl"}
