@@ -75,6 +75,16 @@ def tiny_models(engine_python: EnginePython) -> Path:
     )
 
 
+@pytest.fixture(scope="session")
+def real_models(engine_python: EnginePython, starter_gguf: Path) -> Path:
+    """Return the folder of ``smollm``, the starter model unpacked, and ``smollm-gptq``."""
+    script = str(HERE / "make_models.py")
+    return make_once(
+        TEST_CACHE / "real-models",
+        lambda folder: run_script(engine_python, script, str(folder), str(starter_gguf)),
+    )
+
+
 @dataclass
 class Server:
     """A running server, asked without the program's own client."""

@@ -2,6 +2,7 @@
 
 ``python make_models.py FOLDER`` makes ``FOLDER/<name>`` for each of ``MODELS``; beside a quantised
 one lies ``<name>-dense``: the same model with the weights that its codes stand for, in float32.
+``python make_models.py FOLDER GGUF`` unpacks and packs a real model.
 
 Layouts (K inputs, N outputs, g group size): GPTQ qweight int32 (K/8, N), qzeros int32 (K/g, N/8)
 that hold the zero point minus one, scales fp16 (K/g, N), g_idx int32 (K); AWQ gemm qweight int32
@@ -18,8 +19,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
     LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -125,28 +127,39 @@ def make_linear(folder: Path) -> None:
     make_plain(folder, config)
 
 
-def make_quantised(base: Path, name: str) -> None:
-    """Write the plain model's quantised form, and beside it what its codes stand for."""
-    values, method = MODELS[name], name.partition("-")[0]
-    folder, dense = base / name, base / f"{name}-dense"
-    model = LlamaForCausalLM.from_pretrained(base / "plain")
+def make_quantised(source: Path, folder: Path, method: str, **values: object) -> None:
+    """Write the quantised form of ``source``, and ``<folder>-dense``: what its codes stand for."""
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     packed = {}
     for key, tensor in list(model.state_dict().items()):
         if not key.endswith("proj.weight"):
-            packed[key] = tensor.half().contiguous()
+            packed[key] = tensor.half().clone()
             continue
         codes, zeros, scales, g_idx = quantise(tensor, **values)
         stem = key.removesuffix("weight")
         pack = pack_gptq if method == "gptq" else pack_awq
         packed |= {f"{stem}{part}": t for part, t in pack(codes, zeros, scales, g_idx).items()}
         tensor.copy_(((codes - zeros[g_idx]) * scales[g_idx].float()).T)
-    model.save_pretrained(dense)
-    make_tokenizer(dense)
-    make_tokenizer(folder)
+    model.save_pretrained(f"{folder}-dense")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.save_pretrained(f"{folder}-dense")
+    tokenizer.save_pretrained(folder)
     save_file(packed, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((base / "plain" / "config.json").read_text())
+    config = json.loads((source / "config.json").read_text())
     config |= {"dtype": "float16", "quantization_config": describe(method, **values)}
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def make_smollm(base: Path, gguf: Path) -> None:
+    """Write the real starter model, unpacked from its GGUF, and packed as GPTQ."""
+    where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    unpack = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        **where, dtype=torch.bfloat16, quantization_config=unpack
+    )
+    model.save_pretrained(base / "smollm")
+    AutoTokenizer.from_pretrained(**where).save_pretrained(base / "smollm")
+    make_quantised(base / "smollm", base / "smollm-gptq", "gptq", group=32, is_symmetric=False)
 
 
 def describe(
@@ -209,12 +222,15 @@ def pack_nibbles(values: torch.Tensor, order: "range | tuple[int, ...]") -> torc
 
 def main() -> None:
     base = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        make_smollm(base, Path(sys.argv[2]))
+        return
     make_plain(base / "plain")
     make_sliding(base / "sliding")
     make_rope(base / "rope")
     make_linear(base / "linear")
-    for name in MODELS:
-        make_quantised(base, name)
+    for name, values in MODELS.items():
+        make_quantised(base / "plain", base / name, name.partition("-")[0], **values)
 
 
 if __name__ == "__main__":

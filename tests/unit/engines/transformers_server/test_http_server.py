@@ -136,6 +136,17 @@ def test_state_is_public_and_reasons_are_not(start: Callable[..., Server]):
     assert "/home/ada/model" in body["error"]["message"]
 
 
+def test_while_the_model_loads_health_tells_how_far_it_is(start: Callable[..., Server]):
+    server = start(write_reply)
+    server.api.status = Status()
+    server.api.status.progress("weights", 0.25)
+    progress = {"stage": "weights", "fraction": 0.25}
+    assert server.ask("/health")[:2] == (503, {"status": "loading", "progress": progress})
+    assert server.ask("/v1/models")[0] == 200
+    status, body, _ = server.ask("/v1/chat/completions", HELLO)
+    assert (status, body["error"]["type"]) == (503, "unavailable_error")
+
+
 def test_refusal_before_the_first_token_has_its_status(start: Callable[..., Server]):
     server = start(lambda job: job.put(context_full(99, 50)))
     for stream in (False, True):

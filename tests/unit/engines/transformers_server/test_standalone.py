@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -57,3 +59,26 @@ def test_failure_to_load_is_reported_before_the_program_ends(tmp_path: Path):
         last = json.loads(process.stdout.read().splitlines()[-1])
         assert last["error"]["message"]
         assert process.wait(10) == 1
+
+
+def test_failure_is_told_by_health_where_the_server_is_to_stay_up(tmp_path: Path):
+    with subprocess.Popen(
+        [sys.executable, "-I", str(PROGRAM)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'{"model": "/none", "api_key": "k", "stays_up": true}\n')
+        process.stdin.flush()
+        lines = (json.loads(line) for line in process.stdout)
+        url = next(line["listening"] for line in lines if "listening" in line)
+        reason = next(line["error"]["message"] for line in lines if "error" in line)
+        with pytest.raises(HTTPError) as caught:
+            urlopen(Request(f"{url}/health", headers={"Authorization": "Bearer k"}))
+        assert json.loads(caught.value.read()) == {"status": "failed", "error": reason}
+        caught.value.close()
+        process.stdin.close()
+        process.wait(5)
