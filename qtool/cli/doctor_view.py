@@ -20,6 +20,12 @@ STYLES: dict[str, tuple[Style, ...]] = {
     "command": (Style.CYAN,),
 }
 MAX_VALUE_CHARACTERS = 60
+MAX_LISTED = 8
+SHOWN_FIRST = (
+    *("torch", "transformers", "gptqmodel", "auto-gptq", "autoawq", "autoawq-kernels", "optimum"),
+    *("accelerate", "bitsandbytes", "flash-attn", "llama-cpp-python", "xllamacpp", "vllm", "numpy"),
+)
+"""Distributions in the order in which they matter here."""
 FOR_PROGRAMS = {"ext_files", "missing_symbols", "missing_libraries"}
 """Fields of a difference that say nothing to people beside the findings that follow from them."""
 
@@ -88,16 +94,30 @@ def diff_lines(diff: "SnapshotDiff") -> "Iterator[Line]":
     for change in dists:
         if change.before and change.after:
             yield Line(LineKind.TEXT, f"  {_name(change)}: {change.before} → {change.after}")
-    installed = [f"{_name(one)} {one.after}" for one in dists if not one.before]
-    removed = [f"{_name(one)} {one.before}" for one in dists if not one.after]
-    if installed:
-        yield Line(LineKind.TEXT, f"  installed: {', '.join(installed)}")
-    if removed:
-        yield Line(LineKind.TEXT, f"  removed: {', '.join(removed)}")
+    for word, some in (
+        ("installed", {_name(one): one.after for one in dists if not one.before}),
+        ("removed", {_name(one): one.before for one in dists if not one.after}),
+    ):
+        if some:
+            yield Line(LineKind.TEXT, f"  {word}: {_listed(some)}")
     for change in diff.changes:
-        if change not in dists and change.field.partition(".")[0] not in FOR_PROGRAMS:
+        if change not in dists and not _is_for_programs(change):
             before, after = _value(change.before), _value(change.after)
             yield Line(LineKind.TEXT, f"  {change.field}: {before} → {after}")
+
+
+def _is_for_programs(change: "Change") -> bool:
+    is_nested = isinstance(change.before or change.after, dict)
+    return is_nested or change.field.partition(".")[0] in FOR_PROGRAMS
+
+
+def _listed(versions: dict[str, str]) -> str:
+    """Return a few distributions in words, those that matter first, and how many others."""
+    known = [name for name in SHOWN_FIRST if name in versions]
+    names = [*known, *(name for name in versions if name not in known)]
+    shown = [f"{name} {versions[name]}" for name in names[:MAX_LISTED]]
+    n_others = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {n_others} others" if n_others else "")
 
 
 def _name(change: "Change") -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from qtool.cli.doctor_view import SHOWN_FIRST
 from qtool.envs.environment import Environment
 from qtool.envs.events import Event, Noticed, StepStarted, ToolSaid
 from qtool.envs.order import Plan
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-SHOWN_FIRST = ("torch", "transformers", "gptqmodel", "auto-gptq", "autoawq", "xllamacpp", "vllm")
 _WORTH_SHOWING = re.compile(
     r"^\s*(Collecting|Downloading|Building|Installing|Preparing|Resolved|Prepared|Installed|"
     r"Getting|Using cached|Processing|Looking)\b"
@@ -68,7 +68,7 @@ def show_lines(environment: Environment) -> Iterator[str]:
 
 
 def _versions(environment: Environment) -> str:
-    known = [name for name in SHOWN_FIRST if name in environment.versions]
+    known = [name for name in SHOWN_FIRST if name in environment.versions][:4]
     return ", ".join(f"{name} {environment.versions[name]}" for name in known) or environment.recipe
 
 
