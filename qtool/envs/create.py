@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,12 +57,9 @@ def create(
                 making = _Making(wanted, build, log, lock, environ, indexes, on_event)
                 environment = making.run()
                 store.register(environment)
-            except BaseException:
-                shutil.rmtree(build, ignore_errors=True)
-                raise
             finally:
                 with contextlib.suppress(OSError):
-                    store.sweep(order.name)
+                    store.sweep(order.name)  # what failed, or the predecessor
     return environment, True
 
 

@@ -71,7 +71,8 @@ def find_python(
         found.setdefault(minor, python)
         if minor in variant.prefer[:1]:
             return python
-    for minor in (*variant.prefer, *sorted(found, reverse=True)):
+    newest_first = sorted(found, key=lambda minor: int(minor.partition(".")[2]), reverse=True)
+    for minor in (*variant.prefer, *newest_first):
         if minor in found:
             return found[minor]
     if uv and variant.prefer:

@@ -187,6 +187,20 @@ def test_an_interruption_leaves_nothing(store: Store, wheels: Path) -> None:
     assert not (store.root / "mine").exists()
 
 
+def test_an_interruption_once_it_is_registered_leaves_it(
+    store: Store, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def register_and_interrupt(environment: Environment) -> None:
+        Store.register(store, environment)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "register", register_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make(store, recipe("good"))
+
+    assert store.find("mine").is_intact
+
+
 def test_no_room_is_said_before_anything_is_made(store: Store, wheels: Path) -> None:
     (variant,) = recipe("good").variants
     vast = Variant(**{**_fields(variant), "disk_bytes": 10**18})

@@ -58,6 +58,16 @@ def test_one_without_headers_is_passed_over_where_something_is_compiled(tmp_path
     assert find_python(variant(">=3.98"), env).version == "3.99.0"
 
 
+def test_without_a_preference_the_newest_is_taken(tmp_path: Path) -> None:
+    for minor in (9, 98, 100):
+        fake_python(tmp_path / "bin", f"python3.{minor}", f"3.{minor}.0")
+
+    found = find_python(variant("<3.10,>=3.0"), environ(tmp_path / "bin", home=tmp_path))
+    newest = find_python(variant(">=3.90"), environ(tmp_path / "bin", home=tmp_path))
+
+    assert (found.version, newest.version) == ("3.9.0", "3.100.0")
+
+
 def test_pyenvs_pythons_are_found(tmp_path: Path) -> None:
     wanted = fake_python(tmp_path / ".pyenv/versions/3.98.1/bin", "python", "3.98.1")
 
