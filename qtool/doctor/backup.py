@@ -153,12 +153,15 @@ def _copy(source: Path, target: Path, linked: dict[str, list[int]]) -> None:
     if source.is_symlink() or not source.is_dir():
         _copy_file(str(source), str(target), base, linked)
         return
+    folders: list[tuple[str, str]] = []
     for folder, names, files in os.walk(source):
         there = str(target) + folder[len(str(source)) :]
+        folders.append((folder, there))
         os.mkdir(there)  # noqa: PTH102 - 39,000 files, and Path objects cost
         for name in [*files, *(one for one in names if os.path.islink(f"{folder}/{one}"))]:  # noqa: PTH114
             _copy_file(f"{folder}/{name}", f"{there}/{name}", base, linked)
-    shutil.copystat(source, target)
+    for folder, there in reversed(folders):  # last, for a file in it changes a folder's time
+        shutil.copystat(folder, there)
 
 
 def _copy_file(source: str, target: str, base: int, linked: dict[str, list[int]]) -> None:
