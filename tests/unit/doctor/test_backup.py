@@ -28,6 +28,7 @@ def prefix(tmp_path: Path) -> Path:
     (prefix / "bin" / "tool").chmod(0o755)
     (prefix / "bin" / "python").symlink_to("/usr/bin/python3")
     (prefix / "lib64").symlink_to("lib")
+    (site / "good").chmod(0o750)
     (prefix / "main.py").write_text("the user's own\n")
     return prefix
 
