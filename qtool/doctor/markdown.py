@@ -18,7 +18,8 @@ _MARKS = {
     Severity.INFO: "ℹ️",
     Severity.OK: "✅",
 }
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
+_SPECIAL = re.compile(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))")
+"""What Markdown could take for markup; an underscore inside a word is none."""
 
 
 def markdown_lines(case: Case, findings: Sequence[Finding], verdict: Verdict) -> Iterator[str]:
