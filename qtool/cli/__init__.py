@@ -203,8 +203,8 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _tolerate_narrow_encodings() -> None:
-    """Print ``?`` instead of failing where the terminal cannot show a character."""
-    for stream in (sys.stdout, sys.stderr):
+    """Take ``?`` instead of failing where the terminal cannot show a character, or types none."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 

@@ -60,6 +60,11 @@ class Arguments:
         return self.is_verify_only or self.is_repair
 
     @property
+    def only_reads(self) -> bool:
+        """Tell whether what is wrong is to be listed, and nothing to be fetched."""
+        return self.is_checked and (self.is_dry_run or not self.is_repair)
+
+    @property
     def chooses(self) -> bool:
         """Tell whether files, a revision or a place are named."""
         named = (self.files, self.include, self.exclude, self.revision, self.local_dir)
@@ -104,9 +109,9 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         rate_limit_bytes_per_s=_rate(arguments.limit_rate),
         is_dry_run=arguments.is_dry_run,
         is_forced=arguments.is_forced,
-        is_verify_only=arguments.is_checked and (arguments.is_dry_run or not arguments.is_repair),
+        is_verify_only=arguments.only_reads,
         is_repair=arguments.is_repair,
-        is_offline=arguments.is_checked and is_hub_offline(os.environ),
+        is_offline=is_hub_offline(os.environ),
         ranking_path=config.state_dir() / "mirrors.json",
         backend=_backend(arguments.backend),
     )
@@ -115,10 +120,11 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
 def _refuse_contradictions(arguments: Arguments) -> None:
     if arguments.is_checked and arguments.is_forced:
         raise UsageError("--force fetches everything anew: nothing is left to be checked")
-    if arguments.is_repair and not arguments.is_dry_run and is_hub_offline(os.environ):
+    if is_hub_offline(os.environ) and not arguments.only_reads:
+        what, option = ("repair", " --repair") if arguments.is_repair else ("download", "")
         raise UsageError(
-            "HF_HUB_OFFLINE is set, and a repair has to ask the hub",
-            hint=f"HF_HUB_OFFLINE=0 qtool download {shlex.quote(arguments.reference)} --repair",
+            f"HF_HUB_OFFLINE is set, and a {what} has to ask the hub",
+            hint=f"HF_HUB_OFFLINE=0 qtool download {shlex.quote(arguments.reference)}{option}",
         )
 
 

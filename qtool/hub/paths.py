@@ -4,9 +4,10 @@ A hub, or someone between it and us, may list any string. What could leave the t
 mean another file on another system, is refused before anything is written.
 """
 
+import os
 import re
 
-from qtool.errors import IntegrityError
+from qtool.errors import EnvironmentFault, IntegrityError
 
 # C0, DEL, C1, line and paragraph separators, what turns the direction of writing, and surrogates.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -18,7 +19,10 @@ _MAX_PART_BYTES = 255
 
 
 def check_path(path: str) -> None:
-    """Raise IntegrityError when ``path`` is not a plain relative path with ``/`` between names."""
+    """Raise IntegrityError when ``path`` is not a plain relative path with ``/`` between names.
+
+    Raises EnvironmentFault when this system's encoding of names (see ``locale``) does not have it.
+    """
     reason = _objection(path)
     if reason is not None:
         raise IntegrityError(
@@ -26,6 +30,13 @@ def check_path(path: str) -> None:
             hint="nothing was written; report this repository to the hub, or leave the file out "
             "by naming the files you need",
         )
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as exc:
+        raise EnvironmentFault(
+            f"{path!r} cannot be the name of a file here: names are in {exc.encoding}",
+            hint="LC_ALL=C.UTF-8 qtool …",
+        ) from exc
 
 
 def has_control(text: str) -> bool:

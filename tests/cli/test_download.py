@@ -84,6 +84,19 @@ def test_result_as_json(qtool, hub_factory, repo):
     assert result["endpoints"] == {hub.url: SIZE + 2}
 
 
+@pytest.mark.parametrize("option", ["--quiet", "--verify", "--dry-run"])
+def test_name_that_this_system_cannot_spell_is_said_so(
+    qtool, hub_factory, tmp_path, monkeypatch, option
+):
+    hub = hub_factory([Repo("org/name", {"模型.txt": b"text"})])
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    done = qtool(hub, option)
+    assert done.returncode == 7
+    assert "names are in ascii" in done.stderr and "LC_ALL=C.UTF-8" in done.stderr
+    assert not any(tmp_path.rglob("*.txt"))
+
+
 def test_nothing_to_do_is_quick(qtool, hub_factory, repo):
     hub = hub_factory([repo])
     qtool(hub)

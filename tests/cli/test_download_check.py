@@ -93,11 +93,23 @@ def test_check_without_the_hub_uses_the_record(qtool, hub, model, monkeypatch):
     assert hub.requests == []
 
 
-def test_repair_that_may_not_ask_the_hub_is_refused(qtool, model, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        (["--repair"], "download org/name --repair"),
+        ([], "download org/name"),
+        (["--dry-run"], "download org/name"),
+    ],
+)
+def test_what_has_to_ask_the_hub_is_refused_offline(
+    qtool, hub, model, monkeypatch, options, way_out
+):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = qtool("org/name", "--repair")
+    hub.reset()
+    done = qtool("org/name", *options)
     assert done.returncode == 2
-    assert "HF_HUB_OFFLINE=0 qtool download org/name --repair" in done.stderr
+    assert f"HF_HUB_OFFLINE=0 qtool {way_out}\n" in done.stderr
+    assert hub.requests == []
 
 
 def test_dry_run_of_a_repair_only_looks(qtool, model):

@@ -101,6 +101,18 @@ def test_answer_is_a_number_or_a_name_and_is_asked_for_again(start, hub, tmp_pat
     assert quants(tmp_path) == ["m-Q8_0.gguf"]
 
 
+def test_answer_that_is_no_text_is_asked_for_again(start, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")  # as in a locale such as en_US.UTF-8
+    child = start(hub, "org/name")
+    child.expect("Which one")
+    child.setecho(False)
+    os.write(child.child_fd, b"\xff\xfe\n")
+    child.expect("there is no")
+    child.sendline("Q8_0")
+    assert end(child) == 0
+    assert quants(tmp_path) == ["m-Q8_0.gguf"]
+
+
 def test_unknown_quantization_is_asked_about(start, hub, tmp_path):
     child = start(hub, "org/name:Q9_X")
     child.expect("no single quantization 'Q9_X'")
