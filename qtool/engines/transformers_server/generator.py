@@ -10,7 +10,7 @@ from typing import Any
 from .jobs import Job
 from .kv_slots import KvSlots, Slot
 from .memory import explain_out_of_memory, is_out_of_memory, release_memory
-from .network import CHUNK_TOKENS, Network
+from .network import Network
 from .prompt import Prompt, PromptMaker
 from .refusal import SERVER_ERROR, Refusal, context_full
 from .reply import Outcome
@@ -127,7 +127,7 @@ class Generator:
         Raises:
             Cancelled: between two chunks; the slot is in order then.
         """
-        step = CHUNK_TOKENS if self._network.keeps_cache else max(1, len(ids))
+        step = self._network.chunk_tokens or len(ids)
         logits = None
         for start in range(0, len(ids), step):
             if job.is_cancelled:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .quantized import describe_method, quantization_arguments
+from .quantized import describe_method, needs_float16, quantization_arguments
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def load(settings: Settings, progress: Progress) -> Loaded:
     if settings.n_threads:
         torch.set_num_threads(settings.n_threads)
     config = read_json(settings.model, "config.json")
-    placement = place(settings, checkpoint_dtype(config))
+    placement = place(settings, "float16" if needs_float16(config) else checkpoint_dtype(config))
     progress("tokenizer", 0.0)
     tokenizer = load_tokenizer(settings)
     _tell_progress(progress)

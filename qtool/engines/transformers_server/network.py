@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-CHUNK_TOKENS = 512
+CHUNK_TOKENS = {"cuda": 2048, "cpu": 512}
 """A prompt is read in chunks: between two of them a client may go, and memory peaks are lower."""
 
 N_PROBE_TOKENS = 8
@@ -26,6 +26,7 @@ class Network:
     trying. A cache made without the model's configuration keeps all tokens of every layer, those
     of a sliding window too: more memory, but any prefix of it is right. Models that insist on a
     cache of their own (state spaces, convolutions, remote code) get that, and start anew each time.
+    ``chunk_tokens`` bounds how much is read at once; ``None`` is all of it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -39,6 +40,7 @@ class Network:
         whole = self._read_at_once(ids)
         self.n_vocab = int(whole.shape[-1])
         self.keeps_cache = self._can_keep_cache(ids, whole)
+        self.chunk_tokens = CHUNK_TOKENS.get(self.device.type, 512) if self.keeps_cache else None
 
     def new_cache(self) -> Any:
         """Return an empty cache; ``None`` lets the model make its own."""

@@ -17,6 +17,10 @@ LOADERS = {"gptq": ("gptqmodel", "auto_gptq"), "awq": ("gptqmodel", "awq")}
 """Packages by preference. transformers chooses among those present; this says what to tell it."""
 
 
+FLOAT16_ONLY = {"auto_gptq", "awq"}
+"""Packages whose kernels for a GPU compute in float16 and nothing else."""
+
+
 class MissingPackage(Exception):
     """No package in this environment loads such a model."""
 
@@ -39,12 +43,21 @@ def quantization_arguments(
     method = str(own.get("quant_method", ""))
     if method not in LOADERS:
         return {}
-    package = next((name for name in LOADERS[method] if find_spec(name)), None)
+    package = _package(method)
     if package is None:
         raise MissingPackage(f"{method} needs one of the packages {', '.join(LOADERS[method])}")
     if method == "gptq":
         return _gptq(own, package, placement, is_in_config=bool(_quantization(config)))
     return _awq(settings, package, placement)
+
+
+def needs_float16(config: Mapping[str, Any]) -> bool:
+    """Tell whether on a GPU the package that loads the weights computes in float16 alone."""
+    return _package(str(_quantization(config).get("quant_method", ""))) in FLOAT16_ONLY
+
+
+def _package(method: str) -> str | None:
+    return next((name for name in LOADERS.get(method, ()) if find_spec(name)), None)
 
 
 def _gptq(

@@ -7,7 +7,11 @@ import pytest
 
 from qtool.engines.transformers_server import quantized
 from qtool.engines.transformers_server.loader import checkpoint_dtype, older_names, read_json
-from qtool.engines.transformers_server.quantized import MissingPackage, quantization_arguments
+from qtool.engines.transformers_server.quantized import (
+    MissingPackage,
+    needs_float16,
+    quantization_arguments,
+)
 from qtool.engines.transformers_server.settings import Settings
 
 CPU, GPU = SimpleNamespace(is_cpu=True), SimpleNamespace(is_cpu=False)
@@ -49,6 +53,17 @@ def test_autoawq_is_refused_on_a_cpu_with_what_would_do(
     assert quantization_arguments(settings, AWQ, GPU) == {}
     with pytest.raises(MissingPackage, match=r"GPU only; gptqmodel"):
         quantization_arguments(settings, AWQ, CPU)
+
+
+@pytest.mark.parametrize(
+    ("packages", "is_needed"), [(("auto_gptq",), True), (("gptqmodel", "auto_gptq"), False)]
+)
+def test_kernels_that_compute_in_float16_alone_are_known(
+    monkeypatch: pytest.MonkeyPatch, packages: tuple[str, ...], is_needed: bool
+):
+    has_packages(monkeypatch, *packages)
+    assert needs_float16(GPTQ) is is_needed
+    assert not needs_float16({})
 
 
 def test_old_gptq_folders_are_known_by_their_own_file(
