@@ -43,6 +43,23 @@ class Tally:
             return self.n_open
 
 
+class RecentRate:
+    """Bytes per second over the last seconds. Not thread-safe."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+
+    def update(self, received: int) -> float:
+        """Return the rate, now that ``received`` bytes have come in all."""
+        now = self._clock()
+        self._samples.append((now, received))
+        while len(self._samples) > 2 and self._samples[0][0] < now - WINDOW_S:
+            self._samples.popleft()
+        then, earlier = self._samples[0]
+        return (received - earlier) / (now - then) if now > then else 0.0
+
+
 class Meter:
     """Reads the counters; the rate is that of the last seconds."""
 
@@ -58,8 +75,7 @@ class Meter:
         self._schedule = schedule
         self._jobs = jobs
         self._fleet = fleet
-        self._clock = clock
-        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._rate = RecentRate(clock)
 
     def read(self) -> Progress:
         """Return where the download stands now."""
@@ -67,20 +83,12 @@ class Meter:
         return Progress(
             bytes_done=tally.bytes_done,
             bytes_total=tally.bytes_total,
-            rate_bytes_per_s=self._rate(self._fleet.bytes_received()),
+            rate_bytes_per_s=self._rate.update(self._fleet.bytes_received()),
             n_files_done=tally.n_files - tally.n_open,
             n_files=tally.n_files,
             active=self._active(),
             n_endpoints=sum(mirror.bytes_received > 0 for mirror in self._fleet.live),
         )
-
-    def _rate(self, received: int) -> float:
-        now = self._clock()
-        self._samples.append((now, received))
-        while len(self._samples) > 2 and self._samples[0][0] < now - WINDOW_S:
-            self._samples.popleft()
-        then, earlier = self._samples[0]
-        return (received - earlier) / (now - then) if now > then else 0.0
 
     def _active(self) -> tuple[FileProgress, ...]:
         shown = [self._jobs[task] for task in self._schedule.begun()[:MAX_ACTIVE]]

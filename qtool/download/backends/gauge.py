@@ -2,13 +2,11 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from qtool.download.events import DownloadResult, FileProgress, Progress
+from qtool.download.progress import RecentRate
 from qtool.hub.repo import RemoteFile
-
-RATE_WINDOW_S = 5.0
 
 
 class Gauge:
@@ -32,8 +30,7 @@ class Gauge:
         self._n_files = len(known.files) + len(self._sizes) + len(tuple(others))
         self._n_done = len(known.files)
         self._active: dict[str, RemoteFile] = {}
-        self._clock = clock
-        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._rate = RecentRate(clock)
         self._lock = threading.Lock()
 
     @property
@@ -59,15 +56,10 @@ class Gauge:
         """Return where the download stands now."""
         done = self.bytes_done
         with self._lock:
-            now = self._clock()
-            self._samples.append((now, self.received))
-            while len(self._samples) > 2 and self._samples[0][0] < now - RATE_WINDOW_S:
-                self._samples.popleft()
-            then, earlier = self._samples[0]
             return Progress(
                 bytes_done=done,
                 bytes_total=self.bytes_total,
-                rate_bytes_per_s=(self.received - earlier) / (now - then) if now > then else 0.0,
+                rate_bytes_per_s=self._rate.update(self.received),
                 n_files_done=self._n_done,
                 n_files=self._n_files,
                 active=tuple(
