@@ -1,6 +1,6 @@
 """What a download tells while it runs, and what it returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -127,6 +127,29 @@ class Planned:
     bytes_present: int
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        known: DownloadResult,
+        *,
+        n_files: int,
+        bytes_total: int,
+        bytes_present: int,
+        notes: Iterable[str] = (),
+    ) -> "Planned":
+        """Return what is planned where ``known`` is in place; the numbers count that in."""
+        return cls(
+            known.repo_id,
+            known.commit,
+            known.path,
+            n_files=n_files,
+            n_files_present=len(known.files),
+            bytes_total=bytes_total,
+            bytes_present=bytes_present,
+            left_out=known.left_out,
+            notes=(*known.notes, *notes),
+        )
 
 
 @dataclass(frozen=True, slots=True)

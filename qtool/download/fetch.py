@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +19,8 @@ from qtool.download.events import (
     Planned,
     Waiting,
 )
-from qtool.download.finish import SMALL_FOLDER, Finisher, verified_entry
+from qtool.download.finish import SMALL_FOLDER, Finisher
 from qtool.download.job import Job
-from qtool.download.layout import Layout
-from qtool.download.manifest import Manifest
 from qtool.download.mirrors import MOST_CONNECTIONS, Fleet, Mirror
 from qtool.download.pacing import Growth, RateLimit
 from qtool.download.progress import Meter, Tally
@@ -38,6 +36,7 @@ from qtool.download.sinks import (
     remove_orphans,
 )
 from qtool.download.source import Source
+from qtool.download.target import Target
 from qtool.download.transfer import Workshop
 from qtool.hub.choice import Choice
 from qtool.hub.client import HubClient
@@ -59,8 +58,7 @@ class Fetch:
         self,
         request: DownloadRequest,
         choice: Choice,
-        layout: Layout,
-        manifest: Manifest,
+        target: Target,
         pool: ConnectionPool,
     ) -> None:
         self.bytes_by_endpoint: dict[str, int] = {}
@@ -68,10 +66,9 @@ class Fetch:
         self._request = request
         self._choice = choice
         self._listing = choice.listing
-        self._layout = layout
-        self._manifest = manifest
+        self._target = target
+        self._layout = target.layout
         self._pool = pool
-        self._most = request.connections or MOST_CONNECTIONS
         self._mirror = self._as_mirror(choice.client)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -91,24 +88,27 @@ class Fetch:
         Raises ResourceError when the disk is too small or the target cannot be written to,
         KeyboardInterrupt when ``stop`` is set.
         """
-        folder = self._layout.state_dir / PARTIAL_FOLDER
-        remove_orphans(folder, self._listing, {file.path for file in known.files})
-        with disk_errors(self._layout.root):
-            for path in (self._layout.state_dir / SMALL_FOLDER).glob("*"):
-                path.unlink(missing_ok=True)  # of a run that was killed
-        # In a cache, files of the same content are one.
-        by_content = {self._layout.content_path(file): file for file in reversed(files)}
-        jobs = [self._job(file) for file in sorted(by_content.values(), key=_small_first)]
+        self._remove_orphans(known)
+        unique = self._target.by_content(files).values()
+        jobs = [self._job(file) for file in sorted(unique, key=_small_first)]
         tally = _tally(jobs, known)
         on_event(_planned(known, tally, jobs))
         if jobs:
             check_space(self._layout.root, tally.bytes_left)
             self._transfer(jobs, tally, on_event, stop)
         outcomes = {self._layout.content_path(job.file): job.outcome for job in jobs}
+        results = [self._result(file, outcomes) for file in files]
         with disk_errors(self._layout.root):
-            results = [self._result(file, outcomes) for file in files]
             self._layout.finish()
         return tuple(results)
+
+    def _remove_orphans(self, known: DownloadResult) -> None:
+        """Remove what earlier runs have left that this one cannot go on with."""
+        folder = self._layout.state_dir / PARTIAL_FOLDER
+        remove_orphans(folder, self._listing, {file.path for file in known.files})
+        with disk_errors(self._layout.root):
+            for path in (self._layout.state_dir / SMALL_FOLDER).glob("*"):
+                path.unlink(missing_ok=True)
 
     def _result(self, file: RemoteFile, outcomes: Mapping[Path, FileResult | None]) -> FileResult:
         """Return a file's result; one that shares another's content is put in its place."""
@@ -118,8 +118,7 @@ class Fetch:
         if outcome.path == file.path:
             return outcome
         if outcome.error is None:
-            self._layout.adopt(file)
-            self._manifest.add(verified_entry(self._layout, file, self._listing.commit))
+            self._target.adopt(file)
         return replace(outcome, path=file.path)
 
     def _transfer(
@@ -129,29 +128,10 @@ class Fetch:
         on_event: OnEvent,
         stop: threading.Event,
     ) -> None:
-        request = self._request
-        is_automatic = request.connections is None and request.rate_limit_bytes_per_s is None
-        fleet = self._fleet(jobs, is_automatic)
-        schedule = Schedule((job.task for job in jobs), max_files=request.max_files)
-        commit = self._listing.commit
-
-        def report(result: FileResult) -> None:
-            self._events.put(FileFinished(result))
-            if tally.settle() == 0:
-                self._wake.set()
-
-        shop = Workshop(
-            schedule,
-            {job.task: job for job in jobs},
-            fleet,
-            RateLimit(rate) if (rate := request.rate_limit_bytes_per_s) else None,
-            Finisher(self._layout, self._manifest, commit, schedule, tally, report),
-            tally,
-            self._stop,
-            self._report_wait,
-        )
-        meter = Meter(tally, schedule, shop.jobs, fleet, time.monotonic)
-        growth = Growth(fleet.wanted, self._most) if is_automatic else None
+        fleet = self._fleet(jobs)
+        shop = self._workshop(jobs, tally, fleet)
+        meter = Meter(tally, shop.schedule, shop.jobs, fleet, time.monotonic)
+        growth = Growth(fleet.wanted, fleet.most) if self._is_automatic else None
 
         def tick() -> None:
             if stop.is_set():
@@ -168,12 +148,33 @@ class Fetch:
         try:
             Crew(shop, self._pool, growth).run(tick, self._wake)
         finally:
-            self.bytes_by_endpoint = {
-                mirror.url: mirror.bytes_received
-                for mirror in fleet.mirrors
-                if mirror.bytes_received
-            }
+            received = {mirror.url: mirror.bytes_received for mirror in fleet.mirrors}
+            self.bytes_by_endpoint = {url: count for url, count in received.items() if count}
         tick()
+
+    def _workshop(self, jobs: Sequence[Job], tally: Tally, fleet: Fleet) -> Workshop:
+        schedule = Schedule((job.task for job in jobs), max_files=self._request.max_files)
+        rate = self._request.rate_limit_bytes_per_s
+        return Workshop(
+            schedule,
+            {job.task: job for job in jobs},
+            fleet,
+            RateLimit(rate) if rate else None,
+            Finisher(self._target, schedule, tally, self._reporter(tally)),
+            tally,
+            self._stop,
+            self._report_wait,
+        )
+
+    def _reporter(self, tally: Tally) -> Callable[[FileResult], None]:
+        """Return what is called with each file's outcome; the last one ends the waiting."""
+
+        def report(result: FileResult) -> None:
+            self._events.put(FileFinished(result))
+            if tally.settle() == 0:
+                self._wake.set()
+
+        return report
 
     def _as_mirror(self, client: HubClient) -> Mirror:
         return Mirror(client, self._request.connections or MAX_FOR_SMALL, self._report_dropped)
@@ -183,12 +184,19 @@ class Fetch:
         is_much = tally.bytes_left >= MUCH_BYTES
         return is_much or not self._request.is_choice_automatic
 
-    def _fleet(self, jobs: Sequence[Job], is_automatic: bool) -> Fleet:
+    @property
+    def _is_automatic(self) -> bool:
+        """Return whether the number of connections is found out, not given."""
+        request = self._request
+        return request.connections is None and request.rate_limit_bytes_per_s is None
+
+    def _fleet(self, jobs: Sequence[Job]) -> Fleet:
         n_connections = _bulk_connections(self._request)
-        n_small = sum(job.task.is_small for job in jobs) if is_automatic else 0
+        if not self._is_automatic:
+            return Fleet([self._mirror], n_connections, n_connections)
+        n_small = sum(job.task.is_small for job in jobs)
         n_for_small = max(0, min(n_small, MAX_FOR_SMALL) - n_connections)
-        most = self._most if is_automatic else n_connections
-        return Fleet([self._mirror], n_connections, most, n_for_small)
+        return Fleet([self._mirror], n_connections, MOST_CONNECTIONS, n_for_small)
 
     def _job(self, file: RemoteFile) -> Job:
         sources = [Source(self._mirror, self._listing.repo, self._listing.commit, file)]
@@ -249,14 +257,10 @@ def _planned(known: DownloadResult, tally: Tally, jobs: Sequence[Job]) -> Planne
         for job in jobs
         if isinstance(job.sink, PartialFile) and job.sink.is_outdated
     )
-    return Planned(
-        known.repo_id,
-        known.commit,
-        known.path,
+    return Planned.of(
+        known,
         n_files=tally.n_files,
-        n_files_present=len(known.files),
         bytes_total=tally.bytes_total,
         bytes_present=tally.bytes_done,
-        left_out=known.left_out,
-        notes=(*known.notes, *outdated),
+        notes=outdated,
     )

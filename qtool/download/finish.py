@@ -5,17 +5,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from qtool.download.blocks import BlockDigest, BlockStore
+from qtool.download.blocks import BlockDigest
 from qtool.download.digests import new_digest
 from qtool.download.disk import create_file, disk_errors
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.job import Job
-from qtool.download.layout import Layout
-from qtool.download.manifest import Manifest, Verified
 from qtool.download.progress import Tally
 from qtool.download.ranges import Range, RangeSet
 from qtool.download.schedule import Schedule
 from qtool.download.sinks import MemorySink, PartialFile
+from qtool.download.target import Target
 from qtool.errors import IntegrityError, QtoolError
 from qtool.hub.repo import RemoteFile
 
@@ -30,19 +29,14 @@ class Finisher:
 
     def __init__(
         self,
-        layout: Layout,
-        manifest: Manifest,
-        commit: str,
+        target: Target,
         schedule: Schedule,
         tally: Tally,
         report: Callable[[FileResult], None],
     ) -> None:
-        self._layout = layout
+        self._target = target
         self._schedule = schedule
         self._tally = tally
-        self._manifest = manifest
-        self._commit = commit
-        self._blocks = BlockStore(layout.state_dir)
         self._report = report
 
     def finish_empty(self, job: Job) -> None:
@@ -60,7 +54,7 @@ class Finisher:
         if self._is_doubtful(job, digest.hexdigest()):
             return
         content = sink.take_content()
-        fresh = self._layout.state_dir / SMALL_FOLDER / f"{id(job):x}"
+        fresh = self._target.layout.state_dir / SMALL_FOLDER / f"{id(job):x}"
         with disk_errors(fresh):
             create_file(fresh, content, is_synced=True)
         self._publish(job, fresh)
@@ -78,7 +72,7 @@ class Finisher:
             self._throw_away(job.file, sink, bad_ranges)
             raise
         sink.sync()
-        self._blocks.add(job.file, digest.block_sums())
+        self._target.blocks.add(job.file, digest.block_sums())
         self._publish(job, sink.path)
         sink.forget()
         return True
@@ -92,15 +86,15 @@ class Finisher:
     def _throw_away(self, file: RemoteFile, sink: PartialFile, bad_ranges: list[Range]) -> None:
         """Remove what is wrong of a partial file, or all of it where that is not known."""
         if not bad_ranges:
-            self._blocks.discard(file)
-        if bad_ranges and not self._layout.content_path(file).exists():
+            self._target.blocks.discard(file)
+        if bad_ranges and not self._target.layout.content_path(file).exists():
             sink.remove(bad_ranges)
         else:
             sink.discard()
 
     def _bad_ranges(self, file: RemoteFile, digest: BlockDigest) -> list[Range]:
         """Return which blocks are not as in an earlier download, nothing where none is known."""
-        known = self._blocks.find(file)
+        known = self._target.blocks.find(file)
         return [] if known is None else known.differences(digest.block_sums())
 
     def _is_doubtful(self, job: Job, hexdigest: str, bad_ranges: Sequence[Range] = ()) -> bool:
@@ -125,10 +119,7 @@ class Finisher:
         return False
 
     def _publish(self, job: Job, content: Path) -> None:
-        file = job.file
-        with disk_errors(self._layout.final_path(file)):
-            self._layout.publish(content, file)
-            self._manifest.add(verified_entry(self._layout, file, self._commit))
+        self._target.publish(content, job.file)
         status = FileStatus.RESUMED if job.is_resumed else FileStatus.DOWNLOADED
         if (result := job.settle(status)) is not None:
             self._report(result)
@@ -192,12 +183,6 @@ def _next_trial(job: Job, bad_ranges: Sequence[Range]) -> list[Range] | None:
         if narrowed := list(RangeSet(ranges).common(bad_ranges)):
             return narrowed
     return ranges
-
-
-def verified_entry(layout: Layout, file: RemoteFile, commit: str) -> Verified:
-    """Return the manifest's entry for a file in place. Raises OSError."""
-    status = layout.final_path(file).stat()
-    return Verified(file.path, status.st_size, status.st_mtime_ns, file.digest, commit)
 
 
 def check_digest(file: RemoteFile, actual: str) -> None:

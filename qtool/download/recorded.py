@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from qtool.download.layout import Layout
-from qtool.download.manifest import Manifest
+from qtool.download.target import Target
 from qtool.download.verify import with_digest
 from qtool.errors import NotFoundError
 from qtool.hub.repo import Listing, RepoRef
@@ -16,8 +16,9 @@ def recorded_listing(repo: RepoRef, make_layout: MakeLayout) -> Listing:
 
     Raises NotFoundError when there is no manifest, or an empty one.
     """
-    layout = make_layout(Listing(repo, repo.revision, ()))
-    entries = Manifest(layout.state_dir / "manifest").entries()
+    unknown = Listing(repo, repo.revision, ())
+    layout = make_layout(unknown)
+    entries = Target.open(unknown, layout).manifest.entries()
     if not entries:
         raise NotFoundError(
             f"qtool has recorded nothing about {layout.root}",

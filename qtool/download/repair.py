@@ -18,18 +18,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qtool.download.blocks import BlockStore
 from qtool.download.damage import Damage, DamageKind
 from qtool.download.disk import check_space, disk_errors, sync_data, sync_folder
 from qtool.download.events import FileResult
 from qtool.download.fetch import PARTIAL_FOLDER
 from qtool.download.journal import Journal, boot_id
-from qtool.download.layout import Layout, place_of
-from qtool.download.manifest import Manifest
+from qtool.download.layout import place_of
 from qtool.download.ranges import Range, RangeSet
 from qtool.download.sinks import SMALL_FILE_BYTES, identity_of, part_name
+from qtool.download.target import Target
 from qtool.download.verify import bad_ranges
-from qtool.hub.repo import Listing, RemoteFile
+from qtool.hub.repo import RemoteFile
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +38,19 @@ _NOT_OF_USE = frozenset({DamageKind.MISSING, DamageKind.OUTDATED, DamageKind.POI
 class Salvager:
     """Prepares damaged files for being fetched; call it with the target's lock held."""
 
-    def __init__(self, layout: Layout, listing: Listing) -> None:
-        self._layout = layout
-        self._listing = listing
-        self._blocks = BlockStore(layout.state_dir)
-        self._partial = layout.state_dir / PARTIAL_FOLDER
-        self._aside = layout.state_dir / "damaged"
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._layout = target.layout
+        self._listing = target.listing
+        self._partial = target.layout.state_dir / PARTIAL_FOLDER
+        self._aside = target.layout.state_dir / "damaged"
 
     def prepare(self, wrong: Mapping[RemoteFile, Damage]) -> None:
         """Take over what is good of each file, and set aside those of which nothing is known.
 
         Raises ResourceError, before anything is moved when the disk is too small.
         """
-        # In a cache, files of the same content are one.
-        by_content = {self._layout.content_path(file): file for file in reversed(list(wrong))}
-        pairs = [(file, wrong[file]) for file in by_content.values()]
+        pairs = [(file, wrong[file]) for file in self._target.by_content(wrong).values()]
         check_space(self._layout.root, sum(self._needed_bytes(*pair) for pair in pairs))
         for file, damage in pairs:
             if damage.kind in _NOT_OF_USE:
@@ -62,7 +59,7 @@ class Salvager:
                 self.set_aside(file)
             else:
                 self.take_over(file, damage.bad_ranges)
-                if self._blocks.find(file) is None:
+                if self._target.blocks.find(file) is None:
                     self._link_aside(file)
 
     def reuse(self, file: RemoteFile, stop: threading.Event) -> None:
@@ -70,7 +67,7 @@ class Salvager:
 
         Raises ResourceError.
         """
-        sums = self._blocks.find(file)
+        sums = self._target.blocks.find(file)
         place = place_of(file, self._layout)
         if sums is None or not place.is_file():
             return
@@ -121,12 +118,12 @@ class Salvager:
         except OSError as exc:  # a disk without links, such as a stick in exFAT
             log.debug("%s: no second name: %s", file.path, exc)
 
-    def tidy(self, results: Sequence[FileResult], manifest: Manifest) -> None:
+    def tidy(self, results: Sequence[FileResult]) -> None:
         """Remove what was set aside, in this run or an earlier one, of files in place again.
 
         Checksums of content that is not there any more go as well. Raises ResourceError.
         """
-        self._blocks.prune({entry.digest for entry in manifest.entries()})
+        self._target.blocks.prune({entry.digest for entry in self._target.manifest.entries()})
         right = {result.path for result in results if result.error is None}
         if not self._aside.is_dir():
             return

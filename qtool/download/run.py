@@ -1,6 +1,5 @@
 """A download from request to result: list, plan, survey, transfer."""
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -14,26 +13,23 @@ from qtool.download.events import Asking, DownloadResult, Event, FileResult, Fil
 from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout, place_of
 from qtool.download.lock import TargetLock
-from qtool.download.manifest import Manifest
 from qtool.download.plan import Plan, Selection, plan, plan_check, plan_recorded
 from qtool.download.quant_choice import AskQuant, settle_quant
 from qtool.download.recorded import recorded_listing
 from qtool.download.repair import Salvager
 from qtool.download.request import Backend, DownloadRequest
-from qtool.download.survey import Surveyor, is_known
+from qtool.download.survey import Surveyor
+from qtool.download.target import Target
 from qtool.download.verify import Verifier, extra_files
-from qtool.errors import NetworkError, NotFoundError, UsageError
-from qtool.hub.choice import Choice, choose
+from qtool.errors import NetworkError, NotFoundError
+from qtool.hub.choice import Choice, choose, list_on_first
 from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
-from qtool.hub.listing import list_repo
 from qtool.hub.ranking import Ranking
-from qtool.hub.repo import Listing, RemoteFile, RepoRef
+from qtool.hub.repo import Listing, RemoteFile
 
 if TYPE_CHECKING:
     from qtool.download.backends.fetch import ProgramFetch
-
-log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 # Silence for so long ends a connection; another one goes on.
@@ -66,29 +62,13 @@ def download(
     return replace(result, seconds=time.monotonic() - started_at)
 
 
-def list_on_first(clients: Sequence[HubClient], repo: RepoRef) -> Choice:
-    """Return the listing of the first endpoint that answers, and the endpoints after it.
-
-    Raises what the last one raised; only a NetworkError makes it go on to the next.
-    """
-    for index, client in enumerate(clients):
-        try:
-            return Choice(list_repo(client, repo), client, tuple(clients[index + 1 :]))
-        except NetworkError as exc:
-            if index == len(clients) - 1:
-                raise
-            log.debug("%s; trying the next endpoint", exc)
-    raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
-
-
 @dataclass(frozen=True, slots=True)
-class _Target:
+class _Errand:
     """What the steps of a download share once the hub has answered."""
 
     choice: Choice
     wanted: Plan
-    layout: Layout
-    manifest: Manifest
+    target: Target
     salvager: Salvager
 
 
@@ -127,13 +107,13 @@ class _Run:
             wanted = plan(listing, settle_quant(listing, request.selection, self._ask_quant))
         if request.is_dry_run:
             result = _empty_result(listing, layout, wanted)
-            return replace(result, files=self._preview(wanted, layout))
+            return replace(result, files=self._preview(wanted, Target.open(listing, layout)))
         check_folders(layout, wanted.files)
         with TargetLock(layout.state_dir / "lock", layout.root):
             check_case(wanted.files, layout.state_dir)
-            manifest, salvager = _manifest_of(layout), Salvager(layout, listing)
-            target = _Target(choice, wanted, layout, manifest, salvager)
-            return self._repair(target) if request.is_repair else self._bring(target)
+            target = Target.open(listing, layout)
+            errand = _Errand(choice, wanted, target, Salvager(target))
+            return self._repair(errand) if request.is_repair else self._bring(errand)
 
     def _choose(self) -> Choice:
         request = self._request
@@ -166,7 +146,7 @@ class _Run:
             wanted = plan_recorded(listing, selection)
         else:
             wanted = _plan_check(listing, selection, layout)
-        verifier = Verifier(layout, _manifest_of(layout), self._on_event, self._stop)
+        verifier = Verifier(Target.open(listing, layout), self._on_event, self._stop)
         return replace(
             _empty_result(listing, layout, wanted),
             files=tuple(verifier.verify(wanted.files)),
@@ -187,24 +167,24 @@ class _Run:
             except NotFoundError:
                 raise exc from None
 
-    def _bring(self, target: _Target) -> DownloadResult:
+    def _bring(self, errand: _Errand) -> DownloadResult:
         """Fetch what is missing."""
         if self._request.is_forced:
-            return self._fetch(target, (), target.wanted.files)
-        present, missing = self._surveyor(target).survey(target.wanted.files)
+            return self._fetch(errand, (), errand.wanted.files)
+        surveyor = Surveyor(errand.target, self._on_event, self._stop)
+        present, missing = surveyor.survey(errand.wanted.files)
         if self._request.backend is Backend.NATIVE:
             for file in missing:
-                target.salvager.reuse(file, self._stop)
-        return self._fetch(target, present, missing)
+                errand.salvager.reuse(file, self._stop)
+        return self._fetch(errand, present, missing)
 
-    def _repair(self, target: _Target) -> DownloadResult:
+    def _repair(self, errand: _Errand) -> DownloadResult:
         """Read everything that is there and fetch what is wrong of it."""
-        verifier = Verifier(target.layout, target.manifest, self._on_event, self._stop)
-        surveyor = self._surveyor(target)
+        verifier = Verifier(errand.target, self._on_event, self._stop)
+        surveyor = Surveyor(errand.target, self._on_event, self._stop)
         present, wrong = [], {}
-        for file, checked in zip(
-            target.wanted.files, verifier.verify(target.wanted.files), strict=True
-        ):
+        wanted = errand.wanted.files
+        for file, checked in zip(wanted, verifier.verify(wanted), strict=True):
             damage = checked.damage
             if damage is not None and damage.needs_content:
                 wrong[file] = damage
@@ -216,73 +196,60 @@ class _Run:
                 if damage is None
                 else _as_repaired(FileResult.of(file, FileStatus.VERIFIED), damage)
             )
-        target.salvager.prepare(wrong)
-        result = self._fetch(target, present, list(wrong))
+        errand.salvager.prepare(wrong)
+        result = self._fetch(errand, present, list(wrong))
         damages = {file.path: damage for file, damage in wrong.items()}
         files = tuple(_as_repaired(file, damages.get(file.path)) for file in result.files)
         return replace(result, files=files)
 
-    def _surveyor(self, target: _Target) -> Surveyor:
-        commit = target.choice.listing.commit
-        return Surveyor(target.layout, target.manifest, commit, self._on_event, self._stop)
-
     def _fetch(
-        self, target: _Target, present: Sequence[FileResult], missing: Sequence[RemoteFile]
+        self, errand: _Errand, present: Sequence[FileResult], missing: Sequence[RemoteFile]
     ) -> DownloadResult:
-        listing, layout, wanted = target.choice.listing, target.layout, target.wanted
-        known = replace(_empty_result(listing, layout, wanted), files=tuple(present))
-        fetch = _fetcher(self._request, target.choice, layout, target.manifest, self._pool)
+        target, wanted, salvager = errand.target, errand.wanted, errand.salvager
+        known = replace(_empty_result(target.listing, target.layout, wanted), files=tuple(present))
+        fetch = _fetcher(self._request, errand.choice, target, self._pool)
         fetched = fetch.run(missing, known, self._on_event, self._stop)
         if fetch.dropped and self._ranking is not None:
             self._ranking.forget()
         by_path = {file.path: file for file in (*present, *fetched)}
         files = tuple(by_path[file.path] for file in wanted.files)
-        target.salvager.tidy(files, target.manifest)
+        salvager.tidy(files)
         return replace(
             known,
             files=files,
-            notes=(*known.notes, *target.salvager.kept(files)),
+            notes=(*known.notes, *salvager.kept(files)),
             bytes_transferred=sum(fetch.bytes_by_endpoint.values()),
             endpoints=fetch.bytes_by_endpoint,
             dropped=fetch.dropped,
         )
 
-    def _preview(self, wanted: Plan, layout: Layout) -> tuple[FileResult, ...]:
+    def _preview(self, wanted: Plan, target: Target) -> tuple[FileResult, ...]:
         """Return what a run would do, without writing or hashing anything."""
-        manifest = _manifest_of(layout)
 
         def status(file: RemoteFile) -> FileStatus:
-            is_there = not self._request.is_forced and is_known(file, layout, manifest)
+            is_there = not self._request.is_forced and target.is_known(file)
             return FileStatus.SKIPPED if is_there else FileStatus.PLANNED
 
         return tuple(FileResult.of(f, status(f)) for f in wanted.files)
 
 
 def _fetcher(
-    request: DownloadRequest,
-    choice: Choice,
-    layout: Layout,
-    manifest: Manifest,
-    pool: ConnectionPool,
+    request: DownloadRequest, choice: Choice, target: Target, pool: ConnectionPool
 ) -> "Fetch | ProgramFetch":
     """Return who fetches: qtool itself, or with the program that the request names.
 
     A repair is for qtool itself: it asks for single ranges, which the programs do not do.
     """
-    Staging(layout.state_dir, choice.listing, request.backend).remove_orphans()
+    Staging(target.layout.state_dir, target.listing, request.backend).remove_orphans()
     if request.backend is Backend.NATIVE or request.is_repair:
-        return Fetch(request, choice, layout, manifest, pool)
+        return Fetch(request, choice, target, pool)
     from qtool.download.backends.fetch import ProgramFetch
 
-    return ProgramFetch(request, choice, layout, manifest, pool)
+    return ProgramFetch(request, choice, target, pool)
 
 
 def _plan_check(listing: Listing, selection: Selection, layout: Layout) -> Plan:
     return plan_check(listing, selection, lambda file: place_of(file, layout).exists())
-
-
-def _manifest_of(layout: Layout) -> Manifest:
-    return Manifest(layout.state_dir / "manifest")
 
 
 def _as_repaired(result: FileResult, damage: Damage | None) -> FileResult:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from qtool.download.blocks import BlockStore, BlockSums
+from qtool.download.blocks import BlockSums
 from qtool.download.damage import Damage, DamageKind
 from qtool.download.digests import digest_of
 from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
-from qtool.download.layout import Layout, place_of
-from qtool.download.manifest import Manifest
+from qtool.download.layout import place_of
 from qtool.download.ranges import Range
-from qtool.download.survey import WORTH_TELLING_BYTES, is_known
+from qtool.download.survey import WORTH_TELLING_BYTES
+from qtool.download.target import Target
 from qtool.errors import ResourceError
 from qtool.hub.repo import Listing, RemoteFile
 
@@ -30,12 +30,9 @@ _MAX_POINTER_BYTES = 1024
 class Verifier:
     """Says of files in place what is wrong with them; changes none."""
 
-    def __init__(
-        self, layout: Layout, manifest: Manifest, on_event: OnEvent, stop: threading.Event
-    ) -> None:
-        self._layout = layout
-        self._manifest = manifest
-        self._blocks = BlockStore(layout.state_dir)
+    def __init__(self, target: Target, on_event: OnEvent, stop: threading.Event) -> None:
+        self._target = target
+        self._layout = target.layout
         self._on_event = on_event
         self._stop = stop
 
@@ -65,14 +62,14 @@ class Verifier:
             return FileResult.of(file, FileStatus.FAILED, exc)
         if damage is None:
             return FileResult.of(file, FileStatus.VERIFIED)
-        if is_known(file, self._layout, self._manifest):
+        if self._target.is_known(file):
             self._distrust(file)
         return FileResult.damaged(file, damage)
 
     def _distrust(self, file: RemoteFile) -> None:
         """Keep later downloads from taking the file for the one that was verified once."""
         try:
-            self._manifest.distrust(file.path)
+            self._target.manifest.distrust(file.path)
         except OSError as exc:
             log.debug("%s: the manifest still says that it is right: %s", file.path, exc)
 
@@ -89,7 +86,7 @@ class Verifier:
 
     def _bad_ranges(self, path: Path, file: RemoteFile, size: int) -> list[Range] | None:
         """Return which bytes are wrong, as far as checksums or the size tell."""
-        sums = self._blocks.find(file)
+        sums = self._target.blocks.find(file)
         if sums is not None:
             ranges = bad_ranges(path, sums, self._stop)
             # Where all blocks are as they were, the digest would be right.
@@ -110,7 +107,7 @@ class Verifier:
 
     def _is_of_other_commit(self, path: Path, file: RemoteFile, size: int) -> bool:
         """Return whether the file is as it was once noted, by qtool or huggingface_hub."""
-        entry = self._manifest.find(file.path)
+        entry = self._target.manifest.find(file.path)
         noted = {entry.digest if entry else None, self._layout.noted_digest(file)}
         for digest in noted - {None, file.digest}:
             other = with_digest(file.path, size, digest)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qtool.errors import AuthError, NetworkError, NotFoundError, QtoolError
+from qtool.errors import AuthError, NetworkError, NotFoundError, QtoolError, UsageError
 from qtool.hub.client import HubClient
 from qtool.hub.connection import AbortedError
 from qtool.hub.endpoints import HubApi
@@ -70,6 +70,21 @@ def choose(clients: Sequence[HubClient], repo: RepoRef, ranking: Ranking | None 
     if ranking is not None and (not fastest or choice.client is not order[0]):
         ranking.remember(race.seconds())
     return choice
+
+
+def list_on_first(clients: Sequence[HubClient], repo: RepoRef) -> Choice:
+    """Return the listing of the first endpoint that answers, and the endpoints after it.
+
+    Raises what the last one raised; only a NetworkError makes it go on to the next.
+    """
+    for index, client in enumerate(clients):
+        try:
+            return Choice(list_repo(client, repo), client, tuple(clients[index + 1 :]))
+        except NetworkError as exc:
+            if index == len(clients) - 1:
+                raise
+            log.debug("%s; trying the next endpoint", exc)
+    raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
 
 
 class _Race:

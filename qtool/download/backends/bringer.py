@@ -10,17 +10,16 @@ from urllib.parse import quote
 from qtool.download.backends.child import Stopped, run_program
 from qtool.download.backends.program import Order, ProgramFailure, find_program
 from qtool.download.backends.staging import Staging
-from qtool.download.blocks import BlockDigest, BlockStore
+from qtool.download.blocks import BlockDigest
 from qtool.download.digests import hash_file
 from qtool.download.disk import disk_errors, disk_full, size_on_disk, sync_data
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.faults import TransferFault, broken
-from qtool.download.finish import check_digest, verified_entry
-from qtool.download.layout import Layout
-from qtool.download.manifest import Manifest
+from qtool.download.finish import check_digest
 from qtool.download.mirrors import Mirror
 from qtool.download.request import DownloadRequest
 from qtool.download.source import Source
+from qtool.download.target import Target
 from qtool.errors import (
     AuthError,
     IntegrityError,
@@ -59,19 +58,16 @@ class Bringer:
         self,
         request: DownloadRequest,
         choice: Choice,
-        layout: Layout,
-        manifest: Manifest,
+        target: Target,
         staging: Staging,
         shift: Shift,
     ) -> None:
         self._request = request
         self._program = find_program(request.backend)
         self._listing = choice.listing
-        self._layout = layout
-        self._manifest = manifest
+        self._target = target
         self._staging = staging
         self._shift = shift
-        self._blocks = BlockStore(layout.state_dir)
         anonymous = HubClient(choice.client.pool, choice.client.endpoint)
         self._mirror = Mirror(choice.client, 1, _ignore)
         self._anonymous = Mirror(anonymous, 1, _ignore)
@@ -198,7 +194,7 @@ class Bringer:
             self._blame_disk(file)
             source = f"(from {self._mirror.url}, by {self._request.backend})"
             raise IntegrityError(f"{exc.message} {source}", hint=exc.hint) from exc
-        self._blocks.add(file, digest.block_sums())
+        self._target.blocks.add(file, digest.block_sums())
 
     def _blame_disk(self, file: RemoteFile) -> None:
         """Raise ResourceError when holes are left and no space is: hf_transfer is silent then."""
@@ -210,11 +206,9 @@ class Bringer:
 
     def _publish(self, file: RemoteFile, status: FileStatus) -> FileResult:
         path = self._staging.path(file)
-        with disk_errors(path):
-            with path.open("rb") as stream:
-                sync_data(stream.fileno())
-            self._layout.publish(path, file)
-            self._manifest.add(verified_entry(self._layout, file, self._listing.commit))
+        with disk_errors(path), path.open("rb") as stream:
+            sync_data(stream.fileno())
+        self._target.publish(path, file)
         self._staging.discard(file)
         return FileResult.of(file, status)
 

@@ -15,7 +15,7 @@ from qtool.download.backends.child import Stopped
 from qtool.download.backends.gauge import Gauge
 from qtool.download.backends.program import find_program
 from qtool.download.backends.staging import Staging
-from qtool.download.disk import check_space, disk_errors
+from qtool.download.disk import check_space
 from qtool.download.events import (
     DownloadResult,
     Event,
@@ -27,11 +27,9 @@ from qtool.download.events import (
     Waiting,
 )
 from qtool.download.fetch import PARTIAL_FOLDER, Fetch
-from qtool.download.finish import verified_entry
-from qtool.download.layout import Layout
-from qtool.download.manifest import Manifest
 from qtool.download.request import DownloadRequest
 from qtool.download.sinks import SMALL_FILE_BYTES, PartialFile, identity_of
+from qtool.download.target import Target
 from qtool.errors import QtoolError
 from qtool.hub.choice import Choice
 from qtool.hub.connection import AbortedError, ConnectionPool
@@ -57,18 +55,17 @@ class ProgramFetch:
         self,
         request: DownloadRequest,
         choice: Choice,
-        layout: Layout,
-        manifest: Manifest,
+        target: Target,
         pool: ConnectionPool,
     ) -> None:
         self._request = request
         self._choice = choice
-        self._layout = layout
-        self._manifest = manifest
+        self._target = target
+        self._layout = target.layout
         self._pool = pool
         self._url = choice.client.endpoint.url
-        self._native = Fetch(request, choice, layout, manifest, pool)
-        self._staging = Staging(layout.state_dir, choice.listing, request.backend)
+        self._native = Fetch(request, choice, target, pool)
+        self._staging = Staging(target.layout.state_dir, choice.listing, request.backend)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._received = 0
@@ -98,12 +95,19 @@ class ProgramFetch:
         Raises as ``Fetch.run`` does.
         """
         large = [file for file in files if file.size_bytes >= SMALL_FILE_BYTES]
-        # In a cache, files of the same content are one.
-        by_content = {self._layout.content_path(file): file for file in reversed(large)}
-        sizes = {f: self._staging.bytes_left(f) for f in reversed(by_content.values())}
+        by_content = self._target.by_content(large)
+        sizes = {file: self._staging.bytes_left(file) for file in by_content.values()}
         others = [file for file in files if file not in sizes]
         gauge = Gauge(sizes, others, known)
-        on_event(_planned(known, files, gauge))
+        n_files = len(known.files) + len(files)
+        on_event(
+            Planned.of(
+                known,
+                n_files=n_files,
+                bytes_total=gauge.bytes_total,
+                bytes_present=gauge.bytes_done,
+            )
+        )
         check_space(self._layout.root, gauge.bytes_total - gauge.bytes_done)
         outcomes = self._bring_all(list(sizes), gauge, on_event, stop) if sizes else {}
         results = [r for f in large if (r := self._result(f, by_content, outcomes)) is not None]
@@ -123,9 +127,7 @@ class ProgramFetch:
         if outcome is None or outcome.path == file.path:
             return outcome
         if outcome.error is None:
-            with disk_errors(self._layout.final_path(file)):
-                self._layout.adopt(file)
-                self._manifest.add(verified_entry(self._layout, file, self._choice.listing.commit))
+            self._target.adopt(file)
         return replace(outcome, path=file.path)
 
     def _bring_all(
@@ -140,9 +142,7 @@ class ProgramFetch:
         n_files, connections = _shares(request, len(files))
         with self._staging.claimed(stop) as claim_fd, ThreadPoolExecutor(n_files) as hands:
             shift = Shift(connections, claim_fd, self._stop, self._report_wait)
-            bringer = Bringer(
-                request, self._choice, self._layout, self._manifest, self._staging, shift
-            )
+            bringer = Bringer(request, self._choice, self._target, self._staging, shift)
             work = {file.path: hands.submit(self._bring, bringer, file, gauge) for file in files}
             try:
                 is_done = False
@@ -202,20 +202,6 @@ def _shares(request: DownloadRequest, n_files: int) -> tuple[int, int]:
     is_limited = request.rate_limit_bytes_per_s is not None
     at_a_time = min(n_files, 1 if is_limited else request.max_files or DEFAULT_FILES)
     return at_a_time, max(1, (request.connections or DEFAULT_CONNECTIONS) // at_a_time)
-
-
-def _planned(known: DownloadResult, files: Sequence[RemoteFile], gauge: Gauge) -> Planned:
-    return Planned(
-        known.repo_id,
-        known.commit,
-        known.path,
-        n_files=len(known.files) + len(files),
-        n_files_present=len(known.files),
-        bytes_total=gauge.bytes_total,
-        bytes_present=gauge.bytes_done,
-        left_out=known.left_out,
-        notes=known.notes,
-    )
 
 
 def _without_plan(on_event: OnEvent) -> OnEvent:

@@ -1,0 +1,72 @@
+"""The target of a download: where the files of a commit belong, and what is right there already."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtool.download.blocks import BlockStore
+from qtool.download.disk import disk_errors
+from qtool.download.layout import Layout
+from qtool.download.manifest import Manifest, Verified
+from qtool.hub.repo import Listing, RemoteFile
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A listing's place on the disk, with qtool's own notes about it. Thread-safe.
+
+    ``manifest`` says which files were found right, ``blocks`` what their blocks look like.
+    """
+
+    listing: Listing
+    layout: Layout
+    manifest: Manifest
+    blocks: BlockStore
+
+    @classmethod
+    def open(cls, listing: Listing, layout: Layout) -> "Target":
+        """Return the target with the notes that are there. Creates nothing."""
+        state_dir = layout.state_dir
+        return cls(listing, layout, Manifest(state_dir / "manifest"), BlockStore(state_dir))
+
+    def is_known(self, file: RemoteFile) -> bool:
+        """Return whether the file is in place and was verified in the state it is in."""
+        entry = self.manifest.find(file.path)
+        if entry is None or entry.digest != file.digest or entry.size != file.size_bytes:
+            return False
+        return size_and_mtime(self.layout.final_path(file)) == (entry.size, entry.mtime_ns)
+
+    def publish(self, content: Path, file: RemoteFile) -> None:
+        """Give verified and synced content its final name. Raises ResourceError."""
+        with disk_errors(self.layout.final_path(file)):
+            self.layout.publish(content, file)
+            self._note(file)
+
+    def adopt(self, file: RemoteFile) -> None:
+        """Take a file for right whose content is in place and verified. Raises ResourceError."""
+        with disk_errors(self.layout.final_path(file)):
+            self.layout.adopt(file)
+            self._note(file)
+
+    def by_content(self, files: Iterable[RemoteFile]) -> dict[Path, RemoteFile]:
+        """Return the first file of each content: in a cache, files of the same content are one."""
+        first: dict[Path, RemoteFile] = {}
+        for file in files:
+            first.setdefault(self.layout.content_path(file), file)
+        return first
+
+    def _note(self, file: RemoteFile) -> None:
+        status = self.layout.final_path(file).stat()
+        commit = self.listing.commit
+        self.manifest.add(
+            Verified(file.path, status.st_size, status.st_mtime_ns, file.digest, commit)
+        )
+
+
+def size_and_mtime(path: Path) -> tuple[int, int] | None:
+    """Return a file's size and modification time in nanoseconds, None without it."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size, status.st_mtime_ns
