@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from qtool.chat.messages import Message
+from qtool.chat.messages import Message, Role
 from qtool.chat.request import Sampling
 from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
 from qtool.engines.base import Endpoint
@@ -18,6 +18,11 @@ from qtool.errors import AuthError, NetworkError, QtoolError, ResourceError
 
 CONNECT_TIMEOUT_S = 10
 MAX_ERROR_BYTES = 64 * 1024
+
+
+CONTINUING = {"continue_final_message": True, "add_generation_prompt": False}
+"""Let the reply go on from the last message: vLLM's names, which our own server takes as well;
+llama.cpp's does so unasked."""
 
 
 class ContextFullError(ResourceError):
@@ -44,9 +49,10 @@ def stream_chat(
         "stream": True,
         "stream_options": {"include_usage": True},
         "cache_prompt": True,
+        **(CONTINUING if messages and messages[-1].role is Role.ASSISTANT else {}),
         **sampling.to_api(),
     }
-    connection = _connect(endpoint)
+    connection = connect(endpoint)
     try:
         with _post(connection, endpoint, body) as response:
             if response.status != 200:
@@ -58,25 +64,41 @@ def stream_chat(
         connection.close()
 
 
-def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
+def connect(endpoint: Endpoint, timeout_s: float = CONNECT_TIMEOUT_S) -> http.client.HTTPConnection:
+    """Return a connection to ``endpoint``, not opened yet."""
     url = urlsplit(endpoint.url)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    return kind(url.hostname or "", url.port, timeout=CONNECT_TIMEOUT_S)
+    return kind(url.hostname or "", url.port, timeout=timeout_s)
+
+
+def request_json(
+    connection: http.client.HTTPConnection,
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    accept: str = "application/json",
+) -> http.client.HTTPResponse:
+    """Send a request with the endpoint's key; ``body`` goes as JSON."""
+    headers = {"Accept": accept}
+    if endpoint.api_key:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = json.dumps(body).encode()
+    base = urlsplit(endpoint.url).path.rstrip("/")
+    connection.request(method, base + path, data, headers)
+    return connection.getresponse()
 
 
 def _post(
     connection: http.client.HTTPConnection, endpoint: Endpoint, body: Mapping[str, Any]
 ) -> http.client.HTTPResponse:
-    path = urlsplit(endpoint.url).path.rstrip("/") + "/v1/chat/completions"
-    headers = {
-        "Authorization": f"Bearer {endpoint.api_key}",
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream",
-    }
     connection.connect()
     connection.sock.settimeout(None)  # a long prompt may take minutes before the first token
-    connection.request("POST", path, json.dumps(body).encode(), headers)
-    return connection.getresponse()
+    path = "/v1/chat/completions"
+    return request_json(connection, endpoint, "POST", path, body, "text/event-stream")
 
 
 def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:

@@ -3,87 +3,39 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from qtool.chat.client import ContextFullError, stream_chat
 from qtool.chat.messages import (
-    EXIT_WORDS,
     Message,
     Role,
     count_oldest_turn,
     drop_oldest,
-    whole_text,
+    split_last_turn,
 )
 from qtool.chat.request import Sampling
+from qtool.chat.screen import Screen
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
+from qtool.chat.turn import Draft, Question, Turn
 from qtool.engines.base import Endpoint
-from qtool.engines.keeper import EngineKeeper
-from qtool.errors import QtoolError, Terminated
-
-STOPPED = "stopped"
-"""Finish reason of a reply that the user stopped."""
+from qtool.errors import QtoolError, Terminated, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One finished reply with its figures; times are in seconds."""
-
-    reply: str
-    reasoning: str
-    engine: str
-    model: str
-    end: ReplyEnd
-    first_token_s: float | None
-    total_s: float
-
-
-@dataclass(slots=True)
-class Draft:
-    """A reply as far as it has come."""
-
-    reply: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    end: ReplyEnd = field(default_factory=lambda: ReplyEnd(STOPPED))
-    first_token_at: float | None = None
+class Engine(Protocol):
+    """Who answers: an engine that is kept running, or a server elsewhere."""
 
     @property
-    def text(self) -> str:
-        """The reply so far."""
-        return whole_text("".join(self.reply))
-
-
-class Screen(Protocol):
-    """What a conversation needs of whoever shows it. ``ui`` has three of them."""
-
-    @property
-    def keeps_going(self) -> bool:
-        """Tell whether a failed or stopped turn is followed by the next one."""
+    def is_ready(self) -> bool:
+        """Tell whether a request would be answered at once."""
         ...
 
-    def read(self) -> str | None:
-        """Return the next thing the user says, ``None`` at the end of input."""
+    def endpoint(self) -> Endpoint:
+        """Wait until it is ready; say where it listens."""
         ...
 
-    def wait_for_engine(self, is_ready: bool) -> None:
-        """Say that the model is still loading, unless ``is_ready``."""
-        ...
-
-    def show(self, delta: Delta) -> None:
-        """Show a piece of the reply."""
-        ...
-
-    def finish(self, turn: Turn) -> None:
-        """End the reply."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Tell the user about the conversation."""
-        ...
-
-    def fail(self, exc: QtoolError) -> None:
-        """Tell the user that a turn failed."""
+    def stop(self) -> None:
+        """End it, if it is ours to end."""
         ...
 
 
@@ -93,86 +45,156 @@ class Conversation:
     def __init__(
         self,
         session: Session,
-        engine: EngineKeeper,
+        engine: Engine,
         sampling: Sampling,
         screen: Screen,
         *,
         clock: Callable[[], float],
     ) -> None:
-        self._session = session
-        self._engine = engine
-        self._sampling = sampling
+        self.session = session
+        self.engine = engine
+        self.sampling = sampling
+        self.turns: list[Turn] = []
+        self._unanswered: str | None = None
         self._screen = screen
         self._clock = clock
-
-    def run(self) -> None:
-        """Take turns until an exit word or the end of input, then write the history file.
-
-        Raises:
-            KeyboardInterrupt: interrupted where nobody can be asked; nothing is written then
-                but the journal.
-            QtoolError: a turn failed where nobody can be asked, or the history file cannot be
-                written.
-        """
-        while (text := self._screen.read()) is not None:
-            if text.strip().lower() in EXIT_WORDS:
-                break
-            if text.strip():
-                self.take_turn(text)
-        self._save()
-
-    def run_once(self, text: str) -> None:
-        """Take one turn, whatever its words, and write the history file. Raises as ``run``."""
-        self.take_turn(text)
-        self._save()
 
     def take_turn(self, text: str) -> None:
         """Say ``text``, show the reply and keep both.
 
         A reply that is interrupted keeps what was said; a turn that fails without a word is
         withdrawn, so that the next one finds a conversation in order.
+
+        Raises:
+            KeyboardInterrupt: interrupted where nobody can be asked.
+            QtoolError: the turn failed where nobody can be asked.
         """
+        with self._reporting():
+            self._say(text)
+
+    def retry(self) -> None:
+        """Ask for another reply to what the user said last, which takes the place of the old one.
+
+        Raises:
+            UsageError: the user has said nothing yet.
+        """
+        messages = self.session.messages
+        before, last = split_last_turn(messages)
+        if self._unanswered is not None:
+            self.take_turn(self._unanswered)
+        elif not last:
+            raise UsageError("there is nothing to answer yet")
+        else:
+            asked = (*before, last[0])
+            with self._reporting():
+                self._answer(Question(asked, n_replaced=len(last) - 1))
+
+    def edit(self, text: str) -> None:
+        """Let the user have said ``text`` instead of what was said last, and answer that."""
+        _, last = split_last_turn(self.session.messages)
+        with self._reporting():
+            self._say(text, replaced=() if self._unanswered is not None else last)
+
+    def resume(self) -> None:
+        """Let the last reply go on from where it ended.
+
+        Raises:
+            UsageError: the last message is no reply.
+        """
+        messages = self.session.messages
+        if not messages or messages[-1].role is not Role.ASSISTANT:
+            raise UsageError("there is no reply to continue", hint="/retry asks for one")
+        with self._reporting():
+            self._answer(Question(tuple(messages), n_replaced=1, prefix=messages[-1]))
+
+    def undo(self, n_turns: int = 1) -> int:
+        """Withdraw the last ``n_turns``, or as many as there are; return how many."""
+        messages, count = self.session.messages, 0
+        while count < n_turns and (last := split_last_turn(messages))[1]:
+            messages, count = last[0], count + 1
+        if count:
+            self.session.take_back(len(self.session.messages) - len(messages))
+        self._unanswered = None
+        return count
+
+    def begin_anew(self, messages: Sequence[Message]) -> None:
+        """Go on with ``messages``; the conversation so far stays in its journal."""
+        self.session.begin_anew(messages)
+        self._unanswered = None
+
+    def switch_engine(self, model: str, engine: Engine) -> None:
+        """Go on with another model; its engine takes the place of the one so far."""
+        self.engine.stop()
+        self.engine = engine
+        self.session.model = model
+
+    def describe(self) -> list[str]:
+        """Return lines about what runs and what is kept where."""
+        lines = [f"model     {self.session.model}"]
+        if self.engine.is_ready:
+            endpoint = self.engine.endpoint()
+            lines.append(f"engine    {endpoint.engine} at {endpoint.url}")
+        else:
+            lines.append("engine    not ready yet")
+        lines.append(f"messages  {len(self.session.messages)}")
+        lines.append(f"journal   {self.session.journal_path or '(nothing said yet)'}")
+        if self.session.output:
+            lines.append(f"history   {self.session.output}")
+        return lines
+
+    @property
+    def last_said(self) -> str | None:
+        """What the user said last, answered or not."""
+        if self._unanswered is not None:
+            return self._unanswered
+        _, last = split_last_turn(self.session.messages)
+        return last[0].content if last else None
+
+    def await_engine(self) -> Endpoint:
+        """Wait for the engine and say on the screen that the model is loading."""
+        self._screen.wait_for_engine(self.engine.is_ready)
+        endpoint = self.engine.endpoint()
+        self._screen.wait_for_engine(True)
+        return endpoint
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Tell the user why a turn ended early, where there is one to be told."""
+        n_turns, before = len(self.turns), self.session.messages[-1:]
         try:
-            self._session.add(Message(Role.USER, text))
-            turn = self._answer()
+            yield
         except Terminated:
             raise
         except KeyboardInterrupt:
             if not self._screen.keeps_going:
                 raise
-            has_reply = self._session.messages[-1:] and self._session.messages[-1].is_partial
+            now = self.session.messages[-1:]
+            has_reply = now and now[0].is_partial and not (before and now[0] is before[0])
             self._screen.note("stopped" if has_reply else "stopped before the reply began")
         except QtoolError as exc:
             if not self._screen.keeps_going:
                 raise
             self._screen.fail(exc)
-        else:
-            self._screen.finish(turn)
-            self._explain(turn.end)
+        if len(self.turns) > n_turns:
+            self._screen.finish(self.turns[-1])
+            self._explain(self.turns[-1])
 
-    def _answer(self) -> Turn:
-        """Stream the reply to the last message; whatever happens, what was said is kept."""
-        draft, started_at = Draft(), self._clock()
+    def _say(self, text: str, replaced: Sequence[Message] = ()) -> None:
+        self.session.add(Message(Role.USER, text), n_replaced=len(replaced))
+        asked = tuple(self.session.messages)
+        self._answer(Question(asked, n_withdrawn=1, fallback=tuple(replaced)))
+
+    def _answer(self, question: Question) -> None:
+        """Stream the reply to ``question``; whatever happens, what was said is kept."""
+        draft, started_at = Draft(question.prefix), self._clock()
         try:
-            endpoint = self._await_engine()
-            self._receive(endpoint, draft)
+            endpoint = self.await_engine()
+            self._receive(endpoint, question, draft)
         finally:
-            self._keep(draft)
-        return self._turn(endpoint, draft, started_at)
+            self._keep(question, draft)
+        self.turns.append(self._turn(endpoint, draft, started_at))
 
-    def _save(self) -> None:
-        if path := self._session.save():
-            if path != self._session.output:
-                self._screen.note(f"{self._session.output} was changed by somebody else meanwhile")
-            self._screen.note(f"saved to {path}")
-
-    def _await_engine(self) -> Endpoint:
-        self._screen.wait_for_engine(self._engine.is_ready)
-        endpoint = self._engine.endpoint()
-        self._screen.wait_for_engine(True)
-        return endpoint
-
-    def _receive(self, endpoint: Endpoint, draft: Draft) -> None:
+    def _receive(self, endpoint: Endpoint, question: Question, draft: Draft) -> None:
         """Stream the reply into ``draft``; leave the oldest turns out where the context is full.
 
         They go only once the engine takes the rest: a message that is too long by itself costs
@@ -180,12 +202,12 @@ class Conversation:
         """
         n_dropped = 0
         while True:
-            messages = drop_oldest(self._session.messages, n_dropped)
-            with contextlib.closing(stream_chat(endpoint, messages, self._sampling)) as pieces:
+            messages = drop_oldest(question.messages, n_dropped)
+            with contextlib.closing(stream_chat(endpoint, messages, self.sampling)) as pieces:
                 try:
                     first = next(pieces)
                 except ContextFullError as exc:
-                    n_dropped += self._make_room(messages, exc)
+                    n_dropped += _make_room(messages, exc)
                     continue
                 self._drop(n_dropped)
                 self._collect(itertools.chain([first], pieces), draft)
@@ -201,38 +223,26 @@ class Conversation:
             (draft.reasoning if piece.is_reasoning else draft.reply).append(piece.text)
             self._screen.show(piece)
 
-    def _make_room(self, messages: Sequence[Message], exc: ContextFullError) -> int:
-        """Return how many messages the oldest turn has.
-
-        Raises:
-            ContextFullError: only the last message is left.
-        """
-        count = count_oldest_turn(messages)
-        if not count:
-            raise ContextFullError(
-                f"this message alone is too long: {exc.message}",
-                hint="say it in shorter pieces, or start with a larger --ctx",
-            ) from exc
-        return count
-
     def _drop(self, count: int) -> None:
         if count:
-            self._session.drop_oldest(count)
+            self.session.drop_oldest(count)
             self._screen.note(f"the context is full: the oldest {count} messages were dropped")
 
-    def _keep(self, draft: Draft) -> None:
+    def _keep(self, question: Question, draft: Draft) -> None:
         """Put the reply into the session, or take the question back where there is none."""
-        if not draft.reply:
-            self._session.take_back()
-            return
-        is_partial = draft.end.finish_reason == STOPPED
-        self._session.add(Message(Role.ASSISTANT, draft.text, is_partial))
+        if draft.reply:
+            self._unanswered = None
+            self.session.add(draft.to_message(), n_replaced=question.n_replaced)
+        elif question.n_withdrawn:
+            self._unanswered = self.session.take_back(question.n_withdrawn)[0].content
+            for message in question.fallback:
+                self.session.add(message)
 
     def _turn(self, endpoint: Endpoint, draft: Draft, started_at: float) -> Turn:
         first = draft.first_token_at
         return Turn(
             reply=draft.text,
-            reasoning="".join(draft.reasoning),
+            reasoning=draft.thoughts,
             engine=endpoint.engine,
             model=endpoint.model,
             end=draft.end,
@@ -240,10 +250,27 @@ class Conversation:
             total_s=self._clock() - started_at,
         )
 
-    def _explain(self, end: ReplyEnd) -> None:
-        if end.finish_reason == "length":
-            limit = self._sampling.max_new_tokens
-            if limit is not None and (end.completion_tokens or 0) >= limit:
-                self._screen.note(f"cut off at {limit} tokens; -m allows more")
-            else:
-                self._screen.note("cut off: the context is full")
+    def _explain(self, turn: Turn) -> None:
+        if turn.end.finish_reason != "length":
+            return
+        limit = self.sampling.max_new_tokens
+        if limit is not None and (turn.end.completion_tokens or 0) >= limit:
+            spent = f"cut off at {limit} tokens" if turn.reply else f"all {limit} tokens were spent"
+            self._screen.note(f"{spent}{'' if turn.reply else ' on reasoning'}; -m allows more")
+        else:
+            self._screen.note("cut off: the context is full")
+
+
+def _make_room(messages: Sequence[Message], exc: ContextFullError) -> int:
+    """Return how many messages the oldest turn has.
+
+    Raises:
+        ContextFullError: only the last message is left.
+    """
+    count = count_oldest_turn(messages)
+    if not count:
+        raise ContextFullError(
+            f"this message alone is too long: {exc.message}",
+            hint="say it in shorter pieces, or start with a larger --ctx",
+        ) from exc
+    return count

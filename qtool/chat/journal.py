@@ -1,8 +1,15 @@
 """The journal of a conversation: every message is on disk before the next step is taken.
 
 A journal is a JSON Lines file in the state directory. The first line says what it belongs to;
-each further line is one message or says that the oldest turns were dropped. Lines are appended
-and fsynced; a torn last line (power loss) is skipped when read back.
+each further line is one message or a change of those before it:
+
+- ``{"role", "content"}``, with ``"partial": true`` for a reply that was stopped, ``"reasoning"``,
+  and ``"replaces": n`` where it takes the place of the last ``n`` messages;
+- ``{"dropped": n}``: the oldest ``n`` messages after the system prompt are gone;
+- ``{"taken_back": n}``: the last ``n`` messages are withdrawn;
+- ``{"system": text or null}``: the system prompt is another one, or gone.
+
+Lines are appended and fsynced; a torn last line (power loss) is skipped when read back.
 """
 
 import contextlib
@@ -11,10 +18,17 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qtool.chat.messages import Message, drop_oldest, parse_message
+from qtool.chat.messages import (
+    Message,
+    drop_oldest,
+    parse_message,
+    replace_system,
+    whole_text,
+)
 from qtool.errors import NotFoundError, ResourceError, UsageError
 
 
@@ -31,17 +45,35 @@ class Journal:
         self._model = model
         self._descriptor: int | None = None
 
-    def append(self, message: Message) -> None:
+    def append(self, message: Message, *, n_replaced: int = 0) -> None:
         """Put ``message`` on disk before returning."""
-        self._write(message.to_api() | ({"partial": True} if message.is_partial else {}))
+        details = {
+            "partial": message.is_partial,
+            "reasoning": message.reasoning,
+            "replaces": n_replaced,
+        }
+        self._write({**message.to_api(), **{k: v for k, v in details.items() if v}})
+
+    def append_system(self, system: str | None) -> None:
+        """Note that the system prompt is ``system`` from here on."""
+        self._write({"system": system})
 
     def append_drop(self, n_messages: int) -> None:
         """Note that the ``n_messages`` oldest messages after the system prompt are gone."""
         self._write({"dropped": n_messages})
 
-    def append_take_back(self) -> None:
-        """Note that the last message is withdrawn."""
-        self._write({"taken_back": 1})
+    def append_take_back(self, n_messages: int = 1) -> None:
+        """Note that the last ``n_messages`` are withdrawn."""
+        self._write({"taken_back": n_messages})
+
+    def begin(self) -> None:
+        """Create the file, if it is not there yet.
+
+        Raises:
+            ResourceError, UsageError: as for every line.
+        """
+        if self._descriptor is None:
+            self._write(None)
 
     def close(self) -> None:
         """Close the file."""
@@ -49,12 +81,14 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _write(self, item: dict[str, Any]) -> None:
-        line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
+    def _write(self, item: dict[str, Any] | None) -> None:
+        """Append a line for ``item``; none at all creates the file alone."""
         try:
             if self._descriptor is None:
                 self._descriptor = self._create()
-            _append(self._descriptor, line.encode("utf-8", "replace") + b"\n")
+            if item is not None:
+                line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
+                _append(self._descriptor, line.encode("utf-8", "replace") + b"\n")
         except OSError as exc:
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = ResourceError if is_full else UsageError
@@ -117,14 +151,30 @@ def read_journal(path: Path) -> list[Message]:
     messages: list[Message] = []
     for line in path.read_bytes().split(b"\n")[1:]:
         try:
-            item = json.loads(line)
-            if "dropped" in item:
-                messages = drop_oldest(messages, int(item["dropped"]))
-            elif "taken_back" in item:
-                del messages[-1:]
-            else:
-                message = parse_message(item)
-                messages.append(Message(message.role, message.content, bool(item.get("partial"))))
-        except (ValueError, TypeError, RecursionError):
+            messages = _apply(json.loads(line), messages)
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue  # a torn or damaged line costs itself, nothing else
     return messages
+
+
+def _apply(item: Any, messages: list[Message]) -> list[Message]:
+    """Return ``messages`` after the step that one line of a journal tells."""
+    if "dropped" in item:
+        return drop_oldest(messages, int(item["dropped"]))
+    if "taken_back" in item:
+        return _without_last(messages, int(item["taken_back"]))
+    if "system" in item:
+        text = item["system"]
+        return replace_system(messages, text if text is None else whole_text(str(text)))
+    message = parse_message(item)
+    thought = item.get("reasoning")
+    whole = replace(
+        message,
+        is_partial=bool(item.get("partial")),
+        reasoning=whole_text(thought) if isinstance(thought, str) else "",
+    )
+    return [*_without_last(messages, int(item.get("replaces", 0))), whole]
+
+
+def _without_last(messages: list[Message], count: int) -> list[Message]:
+    return messages[: max(0, len(messages) - max(0, count))]

@@ -18,11 +18,13 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``is_partial`` marks a reply that was stopped or cut off."""
+    """One message. ``is_partial`` marks a reply that was stopped or cut off; ``reasoning`` came
+    before it and is shown and kept, never sent again."""
 
     role: Role
     content: str
     is_partial: bool = False
+    reasoning: str = ""
 
     def to_api(self) -> dict[str, str]:
         """Return the message as the API and history files have it."""
@@ -50,9 +52,39 @@ def whole_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def split_last_turn(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """Return what came before the last thing that the user said, and the messages from there on.
+
+    Where the user has said nothing, the second list is empty.
+    """
+    said = [i for i, message in enumerate(messages) if message.role is Role.USER]
+    at = said[-1] if said else len(messages)
+    return list(messages[:at]), list(messages[at:])
+
+
+def with_system(
+    messages: Sequence[Message], system: str | None, *, fallback: str | None = None
+) -> list[Message]:
+    """Return ``messages`` headed by the system prompt ``system``, replacing an earlier one.
+
+    Without ``system`` an earlier one stays; where there is none either, ``fallback`` is taken.
+    """
+    has_own = bool(count_system(messages))
+    if system is None and has_own:
+        return list(messages)
+    chosen = fallback if system is None else system
+    return replace_system(messages, chosen)
+
+
+def replace_system(messages: Sequence[Message], system: str | None) -> list[Message]:
+    """Return ``messages`` headed by ``system``, or by no system prompt."""
+    head = [] if system is None else [Message(Role.SYSTEM, system)]
+    return [*head, *messages[count_system(messages) :]]
+
+
 def drop_oldest(messages: Sequence[Message], count: int) -> list[Message]:
     """Return ``messages`` without the ``count`` oldest ones after the system prompt."""
-    n_system = _count_system(messages)
+    n_system = count_system(messages)
     return [*messages[:n_system], *messages[n_system + count :]]
 
 
@@ -61,9 +93,10 @@ def count_oldest_turn(messages: Sequence[Message]) -> int:
 
     A turn begins with what the user says; the system prompt belongs to none.
     """
-    turns = messages[_count_system(messages) :]
+    turns = messages[count_system(messages) :]
     return next((i for i, m in enumerate(turns[1:], 1) if m.role is Role.USER), 0)
 
 
-def _count_system(messages: Sequence[Message]) -> int:
+def count_system(messages: Sequence[Message]) -> int:
+    """Return 1 where the conversation is headed by a system prompt, else 0."""
     return int(bool(messages) and messages[0].role is Role.SYSTEM)

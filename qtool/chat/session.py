@@ -5,22 +5,7 @@ from pathlib import Path
 
 from qtool.chat.history import free_name, save_history, state_of
 from qtool.chat.journal import Journal, new_journal
-from qtool.chat.messages import Message, Role, drop_oldest
-
-
-def with_system(
-    messages: Sequence[Message], system: str | None, *, fallback: str | None = None
-) -> list[Message]:
-    """Return ``messages`` headed by the system prompt ``system``, replacing an earlier one.
-
-    Without ``system`` an earlier one stays; where there is none either, ``fallback`` is taken.
-    """
-    has_own = bool(messages) and messages[0].role is Role.SYSTEM
-    if system is None and has_own:
-        return list(messages)
-    chosen = fallback if system is None else system
-    head = [] if chosen is None else [Message(Role.SYSTEM, chosen)]
-    return [*head, *messages[int(has_own) :]]
+from qtool.chat.messages import Message, count_system, drop_oldest, replace_system
 
 
 class Session:
@@ -41,30 +26,55 @@ class Session:
         self.output = output
         self._state_of_output = None if output is None else state_of(output)
         self._folder = journal_folder
-        self._model = model
+        self.model = model
         self._journal: Journal | None = None
 
     @property
     def journal(self) -> Journal:
         """The journal, created when the first message is added."""
         if self._journal is None:
-            self._journal = new_journal(self._folder, model=self._model, messages=self.messages)
+            self._journal = new_journal(self._folder, model=self.model, messages=self.messages)
         return self._journal
 
-    def add(self, message: Message) -> None:
-        """Append ``message``; it is on disk when this returns."""
-        self.journal.append(message)
-        self.messages.append(message)
+    @property
+    def journal_path(self) -> Path | None:
+        """Where the journal lies, once there is one."""
+        return None if self._journal is None else self._journal.path
 
-    def take_back(self) -> Message:
-        """Withdraw the last message: nobody answered it. The journal still has it."""
-        self.journal.append_take_back()
-        return self.messages.pop()
+    @property
+    def system(self) -> str | None:
+        """The system prompt."""
+        return self.messages[0].content if count_system(self.messages) else None
+
+    def add(self, message: Message, *, n_replaced: int = 0) -> None:
+        """Append ``message`` in place of the last ``n_replaced``; it is on disk on return."""
+        self.journal.append(message, n_replaced=n_replaced)
+        self.messages = [*self.messages[: len(self.messages) - n_replaced], message]
+
+    def take_back(self, count: int = 1) -> list[Message]:
+        """Withdraw the last ``count`` messages and return them. The journal still has them."""
+        at = len(self.messages) - count
+        self.journal.append_take_back(count)
+        self.messages, withdrawn = self.messages[:at], self.messages[at:]
+        return withdrawn
 
     def drop_oldest(self, count: int) -> None:
         """Drop the ``count`` oldest messages after the system prompt; the journal has them."""
         self.journal.append_drop(count)
         self.messages = drop_oldest(self.messages, count)
+
+    def set_system(self, system: str | None) -> None:
+        """Replace the system prompt; ``None`` removes it."""
+        if self._journal is not None or len(self.messages) > count_system(self.messages):
+            self.journal.append_system(system)
+        self.messages = replace_system(self.messages, system)
+
+    def begin_anew(self, messages: Sequence[Message]) -> None:
+        """Go on with ``messages`` in a journal of their own; the one so far stays as it is."""
+        fresh = new_journal(self._folder, model=self.model, messages=messages)
+        fresh.begin()
+        self.close()
+        self._journal, self.messages = fresh, list(messages)
 
     def save(self) -> Path | None:
         """Write the history file, if one was asked for; return where.
@@ -76,6 +86,8 @@ class Session:
         is_ours = state_of(self.output) == self._state_of_output
         path = self.output if is_ours else free_name(self.output)
         save_history(path, self.messages)
+        if is_ours:
+            self._state_of_output = state_of(path)
         return path
 
     def close(self) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from qtool.chat.history import check_writable, load_history
 from qtool.chat.journal import last_journal, read_journal
-from qtool.chat.messages import Message, Role
+from qtool.chat.messages import Message, Role, with_system
 from qtool.chat.request import HistoryFiles
-from qtool.chat.session import Session, with_system
+from qtool.chat.session import Session
 from qtool.engines import llama_cpp, transformers
 from qtool.engines.base import EngineKind, EngineOptions
 from qtool.engines.interpreters import find_python

@@ -4,23 +4,24 @@ Besides ``qtool/output.py`` this is the only module that prints.
 """
 
 import json
+import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from qtool.chat.conversation import Turn
+from qtool.chat.clipboard import copy_sequence
+from qtool.chat.editor import Editor
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
+from qtool.chat.turn import Turn, describe_speed, describe_turn
 from qtool.errors import QtoolError, Terminated, UsageError
 from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
-
-PROMPT = ">>> "
 
 
 class PlainScreen:
     """Every line of stdin is a turn, or one prompt is the only one; replies go to stdout."""
 
     keeps_going = False
+    takes_commands = False
 
     def __init__(
         self,
@@ -33,13 +34,13 @@ class PlainScreen:
     ) -> None:
         self._output = output
         self._prompts = prompts
-        self._think = think
+        self.think = think
         self._is_streaming = is_streaming
-        self._is_verbose = is_verbose
+        self.is_verbose = is_verbose
         self._is_at_line_start = True
 
-    def read(self) -> str | None:
-        """Return the next prompt."""
+    def read(self, text: str = "") -> str | None:
+        """Return the next prompt; there is nobody who could edit ``text``."""
         return next(self._prompts, None)
 
     def wait_for_engine(self, is_ready: bool) -> None:
@@ -47,21 +48,35 @@ class PlainScreen:
 
     def show(self, delta: Delta) -> None:
         """Print a piece of the reply as it comes."""
-        if self._is_streaming and (not delta.is_reasoning or self._think is Think.SHOW):
+        if self._is_streaming and (not delta.is_reasoning or self.think is Think.SHOW):
             self._write(delta.text)
 
     def finish(self, turn: Turn) -> None:
         """Print what has not been streamed and end the line."""
         if not self._is_streaming:
-            shown = turn.reasoning if self._think is Think.SHOW else ""
+            shown = turn.reasoning if self.think is Think.SHOW else ""
             self._write(shown + turn.reply)
         self._end_line()
-        if self._is_verbose:
+        if self.is_verbose:
             self.note(describe_speed(turn))
 
     def note(self, text: str) -> None:
         """Tell it on stderr."""
         self._output.note(f"[{text}]")
+
+    def tell(self, text: str) -> None:
+        """Print what was asked for to stderr: stdout has the replies."""
+        self._end_line()
+        for line in text.splitlines():
+            self._output.note(line)
+
+    def copy(self, text: str) -> None:
+        """Refuse: there is no clipboard without a terminal.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("there is no clipboard without a terminal")
 
     def fail(self, exc: QtoolError) -> None:
         """Report a failed turn."""
@@ -89,7 +104,12 @@ class JsonScreen(PlainScreen):
 
     def finish(self, turn: Turn) -> None:
         """Print the turn."""
-        print(json.dumps(describe_turn(turn), ensure_ascii=False), file=self._output.stdout)
+        print(
+            json.dumps(
+                {"schema_version": SCHEMA_VERSION, **describe_turn(turn)}, ensure_ascii=False
+            ),
+            file=self._output.stdout,
+        )
         self._output.stdout.flush()
 
 
@@ -97,30 +117,31 @@ class TerminalScreen(PlainScreen):
     """A person at a terminal: line editing, replies as they come, Ctrl+C stops a reply."""
 
     keeps_going = True
+    takes_commands = True
 
-    def __init__(self, output: Output, *, history: Path, **options: Any) -> None:
+    def __init__(self, output: Output, *, editor: Editor, **options: Any) -> None:
         super().__init__(output, prompts=iter(()), **options)
-        self._history = history
-        self._session: Any = None
+        self._editor = editor
         self._has_status = False
         self._is_thinking = False
         self._has_spoken = False
 
-    def read(self) -> str | None:
-        """Let the user edit a line, an empty one above it; ``None`` on Ctrl+D."""
+    def read(self, text: str = "") -> str | None:
+        """Let the user edit a message, an empty line above it; ``None`` on Ctrl+D."""
         if self._has_spoken:
             print(file=self._output.stdout, flush=True)
         self._has_spoken = True
         while True:
             try:
-                text = str(self._prompt_session().prompt(PROMPT))
-                return text.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
+                return self._editor.read(text)
             except EOFError:
                 return None
             except Terminated:
                 raise
             except KeyboardInterrupt:
-                self.note("exit, quit, bye or Ctrl+D ends the conversation")
+                if not self._editor.given_up:
+                    self.note("exit, quit, bye or Ctrl+D ends the conversation")
+                text = ""
 
     def wait_for_engine(self, is_ready: bool) -> None:
         """Show that the model is loading, and take that away again."""
@@ -131,7 +152,7 @@ class TerminalScreen(PlainScreen):
 
     def show(self, delta: Delta) -> None:
         """Print a piece of the reply; fold reasoning into a status."""
-        if delta.is_reasoning and self._think is Think.FOLD:
+        if delta.is_reasoning and self.think is Think.FOLD:
             self._set_status("thinking …")
             return
         self._clear_status()
@@ -152,23 +173,20 @@ class TerminalScreen(PlainScreen):
         self._end_line()
         self._output.note(self._output.paint_note(f"[{text}]", Style.DIM))
 
+    def tell(self, text: str) -> None:
+        """Show what was asked for."""
+        self._clear_status()
+        super().tell(text)
+
+    def copy(self, text: str) -> None:
+        """Hand ``text`` to the terminal, which knows the clipboard. Raises as ``copy_sequence``."""
+        print(copy_sequence(text, os.environ), end="", file=self._output.stdout, flush=True)
+        self.note(f"copied {len(text)} characters, if the terminal allows it (OSC 52)")
+
     def fail(self, exc: QtoolError) -> None:
         """Report a failed turn; the conversation goes on."""
         self._clear_status()
         super().fail(exc)
-
-    def _prompt_session(self) -> Any:
-        if self._session is None:
-            from prompt_toolkit import PromptSession
-            from prompt_toolkit.history import FileHistory
-            from prompt_toolkit.output.defaults import create_output
-
-            self._history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._history.touch(mode=0o600)
-            self._session = PromptSession(
-                history=FileHistory(str(self._history)), output=create_output(self._output.stdout)
-            )
-        return self._session
 
     def _set_status(self, text: str) -> None:
         if self._output.is_animated and not self._has_status:
@@ -180,68 +198,3 @@ class TerminalScreen(PlainScreen):
         if self._has_status:
             print("\r\x1b[K", end="", file=self._output.stderr, flush=True)
             self._has_status = False
-
-
-def describe_turn(turn: Turn) -> dict[str, Any]:
-    """Return ``turn`` in the shape of ``qtool chat --json``."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "reply": turn.reply,
-        "reasoning": turn.reasoning,
-        "finish_reason": turn.end.finish_reason,
-        "engine": turn.engine,
-        "model": turn.model,
-        "usage": {
-            "prompt_tokens": turn.end.prompt_tokens,
-            "completion_tokens": turn.end.completion_tokens,
-            "cached_tokens": turn.end.cached_tokens,
-        },
-        "timings": {
-            "first_token_s": turn.first_token_s,
-            "decode_tokens_per_s": turn.end.decode_tokens_per_s,
-            "total_s": turn.total_s,
-        },
-    }
-
-
-def describe_speed(turn: Turn) -> str:
-    """Return the figures of ``turn`` on one line."""
-    parts = [f"{turn.end.completion_tokens or 0} tokens in {turn.total_s:.1f} s"]
-    if turn.first_token_s is not None:
-        parts.append(f"first after {turn.first_token_s:.2f} s")
-    if turn.end.decode_tokens_per_s:
-        parts.append(f"{turn.end.decode_tokens_per_s:.1f} tokens/s")
-    if turn.end.cached_tokens is not None:
-        parts.append(f"{turn.end.cached_tokens} of {turn.end.prompt_tokens} prompt tokens cached")
-    return ", ".join(parts)
-
-
-def read_lines(stream: BinaryIO) -> Iterator[str]:
-    """Yield the lines of ``stream`` as they come, without their ends.
-
-    Raises:
-        UsageError: a line is not UTF-8.
-    """
-    for line in iter(stream.readline, b""):
-        yield _decode(line).rstrip("\r\n")
-
-
-def read_prompt(prompt: str, stream: BinaryIO | None) -> str:
-    """Return ``prompt`` followed by what ``stream`` holds, if anything.
-
-    Raises:
-        UsageError: either is not UTF-8.
-    """
-    piped = _decode(stream.read()).strip() if stream is not None else ""
-    own = _decode(prompt.encode("utf-8", "surrogateescape"))
-    return f"{own}\n\n{piped}" if piped else own
-
-
-def _decode(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise UsageError(
-            f"the input is not UTF-8: byte 0x{data[exc.start]:02x} at {exc.start}",
-            hint="iconv -f GB18030 -t UTF-8 INPUT | qtool chat …",
-        ) from exc

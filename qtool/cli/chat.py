@@ -1,22 +1,16 @@
 """``qtool chat``: talk to a model on this machine."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qtool.chat.request import HistoryFiles, Sampling, Think, choose_history_files
+from qtool.chat.request import Sampling, Think, choose_history_files
+from qtool.cli.chat_run import Request, talk
 from qtool.cli.options import Debug, Json, Quiet, make_output
 from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
 from qtool.errors import UsageError
-
-if TYPE_CHECKING:
-    from qtool.chat.conversation import Screen
-    from qtool.models.local import LocalModel
-    from qtool.models.starters import Starter
-    from qtool.output import Output
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -98,21 +92,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model wi
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and how fast.")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    model: str | None
-    prompt: str | None
-    system: str | None
-    files: HistoryFiles
-    is_continued: bool
-    engine: EngineKind
-    python: str | None
-    options: EngineOptions
-    is_agreed: bool
-    is_verbose: bool
-    shown: dict[str, Any]
-
-
 @app.command()
 def chat(
     model: Model = None,
@@ -148,15 +127,16 @@ def chat(
 ) -> None:
     """Talk to a model on this machine.
 
-    Without MODEL a small starter model is offered. At the prompt exit, quit, bye or Ctrl+D end
-    the conversation, Ctrl+C stops a reply. Without a terminal every line of stdin is a turn.
+    Without MODEL a small starter model is offered. At the prompt /help lists the commands; exit,
+    quit, bye or Ctrl+D end the conversation, Ctrl+C stops a reply. Without a terminal every line
+    of stdin is a turn.
     """
     output, config = make_output(is_json, is_quiet, is_debug), Config()
     length = config.get("chat.max_new_tokens", max_new_tokens)
     heat = config.get("chat.temperature", temperature)
     stops = tuple(stop or ())
     sampling = Sampling(length, heat, top_p, top_k, min_p, repeat_penalty, seed, stops)
-    request = _Request(
+    request = Request(
         model=model,
         prompt=_whole_prompt(prompt),
         system=config.get("chat.system", system),
@@ -173,72 +153,7 @@ def chat(
     )
     if is_continued and request.files.input is not None:
         raise UsageError("-c goes on with the last conversation, -i with another one")
-    _talk(request, sampling, output, config)
-
-
-def _talk(request: _Request, sampling: Sampling, output: "Output", config: Config) -> None:
-    """Start the engine, show the prompt while it loads, and hold the conversation."""
-    import time
-
-    from qtool.chat.conversation import Conversation
-    from qtool.chat.setup import last_exchange, open_session, plan_engine
-
-    model, starter = _obtain_model(request, output, config)
-    session = open_session(
-        model.path.name,
-        config.state_dir(),
-        files=request.files,
-        system=request.system,
-        fallback_system=starter.system if starter else None,
-        is_continued=request.is_continued,
-    )
-    if request.is_continued and (last := last_exchange(session.messages)):
-        output.note(f"going on after {len(session.messages)} messages; the last ones:\n{last}")
-    keeper, choice, warnings = plan_engine(model, request.engine, request.options, request.python)
-    for warning in warnings:
-        output.warn(warning)
-    if request.is_verbose:
-        output.note(f"{model.path.name} runs on {choice.kind}: {choice.why}")
-    suited = Sampling(temperature=starter.temperature) if starter else Sampling()
-    with session, keeper:
-        keeper.start()
-        screen = _make_screen(request, output, config.state_dir() / "prompts")
-        wanted = sampling.or_else(suited)
-        conversation = Conversation(session, keeper, wanted, screen, clock=time.monotonic)
-        if request.prompt is None:
-            conversation.run()
-        else:
-            conversation.run_once(request.prompt)
-
-
-def _obtain_model(
-    request: _Request, output: "Output", config: Config
-) -> tuple["LocalModel", "Starter | None"]:
-    """Return where the model lies; offer and fetch a starter model where none is named."""
-    from qtool.models.local import LocalModel, locate_model
-    from qtool.models.starters import DEFAULT_NAME, find_starter
-
-    name = request.model or DEFAULT_NAME
-    starter = find_starter(name)
-    if starter is None:
-        return locate_model(name, cache_dir=config.cache_dir()), None
-    from qtool.cli.starter import obtain_starter
-
-    is_agreed = request.is_agreed or request.model is not None
-    path = obtain_starter(starter, output, config, is_agreed=is_agreed)
-    return LocalModel(path), starter
-
-
-def _make_screen(request: _Request, output: "Output", history: Path) -> "Screen":
-    import sys
-
-    from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen, read_lines
-
-    if request.prompt is None and output.is_interactive and output.stdout.isatty():
-        output.note("exit, quit, bye or Ctrl+D ends the conversation; Ctrl+C stops a reply")
-        return TerminalScreen(output, history=history, **request.shown)
-    kind = JsonScreen if output.is_json else PlainScreen
-    return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown)
+    talk(request, sampling, output, config)
 
 
 def _choose_python(python: str | None, env: str | None) -> str | None:
@@ -267,7 +182,7 @@ def _whole_prompt(prompt: str | None) -> str | None:
         return None
     import sys
 
-    from qtool.chat.ui import read_prompt
+    from qtool.chat.stdin import read_prompt
 
     whole = read_prompt(prompt, None if sys.stdin.isatty() else sys.stdin.buffer)
     if not whole.strip():

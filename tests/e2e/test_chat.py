@@ -52,7 +52,7 @@ def spawn(*arguments: str) -> "pexpect.spawn[str]":
 
 def say(child: "pexpect.spawn[str]", text: str) -> None:
     """Type ``text`` at the prompt and skip its echo: what follows is the program's answer."""
-    child.sendline(text)
+    child.send(f"{text}\r")
     child.expect_exact("\x1b[?2004l")  # line editing ends: bracketed paste is switched off
 
 

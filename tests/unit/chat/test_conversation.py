@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from qtool.chat.conversation import Conversation, Turn
+from qtool.chat.console import Console
+from qtool.chat.conversation import Conversation
 from qtool.chat.history import load_history
 from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role
-from qtool.chat.request import Sampling
+from qtool.chat.request import Sampling, Think
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta
+from qtool.chat.turn import Turn
 from qtool.engines.base import Endpoint
 from qtool.errors import NetworkError, QtoolError
 
@@ -68,8 +70,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Screen:
     """Says ``lines`` and remembers what it was shown; ``interrupt_at`` plays Ctrl+C."""
 
-    def __init__(self, *lines: str, keeps_going: bool = True, interrupt_at: str = "") -> None:
+    is_verbose = False
+    think = Think.FOLD
+
+    def __init__(
+        self,
+        *lines: str,
+        keeps_going: bool = True,
+        takes_commands: bool = True,
+        interrupt_at: str = "",
+    ) -> None:
         self.lines = iter(lines)
+        self.takes_commands = takes_commands
+        self.told: list[str] = []
+        self.offered: list[str] = []
+        self.clipboard = ""
         self.keeps_going = keeps_going
         self.interrupt_at = interrupt_at
         self.shown: list[str] = []
@@ -77,7 +92,9 @@ class Screen:
         self.turns: list[Turn] = []
         self.failures: list[QtoolError] = []
 
-    def read(self) -> str | None:
+    def read(self, text: str = "") -> str | None:
+        if text:
+            self.offered.append(text)
         return next(self.lines, None)
 
     def wait_for_engine(self, is_ready: bool) -> None:
@@ -94,6 +111,12 @@ class Screen:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def copy(self, text: str) -> None:
+        self.clipboard = text
+
     def fail(self, exc: QtoolError) -> None:
         self.failures.append(exc)
 
@@ -109,7 +132,8 @@ def talk(tmp_path: Path):
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         session = Session(tmp_path / "j", model="m", messages=messages, output=output)
         try:
-            Conversation(session, server, sampling, screen, clock=time.monotonic).run()
+            talk = Conversation(session, server, sampling, screen, clock=time.monotonic)
+            Console(talk, screen, journals=tmp_path / "j").run()
         finally:
             session.close()
         return session
@@ -227,3 +251,146 @@ def test_turn_has_its_figures(talk):
     assert (turn.engine, turn.model, turn.end.finish_reason) == ("llama.cpp", "m.gguf", "stop")
     assert turn.first_token_s is not None
     assert 0 <= turn.first_token_s <= turn.total_s
+
+
+def test_undo_withdraws_whole_turns(talk, tmp_path: Path):
+    screen = Screen("a", "b", "c", "/undo 2", "/undo 5", "/undo")
+    session = talk(echo, screen)
+    assert session.messages == read_journal(last_journal(tmp_path / "j")) == []
+    assert [note[:7] for note in screen.notes] == ["2 turns", "1 turn "]
+    assert [exc.message for exc in screen.failures] == ["there is no turn to undo"]
+
+
+def test_retry_takes_the_place_of_the_reply_once_it_has_come(talk, tmp_path: Path):
+    replies = iter(["one", "two"])
+    session = talk(lambda messages: iter([next(replies)]), Screen("a", "/retry"))
+    assert texts(session) == ["a", "two"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_failed_retry_keeps_the_reply_that_was_there(talk, tmp_path: Path):
+    answers = iter([iter(["one"]), 500])
+    screen = Screen("a", "/retry")
+    session = talk(lambda messages: next(answers), screen)
+    assert texts(session) == ["a", "one"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+    assert len(screen.failures) == 1
+
+
+def test_retry_asks_again_what_failed(talk):
+    answers = iter([500, iter(["yes"])])
+    session = talk(lambda messages: next(answers), Screen("a", "/retry"))
+    assert texts(session) == ["a", "yes"]
+
+
+def test_edit_offers_the_last_message_and_answers_the_new_one(talk, tmp_path: Path):
+    screen = Screen("a", "b", "/edit", "B", "/edit C")
+    session = talk(echo, screen)
+    assert screen.offered == ["b"]
+    assert texts(session) == ["a", "heard: a", "C", "heard: a|heard: a|C"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_failed_edit_brings_the_old_turn_back(talk, tmp_path: Path):
+    answers = iter([iter(["one"]), 500, iter(["two"])])
+    session = talk(lambda messages: next(answers), Screen("a", "/edit b"))
+    assert texts(session) == ["a", "one"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_edit_that_is_given_up_changes_nothing(talk):
+    screen = Screen("a", "/edit", " ")
+    assert texts(talk(echo, screen)) == ["a", "heard: a"]
+    assert screen.notes == ["nothing was changed"]
+
+
+def test_stopped_reply_is_continued_in_place(talk, tmp_path: Path):
+    screen = Screen("a", "/continue", interrupt_at="once ")
+    asked: list[list[dict[str, str]]] = []
+
+    def story(messages):
+        asked.append(messages)
+        return iter(["upon"] if messages[-1]["role"] == "assistant" else ["once ", "never"])
+
+    session = talk(story, screen)
+    assert asked[1][-1] == {"role": "assistant", "content": "once "}
+    assert session.messages == [Message(Role.USER, "a"), Message(Role.ASSISTANT, "once upon")]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_clear_begins_anew_and_keeps_the_system_prompt(talk, tmp_path: Path):
+    session = talk(echo, Screen("a", "/clear"), messages=[Message(Role.SYSTEM, "S")])
+    assert texts(session) == ["S"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_system_prompt_is_shown_set_and_removed(talk):
+    screen = Screen("/system", "/system S", "a", "/system", "/system -", "b")
+    session = talk(echo, screen)
+    assert screen.told == ["(no system prompt)", "S"]
+    assert screen.turns[0].reply == "heard: S|a"
+    assert screen.turns[1].reply == "heard: a|heard: S|a|b"
+    assert session.system is None
+
+
+def test_sampling_set_by_a_command_reaches_the_next_request(talk):
+    screen = Screen("/set temperature 0.25", "/set heat 1", "/set", "a")
+    talk(echo, screen)
+    assert "0.25" in screen.told[1]
+    assert [exc.code for exc in screen.failures] == ["usage"]
+
+
+def test_stats_and_reasoning_are_shown_on_request(talk):
+    screen = Screen("/stats", "a", "/stats", "/stats on", "/think hide", "/think", "/think loud")
+    talk(echo, screen)
+    assert screen.told[0].startswith("2 tokens in")
+    assert screen.is_verbose
+    assert screen.think is Think.HIDE
+    assert len(screen.failures) == 2
+
+
+def test_file_goes_with_the_next_message_only(talk, tmp_path: Path):
+    (tmp_path / "n.txt").write_text("note\n")
+    session = talk(echo, Screen(f"/file {tmp_path / 'n.txt'}", "a", "b"))
+    assert session.messages[0].content == "n.txt:\n```\nnote\n```\n\na"
+    assert session.messages[2].content == "b"
+
+
+def test_reply_is_copied(talk):
+    screen = Screen("/copy", "a", "/copy")
+    talk(echo, screen)
+    assert screen.clipboard == "heard: a"
+    assert len(screen.failures) == 1
+
+
+def test_conversation_is_saved_and_loaded(talk, tmp_path: Path):
+    path = tmp_path / "talk.json"
+    screen = Screen("a", f"/save {path}", f"/save {path}", "/clear", f"/load {path}", "b")
+    session = talk(echo, screen)
+    assert [message.content for message in load_history(path)] == ["a", "heard: a"]
+    assert [exc.code for exc in screen.failures] == ["usage"]
+    assert texts(session)[:3] == ["a", "heard: a", "b"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_earlier_conversation_is_listed_and_loaded_by_number(talk):
+    talk(echo, Screen("about cats"))
+    screen = Screen("/sessions dogs", "/sessions cats", "/load 2", "/load 1", "more")
+    session = talk(echo, screen)
+    assert screen.told[0].endswith("1 turn   about cats")
+    assert len(screen.failures) == 2
+    assert texts(session)[:3] == ["about cats", "heard: about cats", "more"]
+
+
+def test_unknown_command_is_not_sent(talk):
+    screen = Screen("/udno", "/info", "/model", "/help", "/template", "/exit", "never")
+    session = talk(echo, screen)
+    assert session.messages == []
+    assert (screen.failures[0].hint or "").startswith("/undo")
+    assert "m" in screen.told[1]
+    assert "/undo" in screen.told[2]
+
+
+def test_slash_is_text_where_there_are_no_commands(talk):
+    session = talk(echo, Screen("/undo", takes_commands=False))
+    assert texts(session) == ["/undo", "heard: /undo"]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qtool.chat.history import load_history, save_history
 from qtool.chat.journal import last_journal, read_journal
-from qtool.chat.messages import Message, Role, count_oldest_turn
-from qtool.chat.session import Session, with_system
+from qtool.chat.messages import Message, Role, count_oldest_turn, with_system
+from qtool.chat.session import Session
 from qtool.errors import NotFoundError, ResourceError, UsageError
 
 SYSTEM = Message(Role.SYSTEM, "Be brief.")
@@ -80,9 +80,42 @@ def test_beginning_without_a_question_is_dropped_with_the_first_turn_after_it():
 def test_withdrawn_message_is_gone_from_the_conversation(tmp_path: Path):
     session = Session(tmp_path, model="m")
     session.add(Message(Role.USER, "a"))
-    assert session.take_back() == Message(Role.USER, "a")
+    assert session.take_back() == [Message(Role.USER, "a")]
     assert session.messages == read_journal(last_journal(tmp_path)) == []
     session.close()
+
+
+def test_conversation_begun_anew_has_a_journal_of_its_own(tmp_path: Path):
+    session = Session(tmp_path, model="m", messages=[SYSTEM])
+    session.add(Message(Role.USER, "a"))
+    first = last_journal(tmp_path)
+    session.begin_anew([SYSTEM])
+    assert session.messages == read_journal(last_journal(tmp_path)) == [SYSTEM]
+    assert read_journal(first) == [SYSTEM, *said("a")]
+    session.close()
+
+
+def test_journal_of_an_earlier_version_is_read(tmp_path: Path):
+    path = tmp_path / "old.jsonl"
+    path.write_text(
+        '{"qtool_journal": 1, "model": "m", "time": 1}\n'
+        '{"role": "user", "content": "a", "time": 1}\n'
+        '{"role": "assistant", "content": "b", "partial": true, "time": 1}\n'
+        '{"role": "user", "content": "c", "time": 1}\n'
+        '{"taken_back": 1, "time": 1}\n'
+    )
+    user, reply = said("a", "b")
+    assert read_journal(path) == [user, Message(reply.role, "b", is_partial=True)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"taken_back": -1}', '{"taken_back": 1e999}', '{"taken_back": "x"}', '{"replaces": 2}', "7"],
+)
+def test_damaged_step_changes_nothing(tmp_path: Path, line: str):
+    path = tmp_path / "j.jsonl"
+    path.write_text('{"qtool_journal": 1}\n{"role": "user", "content": "a"}\n' + line + "\n")
+    assert read_journal(path) == said("a")
 
 
 def test_continuing_without_an_earlier_conversation_is_an_error(tmp_path: Path):
@@ -146,7 +179,13 @@ def test_fallback_system_prompt_gives_way_to_any_other():
 
 @given(
     st.lists(
-        st.one_of(st.text().map(lambda text: ("add", text)), st.just(("back",)), st.just(("drop",)))
+        st.one_of(
+            st.text().map(lambda text: ("add", text)),
+            st.integers(1, 4).map(lambda count: ("back", count)),
+            st.tuples(st.just("replace"), st.text(), st.integers(1, 3)),
+            st.one_of(st.none(), st.text()).map(lambda text: ("system", text)),
+            st.just(("drop",)),
+        )
     )
 )
 def test_journal_read_back_is_the_conversation_after_any_steps(
@@ -158,10 +197,15 @@ def test_journal_read_back_is_the_conversation_after_any_steps(
     for step in steps:
         match step:
             case ("add", text):
-                is_user = session.messages[-1].role is not Role.USER
+                is_user = not session.messages or session.messages[-1].role is not Role.USER
                 session.add(Message(Role.USER if is_user else Role.ASSISTANT, text))
-            case ("back",) if len(session.messages) > 1:
-                session.take_back()
+            case ("back", count) if len(session.messages) > count:
+                session.take_back(count)
+            case ("replace", text, count) if len(session.messages) > count:
+                thought = Message(Role.ASSISTANT, text, is_partial=bool(count % 2), reasoning=text)
+                session.add(thought, n_replaced=count)
+            case ("system", text):
+                session.set_system(text)
             case ("drop",):
                 session.drop_oldest(count_oldest_turn(session.messages))
     session.close()

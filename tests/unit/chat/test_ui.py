@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from qtool.chat.conversation import Turn
 from qtool.chat.request import Think
+from qtool.chat.stdin import read_lines, read_prompt
 from qtool.chat.stream import Delta, ReplyEnd
-from qtool.chat.ui import JsonScreen, PlainScreen, describe_speed, read_lines, read_prompt
+from qtool.chat.turn import Turn, describe_speed
+from qtool.chat.ui import JsonScreen, PlainScreen
 from qtool.errors import UsageError
 from qtool.output import Mode, Output
 

@@ -1,0 +1,68 @@
+"""``/file``: text files that go along with a message."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtool.errors import NotFoundError, UsageError
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""More than any model reads; what fits into the context is found out when it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file's name and text."""
+
+    name: str
+    text: str
+
+
+def read_attachment(argument: str) -> Attachment:
+    """Read the file that ``argument`` names, in quotes or not.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: it is no text file, or too large.
+    """
+    path = _path(argument)
+    try:
+        if not path.is_file():
+            kind = UsageError if path.exists() else NotFoundError
+            raise kind(f"{path} is no file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB")
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as exc:
+        if isinstance(exc, UnicodeDecodeError):
+            raise UsageError(f"{path} is no UTF-8 text: byte {exc.start}") from exc
+        raise UsageError(f"cannot read {path}: {getattr(exc, 'strerror', exc)}") from exc
+    if "\0" in text:
+        raise UsageError(f"{path} is no text file")
+    return Attachment(path.name, text)
+
+
+def with_attachments(text: str, attachments: Sequence[Attachment]) -> str:
+    """Return ``text`` after the files, each in a fence longer than any inside it."""
+    return "\n\n".join([*(_fenced(attachment) for attachment in attachments), text])
+
+
+def _fenced(attachment: Attachment) -> str:
+    longest = max((len(run) for run in re.findall("`+", attachment.text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    body = attachment.text.rstrip("\n")
+    return f"{attachment.name}:\n{fence}\n{body}\n{fence}"
+
+
+def _path(argument: str) -> Path:
+    if len(argument) > 1 and argument[0] == argument[-1] and argument[0] in "'\"":
+        argument = argument[1:-1]
+    if not argument:
+        raise UsageError("which file?", hint="/file notes.txt")
+    try:
+        return Path(argument).expanduser()
+    except RuntimeError as exc:  # ~name of nobody
+        raise UsageError(f"{argument}: {exc}") from exc

@@ -1,0 +1,119 @@
+"""The slash commands of a conversation: their names, how they are read, which one was meant."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from qtool.errors import UsageError
+
+_COMMAND = re.compile(r"/([A-Za-z?][\w-]*)(?:\s+(.*))?", re.DOTALL)
+"""A path (``/etc/passwd``) or a comment (``/* … */``) at the beginning of a line is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """One command as ``/help`` lists it. ``words`` are what its argument may begin with."""
+
+    name: str
+    argument: str
+    help: str
+    words: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        """How it is typed."""
+        return f"/{self.name} {self.argument}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as typed; ``argument`` is the rest of it, without blanks around."""
+
+    name: str
+    argument: str = ""
+
+
+THINK_WORDS = ("show", "fold", "hide")
+
+COMMANDS: tuple[CommandSpec, ...] = (
+    CommandSpec("help", "", "list the commands"),
+    CommandSpec("exit", "", "end the conversation (also exit, quit, bye, Ctrl+D)"),
+    CommandSpec("clear", "", "begin a new conversation; the system prompt stays"),
+    CommandSpec("undo", "[N]", "withdraw the last turn, or the last N"),
+    CommandSpec("retry", "", "ask for another reply to the last message"),
+    CommandSpec("edit", "[TEXT]", "change the last message and send it again"),
+    CommandSpec("continue", "", "let the last reply go on"),
+    CommandSpec("system", "[TEXT|-]", "show, replace or (-) remove the system prompt"),
+    CommandSpec("set", "[NAME VALUE]", "show or change how tokens are drawn (VALUE -: default)"),
+    CommandSpec(
+        "stats", "[on|off]", "figures of the last reply; on: after each one", ("on", "off")
+    ),
+    CommandSpec(
+        "think", "[show|fold|hide]", "the last reasoning, or what to do with it", THINK_WORDS
+    ),
+    CommandSpec("file", "PATH", "send a text file along with the next message"),
+    CommandSpec("copy", "", "put the last reply onto the clipboard"),
+    CommandSpec("save", "[FILE]", "write the conversation to a history file"),
+    CommandSpec("load", "FILE|N", "go on with a history file, or number N of /sessions"),
+    CommandSpec("sessions", "[WORDS]", "list earlier conversations (that contain WORDS)"),
+    CommandSpec("template", "", "show the prompt as the model's template renders it"),
+    CommandSpec("model", "[MODEL]", "show the model, or go on with another one"),
+    CommandSpec("info", "", "what runs, where, and how full the context is"),
+)
+
+ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "new": "clear", "regenerate": "retry"}
+
+
+def parse_command(text: str) -> Command | None:
+    """Read ``text`` as a command; ``None`` where it is something to say to the model.
+
+    Raises:
+        UsageError: it looks like a command, and there is none of that name.
+    """
+    match = _COMMAND.fullmatch(text.rstrip())
+    if match is None:
+        return None
+    typed = match[1].lower()
+    name = ALIASES.get(typed, typed)
+    if name not in {spec.name for spec in COMMANDS}:
+        raise UsageError(f"there is no command /{match[1]}", hint=_nearest(typed))
+    return Command(name, (match[2] or "").strip())
+
+
+def _nearest(name: str) -> str:
+    names = [spec.name for spec in COMMANDS]
+    close = get_close_matches(name, [*names, *ALIASES], n=1) or [
+        known for known in names if known.startswith(name)
+    ]
+    meant = f"/{ALIASES.get(close[0], close[0])}" if close else "/help lists them"
+    return f"{meant}; a blank before the slash sends it to the model"
+
+
+def describe_commands() -> str:
+    """Return a line for each command."""
+    width = max(len(spec.usage) for spec in COMMANDS)
+    return "\n".join(f"{spec.usage:{width}}  {spec.help}" for spec in COMMANDS)
+
+
+def complete(text: str) -> Iterator[str]:
+    """Yield what may stand in place of the last word of ``text``, which begins with a slash."""
+    name, has_argument, argument = text.removeprefix("/").partition(" ")
+    for spec in COMMANDS:
+        if not has_argument and spec.name.startswith(name.lower()):
+            yield f"/{spec.name}"
+        elif has_argument and spec.name == name.lower():
+            yield from (word for word in spec.words if word.startswith(argument))
+
+
+def parse_count(argument: str) -> int:
+    """Read the ``N`` of ``/undo N``; 1 where there is none.
+
+    Raises:
+        UsageError: it is no whole number of at least 1.
+    """
+    if not argument:
+        return 1
+    if not argument.isdecimal() or len(argument) > 6 or int(argument) < 1:
+        raise UsageError(f"{argument!r} is no number of turns", hint="/undo 2")
+    return int(argument)

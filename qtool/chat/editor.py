@@ -1,0 +1,150 @@
+"""The line editor at the prompt: several lines, history across conversations, completion."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from qtool.chat.commands import complete
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+    from prompt_toolkit.key_binding import KeyBindings
+
+PROMPT = ">>> "
+CONTINUATION = "... "
+
+PATH_COMMANDS = ("/file ", "/load ", "/save ", "/model ")
+
+
+class Editor(Protocol):
+    """Lets a user write a message."""
+
+    def read(self, text: str = "") -> str:
+        """Return what the user wrote; ``text`` is there to begin with.
+
+        Raises:
+            EOFError: the user wants to leave (Ctrl+D).
+            KeyboardInterrupt: the user gave the message up (Ctrl+C).
+        """
+        ...
+
+    @property
+    def given_up(self) -> str:
+        """What stood at the prompt when Ctrl+C was pressed."""
+        ...
+
+
+def make_editor(history: Path, stdout: TextIO, environ: Mapping[str, str] = os.environ) -> Editor:
+    """Return prompt_toolkit's editor, on a terminal that cannot move its cursor a plain one."""
+    return PlainEditor(stdout) if environ.get("TERM") == "dumb" else LineEditor(history, stdout)
+
+
+class PlainEditor:
+    """Reads lines as the terminal itself edits them."""
+
+    given_up = ""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self._stdout = stdout
+
+    def read(self, text: str = "") -> str:
+        """Read one line; ``text`` is shown above it."""
+        import sys
+
+        shown = f"{text}\n{PROMPT}" if text else PROMPT
+        self._stdout.write(shown)
+        self._stdout.flush()
+        line = sys.stdin.buffer.readline()
+        if not line:
+            raise EOFError
+        return line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+class LineEditor:
+    """prompt_toolkit, made and imported at the first prompt.
+
+    Enter sends; Alt+Enter and Ctrl+J begin another line, a pasted block keeps its lines; Tab
+    completes commands and paths; Ctrl+X Ctrl+E opens ``$EDITOR``.
+    """
+
+    def __init__(self, history: Path, stdout: TextIO) -> None:
+        self._history = history
+        self._stdout = stdout
+        self._session: Any = None
+
+    @property
+    def given_up(self) -> str:
+        """What stood at the prompt when Ctrl+C was pressed."""
+        return "" if self._session is None else str(self._session.default_buffer.text)
+
+    def read(self, text: str = "") -> str:
+        """Let the user edit ``text``. Raises as ``Editor.read``."""
+        if self._session is None:
+            self._session = self._make_session()
+        typed = str(self._session.prompt(PROMPT, default=text))
+        return typed.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
+
+    def _make_session(self) -> Any:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.history import FileHistory
+        from prompt_toolkit.output.defaults import create_output
+        from prompt_toolkit.shortcuts import CompleteStyle
+
+        self._history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._history.touch(mode=0o600)
+        return PromptSession(
+            history=FileHistory(str(self._history)),
+            output=create_output(self._stdout),
+            multiline=True,
+            prompt_continuation=CONTINUATION,
+            key_bindings=_bindings(),
+            completer=_completer(),
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            reserve_space_for_menu=0,
+            enable_suspend=True,
+            enable_open_in_editor=True,
+        )
+
+
+def _bindings() -> "KeyBindings":
+    from prompt_toolkit.key_binding import KeyBindings
+
+    bindings = KeyBindings()
+
+    @bindings.add("enter")
+    def _(event: Any) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @bindings.add("escape", "enter")
+    @bindings.add("c-j")
+    def _(event: Any) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return bindings
+
+
+def _completer() -> "Completer":
+    from prompt_toolkit.completion import Completer, Completion, PathCompleter
+    from prompt_toolkit.document import Document
+
+    class CommandCompleter(Completer):
+        """Names of commands, their words, and paths where a command takes one."""
+
+        def __init__(self) -> None:
+            self._paths = PathCompleter(expanduser=True)
+
+        def get_completions(self, document: Document, event: Any) -> Iterable[Completion]:
+            """Yield what may stand where the cursor is."""
+            text = document.text_before_cursor
+            if not text.startswith("/") or "\n" in text:
+                return
+            if text.startswith(PATH_COMMANDS):
+                path = text.partition(" ")[2]
+                yield from self._paths.get_completions(Document(path, len(path)), event)
+                return
+            start = -len(text.rpartition(" ")[2])
+            yield from (Completion(word, start) for word in complete(text))
+
+    return CommandCompleter()

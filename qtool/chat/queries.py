@@ -1,0 +1,80 @@
+"""Questions to an engine besides completions: what it has loaded, what a prompt looks like.
+
+``/apply-template``, ``/tokenize`` and ``/props`` are llama.cpp's (its tools/server/README.md);
+``/v1/models`` is everybody's, with ``meta.n_ctx`` (llama.cpp, ours) or ``max_model_len`` (vLLM).
+"""
+
+import http.client
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qtool.chat.client import connect, request_json
+from qtool.chat.messages import Message
+from qtool.engines.base import Endpoint
+from qtool.errors import AuthError, NetworkError, UsageError
+
+TIMEOUT_S = 30
+"""A tokenizer is fast; an engine that is busy with a prompt answers later."""
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+def render_prompt(endpoint: Endpoint, messages: Sequence[Message]) -> str:
+    """Return the text that the model's template makes of ``messages``.
+
+    Raises:
+        UsageError: the engine does not tell.
+        NetworkError: it cannot be reached.
+    """
+    body = {"messages": [message.to_api() for message in messages]}
+    answer = _ask(endpoint, "POST", "/apply-template", body)
+    if not isinstance(answer, dict) or not isinstance(answer.get("prompt"), str):
+        raise UsageError(f"the {endpoint.engine} engine does not show its prompts")
+    return str(answer["prompt"])
+
+
+def count_tokens(endpoint: Endpoint, text: str) -> int | None:
+    """Return how many tokens ``text`` has; ``None`` where the engine does not tell."""
+    answer = _ask(endpoint, "POST", "/tokenize", {"content": text})
+    tokens = answer.get("tokens") if isinstance(answer, dict) else None
+    return len(tokens) if isinstance(tokens, list) else None
+
+
+def list_models(endpoint: Endpoint) -> dict[str, int | None]:
+    """Return the names of the models served, each with its context length in tokens if known.
+
+    Raises:
+        AuthError: the key is refused.
+        NetworkError: the server cannot be reached.
+    """
+    answer = _ask(endpoint, "GET", "/v1/models", None)
+    items = answer.get("data") if isinstance(answer, dict) else None
+    models = [item for item in items or () if isinstance(item, dict)]
+    return {str(item["id"]): _context(item) for item in models if item.get("id")}
+
+
+def _context(item: Mapping[str, Any]) -> int | None:
+    meta = item.get("meta")
+    candidates = (meta.get("n_ctx") if isinstance(meta, dict) else None, item.get("max_model_len"))
+    return next((n for n in candidates if isinstance(n, int) and n > 0), None)
+
+
+def _ask(endpoint: Endpoint, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    """Return the JSON answer; ``None`` where the server has no such page."""
+    try:
+        connection = connect(endpoint, TIMEOUT_S)
+        try:
+            response = request_json(connection, endpoint, method, path, body)
+            data, status = response.read(MAX_ANSWER_BYTES), response.status
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException) as exc:
+        reason = str(exc) or type(exc).__name__
+        raise NetworkError(f"cannot reach {endpoint.url}: {reason}") from exc
+    if status in (401, 403):
+        raise AuthError(f"{endpoint.url} refuses the key")
+    try:
+        return json.loads(data) if status == http.client.OK else None
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,80 @@
+"""Earlier conversations: listed and found by what was said."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtool.chat.journal import read_journal
+from qtool.chat.messages import Message, Role
+
+SHOWN = 20
+"""How many are listed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A conversation that a journal holds; ``written_at`` in seconds since 1970."""
+
+    path: Path
+    model: str
+    written_at: float
+    messages: tuple[Message, ...]
+
+    @property
+    def title(self) -> str:
+        """The first thing that the user said, on one line."""
+        said = next((m.content for m in self.messages if m.role is Role.USER), "")
+        return " ".join(said.split())
+
+
+def list_earlier(folder: Path, words: str = "", *, limit: int = SHOWN) -> list[Earlier]:
+    """Return the newest conversations in which all ``words`` occur, the newest first.
+
+    One that another continues is left out, and so is one in which nothing was said.
+    """
+    stated = [(path.stat().st_mtime, path) for path in folder.glob("*.jsonl")]
+    wanted = words.casefold().split()
+    found: list[Earlier] = []
+    for written_at, path in sorted(stated, reverse=True):
+        if len(found) == limit:
+            break
+        one = Earlier(path, _model(path), written_at, tuple(read_journal(path)))
+        if one.title and _has(one, wanted) and not any(_continues(o, one) for o in found):
+            found.append(one)
+    return found
+
+
+def describe_earlier(found: Sequence[Earlier], *, width: int = 78) -> str:
+    """Return a numbered line for each."""
+    lines = []
+    for number, one in enumerate(found, 1):
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written_at))
+        n_turns = sum(message.role is Role.USER for message in one.messages)
+        head = f"{number:3}  {when}  {n_turns:3} {'turn ' if n_turns == 1 else 'turns'}  "
+        lines.append(head + shorten(one.title, max(20, width - len(head))))
+    return "\n".join(lines)
+
+
+def shorten(text: str, width: int) -> str:
+    """Return ``text`` on one line of at most ``width`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 2]} …"
+
+
+def _has(one: Earlier, words: Sequence[str]) -> bool:
+    text = "\n".join(message.content for message in one.messages).casefold()
+    return all(word in text for word in words)
+
+
+def _continues(newer: Earlier, older: Earlier) -> bool:
+    return newer.messages[: len(older.messages)] == older.messages
+
+
+def _model(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return str(json.loads(file.readline(64 * 1024))["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "?"

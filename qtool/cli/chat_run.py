@@ -1,0 +1,148 @@
+"""``qtool chat``: from what is asked to a conversation held to its end."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtool.chat.request import HistoryFiles, Sampling
+from qtool.config import Config
+from qtool.engines.base import EngineKind, EngineOptions
+
+if TYPE_CHECKING:
+    from qtool.chat.conversation import Engine
+    from qtool.chat.screen import Screen
+    from qtool.chat.session import Session
+    from qtool.models.local import LocalModel
+    from qtool.models.starters import Starter
+    from qtool.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for; ``shown`` are options of the screen."""
+
+    model: str | None
+    prompt: str | None
+    system: str | None
+    files: HistoryFiles
+    is_continued: bool
+    engine: EngineKind
+    python: str | None
+    options: EngineOptions
+    is_agreed: bool
+    is_verbose: bool
+    shown: dict[str, Any]
+
+
+def talk(request: Request, sampling: Sampling, output: "Output", config: Config) -> None:
+    """Start the engine, show the prompt while it loads, and hold the conversation."""
+    model, starter = _obtain_model(request, output, config)
+    session = _open_session(request, model.path.name, starter, output, config)
+    engine = _start_engine(model, request, output)
+    suited = Sampling(temperature=starter.temperature) if starter else Sampling()
+    with session:
+        _hold(request, session, engine, sampling.or_else(suited), output, config)
+
+
+def _hold(
+    request: Request,
+    session: "Session",
+    engine: "Engine",
+    sampling: Sampling,
+    output: "Output",
+    config: Config,
+) -> None:
+    """Hold the conversation to its end; the engine ends with it."""
+    import time
+
+    from qtool.chat.console import Console
+    from qtool.chat.conversation import Conversation
+    from qtool.chat.tty import keep_typed_ahead
+
+    def plan(name: str) -> "tuple[str, Engine]":
+        asked = replace(request, model=name, is_agreed=True)
+        other, _ = _obtain_model(asked, output, config)
+        return other.path.name, _start_engine(other, asked, output)
+
+    screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
+    conversation = Conversation(session, engine, sampling, screen, clock=time.monotonic)
+    journals = config.state_dir() / "conversations"
+    console = Console(conversation, screen, journals=journals, plan_engine=plan)
+    try:
+        with keep_typed_ahead(0 if is_terminal else -1):
+            if request.prompt is None:
+                console.run()
+            else:
+                console.run_once(request.prompt)
+    finally:
+        conversation.engine.stop()
+
+
+def _open_session(
+    request: Request, model: str, starter: "Starter | None", output: "Output", config: Config
+) -> "Session":
+    from qtool.chat.messages import Role
+    from qtool.chat.setup import last_exchange, open_session
+
+    session = open_session(
+        model,
+        config.state_dir(),
+        files=request.files,
+        system=request.system,
+        fallback_system=starter.system if starter else None,
+        is_continued=request.is_continued,
+    )
+    if request.is_continued and (last := last_exchange(session.messages)):
+        output.note(f"going on after {len(session.messages)} messages; the last ones:\n{last}")
+        if session.messages[-1].role is Role.USER:
+            output.note("the last message has no reply; /retry asks for one")
+    return session
+
+
+def _start_engine(model: "LocalModel", request: Request, output: "Output") -> "Engine":
+    """Start the engine for ``model``; return without waiting for it."""
+    from qtool.chat.setup import plan_engine
+
+    keeper, choice, warnings = plan_engine(model, request.engine, request.options, request.python)
+    for warning in warnings:
+        output.warn(warning)
+    if request.is_verbose:
+        output.note(f"{model.path.name} runs on {choice.kind}: {choice.why}")
+    keeper.start()
+    return keeper
+
+
+def _obtain_model(
+    request: Request, output: "Output", config: Config
+) -> tuple["LocalModel", "Starter | None"]:
+    """Return where the model lies; offer and fetch a starter model where none is named."""
+    from qtool.models.local import LocalModel, locate_model
+    from qtool.models.starters import DEFAULT_NAME, find_starter
+
+    name = request.model or DEFAULT_NAME
+    starter = find_starter(name)
+    if starter is None:
+        return locate_model(name, cache_dir=config.cache_dir()), None
+    from qtool.cli.starter import obtain_starter
+
+    is_agreed = request.is_agreed or request.model is not None
+    path = obtain_starter(starter, output, config, is_agreed=is_agreed)
+    return LocalModel(path), starter
+
+
+def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Screen", bool]:
+    """Return the screen, and whether a line editor reads from the terminal."""
+    import os
+    import sys
+
+    from qtool.chat.editor import LineEditor, make_editor
+    from qtool.chat.stdin import read_lines
+    from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen
+
+    if request.prompt is None and output.is_interactive and output.stdout.isatty():
+        output.note("/help lists the commands; Ctrl+C stops a reply, Ctrl+D ends the conversation")
+        editor = make_editor(history, output.stdout, os.environ)
+        screen = TerminalScreen(output, editor=editor, **request.shown)
+        return screen, isinstance(editor, LineEditor)
+    kind = JsonScreen if output.is_json else PlainScreen
+    return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown), False

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+from qtool.chat.messages import Message, Role
+from qtool.chat.session import Session
+from qtool.chat.sessions import describe_earlier, list_earlier
+
+
+def hold(folder: Path, *said: str, before: list[Message] | None = None) -> list[Message]:
+    session = Session(folder, model="m.gguf", messages=before or [])
+    for text in said:
+        session.add(Message(Role.USER, text))
+        session.add(Message(Role.ASSISTANT, f"re: {text}"))
+    session.close()
+    return session.messages
+
+
+def test_conversations_are_listed_newest_first_and_found_by_words(tmp_path: Path):
+    hold(tmp_path, "cats and dogs")
+    hold(tmp_path, "the weather", "in Oslo")
+    assert [one.title for one in list_earlier(tmp_path)] == ["the weather", "cats and dogs"]
+    assert [one.title for one in list_earlier(tmp_path, "oslo WEATHER")] == ["the weather"]
+    assert list_earlier(tmp_path, "oslo cats") == []
+    assert list_earlier(tmp_path / "none") == []
+    lines = describe_earlier(list_earlier(tmp_path)).splitlines()
+    assert lines[0].startswith("  1  20")
+    assert lines[0].endswith("  2 turns  the weather")
+
+
+def test_conversation_that_another_continues_is_left_out(tmp_path: Path):
+    first = hold(tmp_path, "one")
+    hold(tmp_path, "two", before=first)
+    hold(tmp_path, "one")
+    assert [len(one.messages) for one in list_earlier(tmp_path)] == [2, 4]
+
+
+def test_empty_and_damaged_journals_are_left_out(tmp_path: Path):
+    hold(tmp_path)
+    (tmp_path / "x.jsonl").write_bytes(b"\xff\xfe\n{\n")
+    session = Session(tmp_path, model="m")
+    session.begin_anew([])
+    session.close()
+    assert list_earlier(tmp_path) == []
