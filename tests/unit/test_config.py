@@ -56,5 +56,7 @@ def test_missing_file_is_no_error(tmp_path: Path):
 
 
 def test_folders_can_be_moved_by_the_environment(tmp_path: Path):
-    moved = config(tmp_path, QTOOL_CACHE=str(tmp_path / "c"), QTOOL_STATE=str(tmp_path / "s"))
-    assert (moved.cache_dir(), moved.state_dir()) == (tmp_path / "c", tmp_path / "s")
+    named = {name: str(tmp_path / name) for name in ("QTOOL_CACHE", "QTOOL_STATE", "QTOOL_DATA")}
+    moved = config(tmp_path, **named)
+    folders = [moved.cache_dir(), moved.state_dir(), moved.data_dir()]
+    assert list(map(str, folders)) == list(named.values())
