@@ -23,18 +23,13 @@ from qtool.download.finish import SMALL_FOLDER, Finisher
 from qtool.download.job import Job
 from qtool.download.mirrors import MOST_CONNECTIONS, Fleet, Mirror
 from qtool.download.pacing import Growth, RateLimit
+from qtool.download.partials import PARTIAL_FOLDER, identity_of, is_small, remove_orphans
 from qtool.download.progress import Meter, Tally
 from qtool.download.provenance import Provenance
 from qtool.download.recruiter import Recruiter
 from qtool.download.request import DEFAULT_CONNECTIONS, DownloadRequest
 from qtool.download.schedule import Schedule, Task
-from qtool.download.sinks import (
-    SMALL_FILE_BYTES,
-    MemorySink,
-    PartialFile,
-    identity_of,
-    remove_orphans,
-)
+from qtool.download.sinks import MemorySink, PartialFile
 from qtool.download.source import Source
 from qtool.download.target import Target
 from qtool.download.transfer import Workshop
@@ -43,7 +38,6 @@ from qtool.hub.client import HubClient
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.repo import RemoteFile
 
-PARTIAL_FOLDER = "partial"
 MAX_FOR_SMALL = 48
 RATE_PER_CONNECTION = 512 * 1024
 # For less, mirrors that nobody named are not bothered unless the chosen one fails.
@@ -90,7 +84,7 @@ class Fetch:
         """
         self._remove_orphans(known)
         unique = self._target.by_content(files).values()
-        jobs = [self._job(file) for file in sorted(unique, key=_small_first)]
+        jobs = [self._job(file) for file in sorted(unique, key=lambda file: not is_small(file))]
         tally = _tally(jobs, known)
         on_event(_planned(known, tally, jobs))
         if jobs:
@@ -200,7 +194,7 @@ class Fetch:
 
     def _job(self, file: RemoteFile) -> Job:
         sources = [Source(self._mirror, self._listing.repo, self._listing.commit, file)]
-        if file.size_bytes < SMALL_FILE_BYTES:
+        if is_small(file):
             gaps = [(0, file.size_bytes)] if file.size_bytes else []
             task = Task(file.size_bytes, gaps, is_small=True)
             return Job(file, MemorySink(file), task, sources)
@@ -236,10 +230,6 @@ def _bulk_connections(request: DownloadRequest) -> int:
     if request.rate_limit_bytes_per_s is None:
         return wished
     return max(1, min(wished, int(request.rate_limit_bytes_per_s / RATE_PER_CONNECTION)))
-
-
-def _small_first(file: RemoteFile) -> bool:
-    return file.size_bytes >= SMALL_FILE_BYTES
 
 
 def _tally(jobs: Sequence[Job], known: DownloadResult) -> Tally:

@@ -21,11 +21,16 @@ from pathlib import Path
 from qtool.download.damage import Damage, DamageKind
 from qtool.download.disk import check_space, disk_errors, sync_data, sync_folder
 from qtool.download.events import FileResult
-from qtool.download.fetch import PARTIAL_FOLDER
 from qtool.download.journal import Journal, boot_id
 from qtool.download.layout import place_of
+from qtool.download.partials import (
+    PARTIAL_FOLDER,
+    identity_of,
+    is_small,
+    part_name,
+    partial_paths,
+)
 from qtool.download.ranges import Range, RangeSet
-from qtool.download.sinks import SMALL_FILE_BYTES, identity_of, part_name
 from qtool.download.target import Target
 from qtool.download.verify import bad_ranges
 from qtool.hub.repo import RemoteFile
@@ -55,7 +60,7 @@ class Salvager:
         for file, damage in pairs:
             if damage.kind in _NOT_OF_USE:
                 continue
-            if damage.bad_ranges is None or file.size_bytes < SMALL_FILE_BYTES:
+            if damage.bad_ranges is None or is_small(file):
                 self.set_aside(file)
             else:
                 self.take_over(file, damage.bad_ranges)
@@ -150,8 +155,7 @@ class Salvager:
         return damage.bad_bytes or 0
 
     def _partial_paths(self, file: RemoteFile) -> tuple[Path, Path]:
-        name = part_name(identity_of(self._listing, file))
-        return self._partial / f"{name}.part", self._partial / f"{name}.journal"
+        return partial_paths(self._partial, identity_of(self._listing, file))
 
     def _aside_path(self, file: RemoteFile) -> Path:
         return self._aside / part_name(identity_of(self._listing, file))

@@ -1,39 +1,22 @@
-"""Where the bytes of one file go until it is verified: the disk, or memory for small files."""
+"""Where the bytes of one file go until it is verified: the disk, or memory for small files.
 
-import hashlib
+They come in any order, from several threads. Bytes that are there stay as they are, whoever brings
+them again: they may have been hashed already, and a second copy may be wrong.
+"""
+
 import io
 import logging
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from qtool.download.disk import disk_errors, sync_data, write_at
 from qtool.download.journal import Identity, Journal, boot_id, read_journal, read_owner
+from qtool.download.partials import partial_paths
 from qtool.download.ranges import Range, RangeSet
-from qtool.hub.repo import Listing, RemoteFile
+from qtool.hub.repo import RemoteFile
 
 log = logging.getLogger(__name__)
-
-# Small enough that 64 of them at once are no burden, and are fetched by one request anyway.
-SMALL_FILE_BYTES = 512 * 1024
-
-
-class Sink(Protocol):
-    """Collects a file's bytes, in any order, from several threads.
-
-    Bytes that are there stay as they are, whoever brings them again: they may have been hashed
-    already, and a second copy may be wrong.
-    """
-
-    def write(self, start: int, data: memoryview) -> list[Range]:
-        """Store what is missing of the bytes at an offset; return the ranges it filled.
-
-        Raises ResourceError.
-        """
-
-    def size_done(self) -> int:
-        """Return how many of the file's bytes are there."""
 
 
 class MemorySink:
@@ -86,9 +69,7 @@ class PartialFile:
     """
 
     def __init__(self, folder: Path, file: RemoteFile, identity: Identity) -> None:
-        name = part_name(identity)
-        self.path = folder / f"{name}.part"
-        self._journal_path = folder / f"{name}.journal"
+        self.path, self._journal_path = partial_paths(folder, identity)
         self._identity = identity
         self._size_bytes = file.size_bytes
         self._lock = threading.Lock()
@@ -225,49 +206,3 @@ class PartialFile:
             return RangeSet()
         log.debug("%s: %d bytes are there already", self._identity.path, known.size_bytes)
         return known.clipped(size_on_disk)
-
-
-def identity_of(listing: Listing, file: RemoteFile) -> Identity:
-    """Return whose bytes a partial file of ``file`` holds."""
-    key = file.digest or f"commit:{listing.commit}"
-    return Identity(repo_key(listing), file.path, file.size_bytes, key)
-
-
-def repo_key(listing: Listing) -> str:
-    """Return how partial files name the repository they belong to."""
-    return f"{listing.repo.repo_type}:{listing.repo.repo_id}"
-
-
-def remove_orphans(folder: Path, listing: Listing, in_place: Collection[str] = ()) -> None:
-    """Remove partial files that no run will go on with.
-
-    They are of paths that the repository does not have any more, whose files are small now, or
-    ``in_place``. Those of other repositories, which may share the folder, stay.
-    """
-    known = {
-        part_name(identity_of(listing, file))
-        for file in listing.files
-        if file.size_bytes >= SMALL_FILE_BYTES and file.path not in in_place
-    }
-    own = repo_key(listing)
-    with disk_errors(folder):
-        paths = list(folder.iterdir()) if folder.is_dir() else []
-        foreign = {path.stem for path in paths if path.suffix == ".journal"} - known
-        foreign = {
-            name for name in foreign if _owner(folder / f"{name}.journal") not in (None, own)
-        }
-        for path in paths:
-            if path.name.partition(".")[0] not in known | foreign:
-                path.unlink(missing_ok=True)
-
-
-def _owner(journal: Path) -> str | None:
-    try:
-        return read_owner(journal.read_bytes())
-    except FileNotFoundError:
-        return None
-
-
-def part_name(identity: Identity) -> str:
-    """Return the base name of a file's partial state: flat, short, and the same in every run."""
-    return hashlib.sha256(f"{identity.repo}\0{identity.path}".encode()).hexdigest()[:32]

@@ -241,17 +241,15 @@ def test_partial_file_of_an_earlier_run_is_never_mistaken_for_the_damaged_one(
     fetch, hub, repair, repo, model, is_right
 ):
     from qtool.download.journal import Identity, Journal, boot_id
+    from qtool.download.partials import partial_paths
     from qtool.download.ranges import RangeSet
-    from qtool.download.sinks import part_name
 
     fetch(hub)
     damage(model, 5 * MIB)
     identity = Identity("model:org/name", "m.gguf", SIZE, repo.file("m.gguf").blob.sha256)
-    folder = fetch.target / ".cache/qtool/partial"
-    (folder / f"{part_name(identity)}.part").write_bytes(b"x" * SIZE)
-    Journal.start(
-        folder / f"{part_name(identity)}.journal", identity, RangeSet([(0, SIZE)]), boot_id()
-    ).close()
+    part, journal = partial_paths(fetch.target / ".cache/qtool/partial", identity)
+    part.write_bytes(b"x" * SIZE)
+    Journal.start(journal, identity, RangeSet([(0, SIZE)]), boot_id()).close()
     repair()
     assert is_right(fetch, repo)
 

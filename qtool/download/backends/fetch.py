@@ -26,9 +26,10 @@ from qtool.download.events import (
     Planned,
     Waiting,
 )
-from qtool.download.fetch import PARTIAL_FOLDER, Fetch
+from qtool.download.fetch import Fetch
+from qtool.download.partials import PARTIAL_FOLDER, identity_of, is_small
 from qtool.download.request import DownloadRequest
-from qtool.download.sinks import SMALL_FILE_BYTES, PartialFile, identity_of
+from qtool.download.sinks import PartialFile
 from qtool.download.target import Target
 from qtool.errors import QtoolError
 from qtool.hub.choice import Choice
@@ -94,7 +95,7 @@ class ProgramFetch:
 
         Raises as ``Fetch.run`` does.
         """
-        large = [file for file in files if file.size_bytes >= SMALL_FILE_BYTES]
+        large = [file for file in files if not is_small(file)]
         by_content = self._target.by_content(large)
         sizes = {file: self._staging.bytes_left(file) for file in by_content.values()}
         others = [file for file in files if file not in sizes]

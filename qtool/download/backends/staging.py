@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qtool.download.disk import disk_errors, size_on_disk
+from qtool.download.partials import identity_of, repo_key
 from qtool.download.request import Backend
-from qtool.download.sinks import identity_of, repo_key
 from qtool.errors import ResourceError
 from qtool.hub.repo import Listing, RemoteFile
 
