@@ -11,7 +11,7 @@ from qtool.hub.client import HubClient
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 28
+MOST_CONNECTIONS = 30
 """More than any endpoint is asked for unless the user says so."""
 
 _SMOOTHING = 0.3

@@ -87,14 +87,20 @@ class PartialFile:
 
         Raises ResourceError.
         """
-        with disk_errors(self.path, self._missing_bytes), self._lock:
-            missing = self._done.gaps(start, start + len(data))
-            for begin, end in missing:
+        with disk_errors(self.path, self._missing_bytes):
+            with self._lock:
+                missing = self._done.gaps(start, start + len(data))
+                if not missing:
+                    return missing
                 stream, journal = self._ensure_open()
+            # No two connections bring the same bytes at a time, so nobody has to wait here.
+            for begin, end in missing:
                 write_at(stream.fileno(), data[begin - start : end - start], begin)
-                journal.written(begin, end)
-                self._done.add(begin, end)
-                self._is_unsynced = True
+            with self._lock:
+                for begin, end in missing:
+                    journal.written(begin, end)
+                    self._done.add(begin, end)
+                    self._is_unsynced = True
             return missing
 
     def read_into(self, buffer: memoryview, start: int) -> int:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -23,12 +22,9 @@ from qtool.hub.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
-BUFFER_BYTES = 256 * 1024
-# Bytes are written and noted when so many are there, when so much time has passed, or when the next
-# had to be waited for, as then no more are at hand: what is not noted is lost with the process.
-FLUSH_BYTES = 128 * 1024
-FLUSH_S = 0.01
-WAITED_S = 0.001
+BUFFER_BYTES = 512 * 1024
+# So many bytes are written and noted at a time: what is not noted is lost with the process.
+FLUSH_BYTES = 256 * 1024
 IDLE_S = 0.01
 
 
@@ -127,23 +123,12 @@ class Worker:
             exchange.close()
 
     def _receive_piece(self, job: Job, source: Source, segment: Segment, exchange: Exchange) -> int:
-        """Receive some bytes and write them, also those that came before a failure."""
+        """Receive what is at hand and write it."""
         wanted = min(self._shop.schedule.wanted(segment), self._piece_bytes())
-        filled = 0
-        began_s = asked_s = time.monotonic()
-        try:
-            while filled < min(wanted, FLUSH_BYTES):
-                count = exchange.read_into(self._buffer[filled:wanted])
-                if not count:
-                    raise TransferFault(FaultKind.BROKEN, "the connection ended too early")
-                filled += count
-                now = time.monotonic()
-                if now - asked_s > WAITED_S or now - began_s > FLUSH_S:
-                    break
-                asked_s = now
-        finally:
-            if filled:
-                self._store(job, source, segment, filled)
+        filled = exchange.fill(self._buffer[:wanted], FLUSH_BYTES)
+        if not filled:
+            raise TransferFault(FaultKind.BROKEN, "the connection ended too early")
+        self._store(job, source, segment, filled)
         return filled
 
     def _store(self, job: Job, source: Source, segment: Segment, filled: int) -> None:

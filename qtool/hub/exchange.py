@@ -43,6 +43,17 @@ class Exchange:
         if (usual_s := sock.gettimeout()) is not None:
             sock.settimeout(factor * usual_s)
 
+    def fill(self, buffer: memoryview, enough: int) -> int:
+        """Receive what is at hand, up to ``enough`` body bytes or a little more; return how many.
+
+        As ``read_into``, but in as few steps as possible.
+        """
+        if self._chunks is not None or not self.remaining:
+            return self.read_into(buffer)
+        count = self._wire.fill(buffer[: self.remaining], enough)
+        self.remaining -= count
+        return count
+
     def read_into(self, buffer: memoryview) -> int:
         """Receive up to ``len(buffer)`` body bytes and return how many; 0 at the end of the body.
 

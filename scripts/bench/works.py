@@ -31,6 +31,7 @@ def speed(n_runs: int) -> Outcome:
             qtool("-x", "16", name="qtool -x16"),
             aria2c(16),
             qtool(name="qtool"),
+            qtool("-x", "16", "--backend", "aria2c", name="qtool with aria2c"),
             hf_transfer(16),
             hf(max_runs=1),
         ),

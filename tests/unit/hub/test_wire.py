@@ -185,3 +185,41 @@ def test_chunks_that_end_early_are_a_broken_connection(pair, body):
     answer(theirs, body)
     with pytest.raises(ConnectionError):
         read(Chunks(wire))
+
+
+def test_fill_takes_what_is_at_hand_in_one_call(pair):
+    wire, theirs = pair
+    theirs.sendall(b"a" * 1000)
+    theirs.sendall(b"b" * 1000)
+    buffer = memoryview(bytearray(4096))
+    assert wire.fill(buffer, 2000) == 2000
+    assert bytes(buffer[:2000]) == b"a" * 1000 + b"b" * 1000
+
+
+def test_fill_does_not_hold_back_bytes_that_had_to_be_waited_for(pair):
+    wire, theirs = pair
+    later = threading.Timer(0.05, theirs.sendall, [b"late"])
+    later.start()
+    assert wire.fill(memoryview(bytearray(4096)), 4096) == len(b"late")
+    later.join()
+
+
+def test_fill_returns_the_good_bytes_and_fails_at_the_next_call(pair):
+    wire, theirs = pair
+    wire.socket.settimeout(0.05)
+    theirs.sendall(b"good")
+    buffer = memoryview(bytearray(4096))
+    assert wire.fill(buffer, 4096) == len(b"good")
+    began_s = time.monotonic()
+    with pytest.raises(TimeoutError):
+        wire.fill(buffer, 4096)
+    assert time.monotonic() - began_s < 0.04  # it is not waited for twice
+
+
+def test_fill_ends_with_the_other_side(pair):
+    wire, theirs = pair
+    theirs.sendall(b"last")
+    theirs.close()
+    buffer = memoryview(bytearray(4096))
+    assert wire.fill(buffer, 4096) == len(b"last")
+    assert wire.fill(buffer, 4096) == 0
