@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "Say whether this machine runs the model, why not, and what cures it.",
     "find": "List quantised variants of a model, with what fits this machine.",
     "chat": "Talk to a model on this machine.",
+    "repack": "Turn a GPTQ or AWQ model into a GGUF for llama.cpp, without loss.",
     "env": "Make, show and remove environments with tested sets of packages.",
     "config": "Show settings and where each comes from.",
 }

@@ -131,8 +131,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 def find_architecture(class_name: str | None) -> Architecture:
     """Return the architecture of a class of transformers. Raises NotRepackable."""
-    if class_name in ARCHITECTURES:
-        return ARCHITECTURES[class_name]
+    found = ARCHITECTURES.get(class_name or "")
+    if found is not None:
+        return found
     known = ", ".join(name.removesuffix("ForCausalLM") for name in ARCHITECTURES)
     raise NotRepackable(f"its architecture is {class_name or 'not known'}; repacked are {known}")
 

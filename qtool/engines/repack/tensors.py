@@ -4,7 +4,7 @@ They are read, not mapped: pages of a map count as memory of this process until 
 them back, and a disk that fails behind a map ends the process instead of raising an exception.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 32 * 2**20
 
-_DTYPES = {
+_DTYPES: "Mapping[str, np.dtype[Any]]" = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
     "F32": np.dtype("<f4"),
@@ -103,12 +103,11 @@ class Checkpoint:
         dtype = _DTYPES.get(tensor.dtype)
         if dtype is None:
             raise IntegrityError(f"{tensor.entry.name} is of type {tensor.dtype}")
-        array = np.empty(n_bytes // dtype.itemsize, dtype)
-        view = memoryview(array).cast("B")
         with open_weights(tensor.file) as file:
             file.seek(tensor.offset + start)
-            if file.readinto(view) != n_bytes:
-                raise IntegrityError(f"{tensor.file} became shorter while it was read")
+            array = np.fromfile(file, dtype, n_bytes // dtype.itemsize)
+        if array.nbytes != n_bytes:
+            raise IntegrityError(f"{tensor.file} became shorter while it was read")
         return widen(array) if tensor.dtype == "BF16" else array
 
 

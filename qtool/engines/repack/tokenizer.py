@@ -109,7 +109,7 @@ def _tokens(tokenizer: Fields, model: Fields, n_rows: int) -> tuple[list[str], l
     is_byte_token = bool(model.boolean("byte_fallback"))
 
     def put(token: object, index: object, kind: TokenType) -> None:
-        if not isinstance(token, str) or not isinstance(index, int) or not 0 <= index:
+        if not isinstance(token, str) or not isinstance(index, int) or index < 0:
             raise IntegrityError(f"{tokenizer.source}: a token is malformed")
         if index >= n_rows:
             raise IntegrityError(

@@ -1,0 +1,140 @@
+"""``qtool repack``: a GPTQ or AWQ model as GGUF for llama.cpp, without loss."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtool.cli.options import Debug, Json, Quiet, make_output
+
+if TYPE_CHECKING:
+    from qtool.engines.repack.run import RepackResult
+    from qtool.engines.repack.store import Repacked, RepackStore
+    from qtool.output import Output
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def repack(
+    model: Annotated[
+        str | None, typer.Argument(help="A folder with a GPTQ or AWQ model.", show_default=False)
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write this file, not into the cache.")
+    ] = None,
+    is_embedding_q8: Annotated[
+        bool, typer.Option("--embedding-q8", help="Round embedding and head to 8 bits: smaller.")
+    ] = False,
+    is_listing: Annotated[bool, typer.Option("--list", help="List what is in the cache.")] = False,
+    is_pruning: Annotated[
+        bool,
+        typer.Option("--prune", help="Delete from the cache: MODEL's, or all whose model is gone."),
+    ] = False,
+    is_json: Json = False,
+    is_quiet: Quiet = False,
+    is_debug: Debug = False,
+) -> None:
+    """Turn a GPTQ or AWQ model into a GGUF for llama.cpp, without loss.
+
+    The codes are moved, not made again. What has no exact form (act-order, odd group sizes,
+    unknown architectures) is refused; `qtool chat --engine transformers` runs it.
+    """
+    from qtool.config import Config
+    from qtool.engines.repack.store import RepackStore
+    from qtool.errors import UsageError
+
+    output = make_output(is_json, is_quiet, is_debug)
+    cache_dir = Config().cache_dir()
+    store = RepackStore(cache_dir)
+    if is_listing + is_pruning > 1 or ((is_listing or is_pruning) and target is not None):
+        raise UsageError("--list, --prune and --output exclude one another")
+    if is_listing:
+        _list(output, store)
+    elif is_pruning:
+        _prune(output, store, None if model is None else _locate(model, cache_dir))
+    elif model is None:
+        raise UsageError("which model?", hint="qtool repack FOLDER, or qtool repack --list")
+    else:
+        _repack(output, store, _locate(model, cache_dir), target, is_embedding_q8)
+
+
+def _locate(model: str, cache_dir: Path) -> Path:
+    from qtool.models.local import locate_model
+
+    return locate_model(model, cache_dir=cache_dir).path
+
+
+def _repack(
+    output: "Output", store: "RepackStore", path: Path, target: Path | None, is_embedding_q8: bool
+) -> None:
+    from qtool.engines.repack.run import repack
+    from qtool.models.formats import inspect_model
+
+    info = inspect_model(path)
+    result = repack(
+        info,
+        store,
+        target=target,
+        is_embedding_q8=is_embedding_q8,
+        on_progress=lambda done: output.status(f"repacking {path.name}: {done:.0%}"),
+    )
+    output.status()
+    document = {
+        "path": str(result.path),
+        "is_new": result.is_new,
+        "input_bytes": result.input_bytes,
+        "output_bytes": result.output_bytes,
+        "seconds": round(result.duration_s, 3),
+    }
+    lines = [str(result.path)] if output.mode == "quiet" else _lines(result)
+    output.result(document, lines)
+
+
+def _lines(result: "RepackResult") -> list[str]:
+    from qtool.units import format_duration, format_size
+
+    if not result.is_new:
+        return [f"{result.path} is there already and up to date"]
+    rate = result.input_bytes / max(result.duration_s, 1e-9)
+    return [
+        f"{result.path}  {format_size(result.output_bytes)}",
+        f"repacked {format_size(result.input_bytes)} in {format_duration(result.duration_s)}"
+        f" ({format_size(rate)}/s)",
+    ]
+
+
+def _list(output: "Output", store: "RepackStore") -> None:
+    from qtool.units import format_size
+
+    found = list(store.all())
+    lines = []
+    for one in found:
+        origin = f"made of {one.source}" if one.source else "its origin is not known"
+        gone = " (gone)" if one.source and one.is_orphan else ""
+        lines.append(f"{one.path}  {format_size(one.size_bytes)}  {origin}{gone}")
+    output.result({"repacked": [_as_json(one) for one in found]}, lines)
+
+
+def _prune(output: "Output", store: "RepackStore", folder: Path | None) -> None:
+    from qtool.units import format_size
+
+    source = folder.resolve() if folder is not None else None
+    removed = [one for one in store.all() if (one.source == source if source else one.is_orphan)]
+    for one in removed:
+        store.remove(one)
+    freed = sum(one.size_bytes for one in removed)
+    lines = [f"removed {one.path}  {format_size(one.size_bytes)}" for one in removed]
+    output.result(
+        {"removed": [_as_json(one) for one in removed], "freed_bytes": freed},
+        lines or ["nothing to remove"],
+    )
+
+
+def _as_json(one: "Repacked") -> dict[str, object]:
+    return {
+        "path": str(one.path),
+        "size_bytes": one.size_bytes,
+        "source": None if one.source is None else str(one.source),
+        "is_orphan": one.is_orphan,
+    }

@@ -1,0 +1,101 @@
+"""Repacking a model into the cache, or finding that it was."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtool.engines.repack.fingerprint import digest, files_of, stamp
+from qtool.engines.repack.store import RepackStore
+from qtool.errors import IntegrityError
+from qtool.models.info import ModelInfo
+
+OnProgress = Callable[[float], None]
+"""Told the fraction that is done, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepackResult:
+    """A GGUF that holds the model. ``is_new``: it was made just now, of ``input_bytes``."""
+
+    path: Path
+    is_new: bool
+    input_bytes: int
+    output_bytes: int
+    duration_s: float
+
+
+def find_repacked(
+    info: ModelInfo, store: RepackStore, *, is_embedding_q8: bool = False
+) -> Path | None:
+    """Return the GGUF in the cache, if the checkpoint was not touched since; reads no weights."""
+    folder = _folder(info)
+    mark = _stamp(folder, info, is_embedding_q8)
+    found = store.find_by_stamp(folder, mark)
+    return found.path if found else None
+
+
+def repack(
+    info: ModelInfo,
+    store: RepackStore,
+    *,
+    target: Path | None = None,
+    is_embedding_q8: bool = False,
+    on_progress: OnProgress | None = None,
+) -> RepackResult:
+    """Make the GGUF of a checkpoint in the cache, or at ``target``; in the cache, only once.
+
+    Raises:
+        NotRepackable: llama.cpp has no exact form of the model.
+        IntegrityError: the checkpoint is damaged, or was changed meanwhile.
+        ResourceError: no room on the disk, or no permission.
+    """
+    begin = time.monotonic()
+    folder = _folder(info)
+    input_bytes = sum(file.stat().st_size for file in info.files)
+    if target is None and (known := find_repacked(info, store, is_embedding_q8=is_embedding_q8)):
+        return RepackResult(known, False, input_bytes, known.stat().st_size, 0.0)
+    from qtool.engines.repack.plan import plan_repack
+    from qtool.engines.repack.write import write_gguf
+
+    mark = _stamp(folder, info, is_embedding_q8)
+    plan = plan_repack(info, is_embedding_q8=is_embedding_q8)
+    path, is_new = target, True
+    if path is None:
+        options = {"is_embedding_q8": is_embedding_q8}
+        content = digest(files_of(folder, info.files), options)
+        same = store.find_by_digest(content)
+        path = same.path if same else store.path_for(content, folder.resolve().name)
+        is_new = same is None
+    if is_new:
+        write_gguf(plan, path, on_bytes=_counted(on_progress, plan.n_bytes))
+        if _stamp(folder, info, is_embedding_q8) != mark:
+            path.unlink()
+            raise IntegrityError(
+                f"{folder} was changed while it was repacked", hint="run the same command again"
+            )
+    if target is None:
+        store.note_source(path, folder, mark)
+    duration_s = time.monotonic() - begin
+    return RepackResult(path, is_new, input_bytes, path.stat().st_size, duration_s)
+
+
+def _counted(on_progress: OnProgress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def on_bytes(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        if on_progress is not None:
+            on_progress(done / total)
+
+    return on_bytes
+
+
+def _stamp(folder: Path, info: ModelInfo, is_embedding_q8: bool) -> str:
+    mark = stamp(files_of(folder, info.files))
+    return f"{mark}-q8" if is_embedding_q8 else mark
+
+
+def _folder(info: ModelInfo) -> Path:
+    return info.path if info.path.is_dir() else info.path.parent
