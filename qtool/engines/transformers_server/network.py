@@ -63,7 +63,9 @@ class Network:
                 use_cache=True,
                 **self._last_only,
             )
-        return output.logits[0, -1], output.past_key_values
+        # transformers 4.38 to 4.42 answer with tuples, whatever cache they have just extended.
+        is_extended = hasattr(cache, "get_seq_length")
+        return output.logits[0, -1], cache if is_extended else output.past_key_values
 
     def _read_at_once(self, ids: Sequence[int]) -> Any:
         with torch.inference_mode():
@@ -115,7 +117,7 @@ def crop_cache(cache: Any, n_kept: int) -> None:
         cache.key_cache = [keys[..., :n_kept, :] for keys in cache.key_cache]
         cache.value_cache = [values[..., :n_kept, :] for values in cache.value_cache]
         for name in ("seen_tokens", "_seen_tokens"):
-            if hasattr(cache, name):
+            if name in vars(cache):
                 setattr(cache, name, n_kept)
 
 
