@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.cli.download import start_download
 from tests.hub import Fault, FaultKind, Generated, Repo
 from tests.hub.server import Line
 
@@ -25,32 +25,8 @@ def repo():
     return Repo("org/name", {"model-Q4_K_M.gguf": Generated(SIZE), "config.json": b"{}"})
 
 
-@pytest.fixture
-def qtool(run_qtool, tmp_path, monkeypatch):
-    """Run ``qtool download org/name`` from a hub, in an empty folder."""
-
-    def run(hub, *arguments, **options):
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        return run_qtool("download", "org/name", *arguments, cwd=tmp_path, **options)
-
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    return run
-
-
 def sha256_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def start(hub, folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "qtool", "download", "org/name", *arguments],
-        env={**os.environ, "HF_ENDPOINT": hub.url},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def wait_for_bytes(hub, count):
@@ -112,7 +88,7 @@ def test_nothing_to_do_is_quick(qtool, hub_factory, repo):
 
 def test_killed_download_goes_on_where_it_was(qtool, hub_factory, repo, tmp_path):
     hub = hub_factory([repo], rate_bytes_per_s=2 * MIB)
-    victim = start(hub, tmp_path, "-x", "8")
+    victim = start_download(hub, tmp_path, "-x", "8")
     wait_for_bytes(hub, SIZE // 2)
     victim.kill()
     victim.communicate()
@@ -151,7 +127,7 @@ def test_flipped_byte_as_json_is_one_object_with_the_error(qtool, hub_factory, r
 
 def test_interruption_ends_at_once_and_says_how_to_go_on(hub_factory, repo, tmp_path):
     hub = hub_factory([repo], rate_bytes_per_s=MIB)
-    process = start(hub, tmp_path)
+    process = start_download(hub, tmp_path)
     wait_for_bytes(hub, MIB)
     process.send_signal(signal.SIGINT)
     started_at = time.monotonic()
@@ -164,7 +140,7 @@ def test_interruption_ends_at_once_and_says_how_to_go_on(hub_factory, repo, tmp_
 def test_interruption_while_the_server_is_silent(hub_factory, repo, tmp_path):
     hub = hub_factory([repo])
     hub.add_fault(Fault(FaultKind.STALL, path="*.gguf", at=0.0, times=None, of="response"))
-    process = start(hub, tmp_path)
+    process = start_download(hub, tmp_path)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     started_at = time.monotonic()
@@ -175,7 +151,7 @@ def test_interruption_while_the_server_is_silent(hub_factory, repo, tmp_path):
 
 def test_second_download_into_one_folder_says_who_is_at_work(qtool, hub_factory, repo, tmp_path):
     hub = hub_factory([repo], rate_bytes_per_s=MIB)
-    first = start(hub, tmp_path)
+    first = start_download(hub, tmp_path)
     try:
         wait_for_bytes(hub, MIB)
         second = qtool(hub)

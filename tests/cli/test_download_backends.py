@@ -2,16 +2,15 @@
 
 import importlib.util
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.cli.download import start_download
 from tests.hub import Fault, FaultKind, Generated, Repo
 
 MIB = 1024 * 1024
@@ -43,34 +42,6 @@ def repo():
     return Repo("org/name", {"model.gguf": Generated(SIZE), "config.json": b"{}"})
 
 
-@pytest.fixture
-def qtool(run_qtool, tmp_path, monkeypatch):
-    """Run ``qtool download org/name`` from a hub, in an empty folder."""
-
-    def run(hub, *arguments, **options):
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        return run_qtool("download", "org/name", *arguments, cwd=tmp_path, **options)
-
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    return run
-
-
-def start(hub, folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "qtool", "download", "org/name", *arguments],
-        env={
-            **os.environ,
-            "HF_ENDPOINT": hub.url,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for(condition, timeout_s=30.0):
     deadline_s = time.monotonic() + timeout_s
     while not condition():
@@ -96,7 +67,7 @@ def is_alive(pid):
 
 def begin(hub, folder, backend):
     """Start a download and return it with its child once bytes flow."""
-    process = start(hub, folder, "--backend", backend, "-x", "8")
+    process = start_download(hub, folder, "--backend", backend, "-x", "8")
     wait_for(lambda: hub.bytes_sent("model.gguf", "cdn") > 4 * MIB)
     child = child_of(process)
     assert child is not None and is_alive(child)
@@ -181,7 +152,7 @@ def test_token_of_the_command_line_is_no_argument_of_the_program(
     hub_factory, repo, tmp_path, backend
 ):
     hub = hub_factory([repo], rate_bytes_per_s=MIB, tokens={"hf_secret": "ada"})
-    process = start(hub, tmp_path, "--backend", backend, "--token", "hf_secret")
+    process = start_download(hub, tmp_path, "--backend", backend, "--token", "hf_secret")
     try:
         wait_for(lambda: hub.bytes_sent("model.gguf", "cdn") > 4 * MIB)
         folder = Path(f"/proc/{child_of(process)}")

@@ -32,13 +32,14 @@ def summed(content, step=BLOCK_BYTES):
 
 
 CONTENT = bytes(range(251)) * (3 * BLOCK_BYTES // 251) + b"the end"
+SUMS = summed(CONTENT).block_sums()
 
 
 @given(step=st.integers(BLOCK_BYTES // 7, 2 * BLOCK_BYTES))
 def test_sums_do_not_depend_on_how_the_bytes_come(step):
     digest = summed(CONTENT, step)
     assert digest.hexdigest() == hashlib.sha256(CONTENT).hexdigest()
-    assert digest.block_sums() == summed(CONTENT).block_sums()
+    assert digest.block_sums() == SUMS
 
 
 @given(positions=st.sets(st.integers(0, len(CONTENT) - 1), max_size=3))
@@ -46,7 +47,7 @@ def test_damage_is_found_in_its_block_and_nowhere_else(positions):
     damaged = bytearray(CONTENT)
     for position in positions:
         damaged[position] ^= 1
-    ranges = summed(CONTENT).block_sums().bad_ranges(reader(damaged))
+    ranges = SUMS.bad_ranges(reader(damaged))
     bad = {block for start, end in ranges for block in range(start, end, BLOCK_BYTES)}
     assert bad == {position // BLOCK_BYTES * BLOCK_BYTES for position in positions}
     assert all(end <= len(CONTENT) for _, end in ranges)
@@ -54,14 +55,13 @@ def test_damage_is_found_in_its_block_and_nowhere_else(positions):
 
 def test_adjacent_bad_blocks_are_one_range():
     damaged = bytes(2 * BLOCK_BYTES) + CONTENT[2 * BLOCK_BYTES :]
-    ranges = summed(CONTENT).block_sums().bad_ranges(reader(damaged))
+    ranges = SUMS.bad_ranges(reader(damaged))
     assert ranges == [(0, 2 * BLOCK_BYTES)]
 
 
 def test_missing_end_is_bad():
-    sums = summed(CONTENT).block_sums()
     kept = 2 * BLOCK_BYTES + 5
-    assert sums.bad_ranges(reader(CONTENT[:kept])) == [(2 * BLOCK_BYTES, len(CONTENT))]
+    assert SUMS.bad_ranges(reader(CONTENT[:kept])) == [(2 * BLOCK_BYTES, len(CONTENT))]
 
 
 def test_short_reads_are_no_damage():
@@ -70,13 +70,13 @@ def test_short_reads_are_no_damage():
         buffer[: len(piece)] = piece
         return len(piece)
 
-    assert summed(CONTENT).block_sums().bad_ranges(read_into) == []
+    assert SUMS.bad_ranges(read_into) == []
 
 
 def test_kept_sums_are_found_again_and_are_compact(tmp_path):
-    store, file, sums = BlockStore(tmp_path), remote(CONTENT), summed(CONTENT).block_sums()
-    store.add(file, sums)
-    assert BlockStore(tmp_path).find(file) == sums
+    store, file = BlockStore(tmp_path), remote(CONTENT)
+    store.add(file, SUMS)
+    assert BlockStore(tmp_path).find(file) == SUMS
     (kept,) = (tmp_path / "blocks").iterdir()
     assert kept.stat().st_size < 100
 
@@ -85,7 +85,7 @@ def test_kept_sums_are_found_again_and_are_compact(tmp_path):
 def test_damaged_sums_are_not_believed(tmp_path_factory, position, flip):
     folder = tmp_path_factory.mktemp("store")
     store, file = BlockStore(folder), remote(CONTENT)
-    store.add(file, summed(CONTENT).block_sums())
+    store.add(file, SUMS)
     (kept,) = (folder / "blocks").iterdir()
     content = bytearray(kept.read_bytes())
     content[position % len(content)] ^= flip
@@ -96,7 +96,7 @@ def test_damaged_sums_are_not_believed(tmp_path_factory, position, flip):
 @pytest.mark.parametrize("keep", [0, 1, -1])
 def test_torn_sums_are_not_believed(tmp_path, keep):
     store, file = BlockStore(tmp_path), remote(CONTENT)
-    store.add(file, summed(CONTENT).block_sums())
+    store.add(file, SUMS)
     (kept,) = (tmp_path / "blocks").iterdir()
     kept.write_bytes(kept.read_bytes()[:keep])
     assert store.find(file) is None
@@ -104,7 +104,7 @@ def test_torn_sums_are_not_believed(tmp_path, keep):
 
 def test_sums_of_content_that_is_gone_are_pruned(tmp_path):
     store, file, other = BlockStore(tmp_path), remote(CONTENT), remote(CONTENT + b"x")
-    store.add(file, summed(CONTENT).block_sums())
+    store.add(file, SUMS)
     store.add(other, summed(CONTENT + b"x").block_sums())
     store.prune({other.digest})
     assert store.find(file) is None
@@ -114,6 +114,6 @@ def test_sums_of_content_that_is_gone_are_pruned(tmp_path):
 def test_state_that_cannot_be_written_is_no_failure(tmp_path):
     (tmp_path / "blocks").write_text("a file in the way")
     store, file = BlockStore(tmp_path), remote(CONTENT)
-    store.add(file, summed(CONTENT).block_sums())
+    store.add(file, SUMS)
     store.prune(set())
     assert store.find(file) is None

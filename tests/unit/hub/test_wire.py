@@ -57,7 +57,7 @@ def test_interim_responses_are_passed_over(pair):
 
 @pytest.mark.parametrize("piece", [b"X", b"HTTP/1.1 100 Continue\r\n\r\n"])
 def test_head_that_never_ends_is_given_up(pair, monkeypatch, piece):
-    monkeypatch.setattr("qtool.hub.wire.HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("qtool.hub.wire.HEAD_TIMEOUT_S", 0.1)
     wire, theirs = pair
     stop = threading.Event()
 
