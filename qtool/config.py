@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtool.errors import UsageError
+from qtool.errors import EnvironmentFault, UsageError
 
 
 def _parse_text(value: object) -> str:
@@ -143,9 +143,7 @@ def config_path(environ: Mapping[str, str] | None = None) -> Path:
     environ = os.environ if environ is None else environ
     if named := environ.get("QTOOL_CONFIG"):
         return Path(named).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("qtool", appauthor=False)) / "config.toml"
+    return _platform_dir("user_config_dir") / "config.toml"
 
 
 class Config:
@@ -200,9 +198,16 @@ class Config:
 
 
 def _platform_dir(function: str) -> Path:
+    """Return a folder of the user's. Raises EnvironmentFault when nobody knows their home."""
     import platformdirs
 
-    return Path(getattr(platformdirs, function)("qtool", appauthor=False))
+    try:
+        return Path(getattr(platformdirs, function)("qtool", appauthor=False))
+    except RuntimeError as exc:
+        raise EnvironmentFault(
+            "the home directory is not known: HOME is not set, and this user has none",
+            hint="HOME=/a/folder/of/yours qtool …",
+        ) from exc
 
 
 def _parsed(setting: Setting, value: object, origin: str) -> Any:

@@ -91,8 +91,12 @@ def parse_proxy(url: str) -> Proxy:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
-    except ValueError as exc:
-        raise UsageError("the proxy in the environment is not a URL") from exc
+    except ValueError:
+        # Not "from exc": it quotes what may be half of a password.
+        raise UsageError(
+            "the proxy in the environment is not a URL",
+            hint="in its user name and password, write / as %2F, : as %3A, @ as %40, # as %23",
+        ) from None
     if parts.scheme not in list(ProxyKind) or not parts.hostname:
         raise UsageError(
             f"a proxy of kind {parts.scheme}:// is not supported",

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from qtool.config import Config
-from qtool.errors import UsageError
+from qtool.config import Config, config_path
+from qtool.errors import EnvironmentFault, UsageError
 
 
 def config(tmp_path: Path, text: str = "", **environ: str) -> Config:
@@ -60,3 +60,14 @@ def test_folders_can_be_moved_by_the_environment(tmp_path: Path):
     moved = config(tmp_path, **named)
     folders = [moved.cache_dir(), moved.state_dir(), moved.data_dir()]
     assert list(map(str, folders)) == list(named.values())
+
+
+def test_user_without_a_home_is_told_so(monkeypatch):
+    def find_nobody(number):
+        raise KeyError(number)
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "QTOOL_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", find_nobody)
+    with pytest.raises(EnvironmentFault, match="HOME"):
+        config_path()

@@ -1,3 +1,5 @@
+import traceback
+
 import pytest
 
 from qtool.errors import UsageError
@@ -73,3 +75,10 @@ def test_proxy_of_another_kind_is_refused_with_a_hint(url):
     with pytest.raises(UsageError) as caught:
         parse_proxy(url)
     assert "secret" not in str(caught.value)
+
+
+def test_password_that_is_not_escaped_stays_out_of_tracebacks():
+    secret = "half"
+    with pytest.raises(UsageError) as caught:
+        parse_proxy(f"socks5h://user:{secret}/other@proxy:1080")
+    assert secret not in "".join(traceback.format_exception(caught.value))
