@@ -10,7 +10,13 @@ from qtool.download.layout import is_state_of_client
 from qtool.errors import IntegrityError, NotFoundError
 from qtool.hub.paths import check_path, has_control, printable
 from qtool.hub.repo import Listing, RemoteFile
-from qtool.models.quants import GgufRole, group_gguf, select_quant
+from qtool.models.quants import (
+    GgufRole,
+    GgufVariant,
+    favourite_label,
+    group_gguf,
+    select_quant,
+)
 
 _OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.ot", "*.tflite", "*.mlmodel", "*.onnx", "*.onnx_data")
 _TORCH_PICKLES = (
@@ -32,7 +38,8 @@ USUAL_QUANT = "Q4_K_M"
 class Selection:
     """What the user asked for. Without any of it: everything but duplicates of the weights.
 
-    ``usual_quant`` (a label, or a file's name) is taken of several in GGUF when none is named.
+    ``usual_quant`` (a label, or a file's name) is taken of several in GGUF when none is named, or
+    what comes next to Q4_K_M when that is not among them.
     """
 
     files: tuple[str, ...] = ()
@@ -185,26 +192,35 @@ def _without_alternatives(files: Sequence[RemoteFile], usual_quant: str) -> Plan
 
 
 def _one_gguf(files: Sequence[RemoteFile], usual_quant: str) -> Plan:
-    """Return the files with one quantization of several: the usual one."""
+    """Return the files with one quantization of several: the usual one, or what comes nearest.
+
+    All of them where that is not clear: of several models, or without names that tell.
+    """
     models = [
         variant
         for variant in group_gguf(file.path for file in files)
         if variant.role is GgufRole.MODEL
     ]
-    usual = [
-        variant
-        for variant in models
-        if usual_quant in (variant.quant, variant.files[0]) and not variant.missing
-    ]
-    if len(models) < 2 or len(usual) != 1:
+    usual = _usual(models, usual_quant)
+    if len(models) < 2 or usual is None:
         return Plan(tuple(files))
-    others = {path for variant in models for path in variant.files} - set(usual[0].files)
+    others = {path for variant in models for path in variant.files} - set(usual.files)
     titles = ", ".join(printable(variant.title) for variant in models)
     return Plan(
         tuple(file for file in files if file.path not in others),
         tuple(sorted(others)),
-        (f"{usual_quant} taken out of {titles}; another one: REPO:QUANT",),
+        (f"{printable(usual.title)} taken out of {titles}; another one: REPO:QUANT",),
     )
+
+
+def _usual(models: Sequence[GgufVariant], usual_quant: str) -> GgufVariant | None:
+    complete = [variant for variant in models if not variant.missing]
+    named = [one for one in complete if usual_quant in (one.quant, one.files[0])]
+    if named:
+        return named[0] if len(named) == 1 else None
+    by_label = {one.quant: one for one in complete if one.quant is not None}
+    label = favourite_label(by_label)
+    return by_label[label] if label is not None and len(by_label) == len(models) else None
 
 
 def _named(files: Sequence[RemoteFile], names: Sequence[str], listing: Listing) -> list[RemoteFile]:

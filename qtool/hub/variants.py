@@ -12,12 +12,10 @@ from typing import Any
 
 from qtool.hub.listing import files_of_info
 from qtool.hub.repo import RemoteFile
-from qtool.models.quants import GgufRole, group_gguf, normalize_quant
+from qtool.models.quants import GgufRole, favourite_label, group_gguf, normalize_quant
 from qtool.models.repo_names import is_repo_id
 
 QUANTIZED_TAG = "base_model:quantized:"
-# What is taken where nobody says which: small, and hardly worse than the original.
-_FAVOURITES = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0", "Q5_K_M", "Q5_K_S", "Q8_0")
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _FORMAT_IN_NAME = re.compile(r"(?<![a-z0-9])(gptq|awq|gguf)(?![a-z])", re.IGNORECASE)
 _BITS_IN_NAME = re.compile(
@@ -126,9 +124,9 @@ def with_sizes(variant: Variant, info: Mapping[str, Any]) -> Variant:
 def favourite_quant(quants: Sequence[Quant]) -> Quant | None:
     """Return Q4_K_M or what comes next to it, else the smallest; None of none."""
     by_label = {quant.label: quant for quant in quants}
-    for label in _FAVOURITES:
-        if label in by_label:
-            return by_label[label]
+    label = favourite_label(by_label)
+    if label is not None:
+        return by_label[label]
     return min(quants, key=lambda quant: quant.size_bytes, default=None)
 
 

@@ -30,6 +30,11 @@ _SPLIT = re.compile(r"(?P<prefix>.*)-(?P<part>\d{5})-of-(?P<n_parts>\d{5})\.gguf
 _MMPROJ = re.compile(r"(?<![a-z0-9])mmproj(?![a-z0-9])", re.IGNORECASE)
 _IMATRIX = re.compile(r"(?<![a-z0-9])i-?matrix(?![a-z0-9])", re.IGNORECASE)
 _MAX_LISTED = 24
+# What is taken where nobody says which: small, and hardly worse than the original.
+_FAVOURITES = (
+    *("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "IQ4_XS", "Q4_0"),
+    *("Q5_K_M", "Q5_K_S", "Q6_K", "Q8_0"),
+)
 
 
 class GgufRole(StrEnum):
@@ -89,6 +94,12 @@ def quant_of(path: str) -> str | None:
 def normalize_quant(label: str) -> str:
     """Return a label in the one spelling that is used to compare them."""
     return re.sub(r"\bFP(?=16|32)", "F", label.upper())
+
+
+def favourite_label(labels: Iterable[str]) -> str | None:
+    """Return Q4_K_M or what comes next to it; None when nothing comes near."""
+    there = set(labels)
+    return next((label for label in _FAVOURITES if label in there), None)
 
 
 def split_of(path: str) -> SplitPart | None:

@@ -126,8 +126,23 @@ def test_the_usual_quantization_is_taken_when_there_are_several():
     assert "Q2_K" in wanted.notes[0]
 
 
-def test_all_are_taken_when_the_usual_is_not_among_them():
-    assert len(planned(["n-Q2_K.gguf", "n-Q8_0.gguf"])[0]) == 2
+def test_what_comes_next_is_taken_when_the_usual_is_not_among_them():
+    files, wanted = planned(["n-Q2_K.gguf", "n-Q5_K_M.gguf", "n-Q8_0.gguf", "README.md"])
+    assert files == ["n-Q5_K_M.gguf", "README.md"]
+    assert wanted.notes[0].startswith("Q5_K_M taken out of")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["n-Q2_K.gguf", "n-IQ1_S.gguf"],
+        ["a-Q8_0.gguf", "b-Q8_0.gguf"],
+        ["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"],
+        ["a.gguf", "b-Q8_0.gguf"],
+    ],
+)
+def test_all_are_taken_when_it_is_not_clear_which(files):
+    assert planned(files)[0] == files
 
 
 def test_unsafe_name_matters_only_when_wanted():
