@@ -25,6 +25,10 @@ CONTINUING = {"continue_final_message": True, "add_generation_prompt": False}
 llama.cpp's does so unasked."""
 
 
+FOREIGN = "endpoint"
+"""The engine's name where the server is not ours; some refuse fields that they do not know."""
+
+
 class ContextFullError(ResourceError):
     """The conversation is longer than the engine's context."""
 
@@ -48,7 +52,7 @@ def stream_chat(
         "messages": [message.to_api() for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        "cache_prompt": True,
+        **({} if endpoint.engine == FOREIGN else {"cache_prompt": True}),
         **(CONTINUING if messages and messages[-1].role is Role.ASSISTANT else {}),
         **sampling.to_api(),
     }

@@ -233,7 +233,7 @@ class Console:
 
     def _model(self, argument: str) -> None:
         if not argument:
-            self._screen.tell(self._session.model)
+            self._screen.tell(self._conversation.await_engine().model)
         elif self._plan_engine is None:
             raise UsageError("the model cannot be changed here")
         else:

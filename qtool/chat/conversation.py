@@ -130,12 +130,14 @@ class Conversation:
 
     def describe(self) -> list[str]:
         """Return lines about what runs and what is kept where."""
-        lines = [f"model     {self.session.model}"]
         if self.engine.is_ready:
             endpoint = self.engine.endpoint()
-            lines.append(f"engine    {endpoint.engine} at {endpoint.url}")
+            lines = [
+                f"model     {endpoint.model}",
+                f"engine    {endpoint.engine} at {endpoint.url}",
+            ]
         else:
-            lines.append("engine    not ready yet")
+            lines = [f"model     {self.session.model}", "engine    not ready yet"]
         lines.append(f"messages  {len(self.session.messages)}")
         lines.append(f"journal   {self.session.journal_path or '(nothing said yet)'}")
         if self.session.output:

@@ -97,7 +97,7 @@ class LineEditor:
             history=FileHistory(str(self._history)),
             output=create_output(self._stdout),
             multiline=True,
-            prompt_continuation=CONTINUATION,
+            prompt_continuation=lambda width, line, n_wraps: "" if n_wraps else CONTINUATION,
             key_bindings=_bindings(),
             completer=_completer(),
             complete_while_typing=False,

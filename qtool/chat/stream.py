@@ -84,10 +84,10 @@ def _parse_chunk(event: str) -> dict[str, Any]:
 
 
 def _deltas(delta: Mapping[str, Any]) -> Iterator[Delta]:
-    for key in ("reasoning_content", "content"):
-        text = delta.get(key)
+    thought = delta.get("reasoning_content") or delta.get("reasoning")  # vLLM, Ollama: the latter
+    for text, is_reasoning in ((thought, True), (delta.get("content"), False)):
         if isinstance(text, str) and text:
-            yield Delta(text, is_reasoning=key == "reasoning_content")
+            yield Delta(text, is_reasoning)
 
 
 def _end(finish_reason: str | None, last: Mapping[str, Any]) -> ReplyEnd:

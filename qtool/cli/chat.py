@@ -1,7 +1,7 @@
 """``qtool chat``: talk to a model on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from qtool.cli.options import Debug, Json, Quiet, make_output
 from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
 from qtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from qtool.chat.remote import RemoteEngine
+    from qtool.output import Output
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -80,6 +84,17 @@ Python = Annotated[
 Env = Annotated[
     str | None, typer.Option("--env", help="An environment of `qtool env` to run the engine in.")
 ]
+Address = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="URL", help="A server that speaks the OpenAI API."),
+]
+Served = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Which of the endpoint's models.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(help="The endpoint's key; default: $QTOOL_API_KEY or $OPENAI_API_KEY."),
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let Python that comes with the model run.")
 ]
@@ -115,6 +130,9 @@ def chat(
     engine: Engine = EngineKind.AUTO,
     python: Python = None,
     env: Env = None,
+    address: Address = None,
+    served: Served = None,
+    api_key_file: KeyFile = None,
     is_code_trusted: TrustCode = False,
     is_pickle_trusted: TrustPickle = False,
     is_streaming: Stream = True,
@@ -137,7 +155,8 @@ def chat(
     stops = tuple(stop or ())
     sampling = Sampling(length, heat, top_p, top_k, min_p, repeat_penalty, seed, stops)
     request = Request(
-        model=model,
+        model=served if address else model,
+        remote=_choose_remote(address, served, api_key_file, model, output),
         prompt=_whole_prompt(prompt),
         system=config.get("chat.system", system),
         files=choose_history_files(input_file, output_file, history_file),
@@ -154,6 +173,35 @@ def chat(
     if is_continued and request.files.input is not None:
         raise UsageError("-c goes on with the last conversation, -i with another one")
     talk(request, sampling, output, config)
+
+
+def _choose_remote(
+    address: str | None,
+    served: str | None,
+    key_file: Path | None,
+    model: str | None,
+    output: "Output",
+) -> "RemoteEngine | None":
+    """Return the server that ``--endpoint`` names.
+
+    Raises:
+        UsageError: the options contradict one another.
+    """
+    if address is None:
+        if served is not None or key_file is not None:
+            raise UsageError("--model and --api-key-file belong to --endpoint URL")
+        return None
+    if model is not None:
+        raise UsageError(
+            f"the endpoint has its own models; {model} would be loaded here",
+            hint=f"qtool chat --endpoint {address} --model {model}",
+        )
+    from qtool.chat.remote import RemoteEngine, is_exposed, parse_endpoint, read_api_key
+
+    url, key = parse_endpoint(address), read_api_key(key_file)
+    if is_exposed(url, key):
+        output.warn(f"the key goes to {url} unencrypted")
+    return RemoteEngine(url, key, served)
 
 
 def _choose_python(python: str | None, env: str | None) -> str | None:

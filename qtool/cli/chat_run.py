@@ -10,6 +10,7 @@ from qtool.engines.base import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
     from qtool.chat.conversation import Engine
+    from qtool.chat.remote import RemoteEngine
     from qtool.chat.screen import Screen
     from qtool.chat.session import Session
     from qtool.models.local import LocalModel
@@ -22,6 +23,7 @@ class Request:
     """What the command line asks for; ``shown`` are options of the screen."""
 
     model: str | None
+    remote: "RemoteEngine | None"
     prompt: str | None
     system: str | None
     files: HistoryFiles
@@ -36,6 +38,11 @@ class Request:
 
 def talk(request: Request, sampling: Sampling, output: "Output", config: Config) -> None:
     """Start the engine, show the prompt while it loads, and hold the conversation."""
+    if request.remote is not None:
+        name = request.model or "the only one"
+        with _open_session(request, name, None, output, config) as session:
+            _hold(request, session, request.remote, sampling, output, config)
+        return
     model, starter = _obtain_model(request, output, config)
     session = _open_session(request, model.path.name, starter, output, config)
     engine = _start_engine(model, request, output)
@@ -60,6 +67,8 @@ def _hold(
     from qtool.chat.tty import keep_typed_ahead
 
     def plan(name: str) -> "tuple[str, Engine]":
+        if request.remote is not None:
+            return name, request.remote.with_model(name)
         asked = replace(request, model=name, is_agreed=True)
         other, _ = _obtain_model(asked, output, config)
         return other.path.name, _start_engine(other, asked, output)

@@ -1,0 +1,68 @@
+"""``qtool chat --endpoint`` against a loopback server, without a terminal."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.openai_server import OpenAiServer
+from tests.conftest import Run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAiServer]:
+    with OpenAiServer(lambda messages: iter([("hm",), "re: ", messages[-1]["content"]])) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        yield server
+
+
+def test_every_line_is_a_turn_and_reasoning_is_told_apart(run_qtool: Run, server: OpenAiServer):
+    done = run_qtool("chat", "--endpoint", server.url, "--json", input="/undo\nb\n")
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first["reply"], first["reasoning"]) == ("re: /undo", "hm")
+    assert (second["engine"], second["model"]) == ("endpoint", "tiny")
+    assert [m["content"] for m in server.bodies[1]["messages"]] == ["/undo", "re: /undo", "b"]
+
+
+def test_a_stranger_gets_no_fields_that_only_ours_know(run_qtool: Run, server: OpenAiServer):
+    run_qtool("chat", "--endpoint", server.url, "--temperature", "0.5", "-p", "a")
+    assert set(server.bodies[0]) == {
+        *("model", "messages", "stream", "stream_options", "max_tokens", "temperature")
+    }
+
+
+def test_model_must_be_named_among_several(run_qtool: Run, server: OpenAiServer):
+    server.models = ["one", "two"]
+    done = run_qtool("chat", "--endpoint", server.url, "-p", "a")
+    assert done.returncode == 3
+    assert "serves 2 models: one, two" in done.stderr
+    assert "hint: --model one" in done.stderr
+    assert run_qtool("chat", "--endpoint", server.url, "--model", "two", "-p", "a").returncode == 0
+    assert server.bodies[0]["model"] == "two"
+
+
+def test_wrong_key_ends_with_4_and_is_not_shown(
+    run_qtool: Run, server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("QTOOL_API_KEY", "wrong-secret")
+    for options in ((), ("--model", "tiny"), ("--debug",)):
+        done = run_qtool("chat", "--endpoint", server.url, *options, "-p", "a")
+        assert done.returncode == 4
+        assert "refuses the key" in done.stderr
+        assert "wrong-secret" not in done.stderr
+
+
+def test_options_that_contradict_one_another_are_refused(run_qtool: Run):
+    for options in (
+        ("--model", "x"),
+        ("--api-key-file", "x"),
+        ("--endpoint", "http://127.0.0.1:1", "x.gguf"),
+    ):
+        assert run_qtool("chat", *options, "-p", "a").returncode == 2
+
+
+def test_nobody_listening_ends_with_5(run_qtool: Run):
+    done = run_qtool("chat", "--endpoint", "http://127.0.0.1:1/v1", "-p", "a")
+    assert done.returncode == 5
+    assert "http://127.0.0.1:1" in done.stderr

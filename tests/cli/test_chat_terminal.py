@@ -1,0 +1,239 @@
+"""Conversations on a real terminal (PTY), with a loopback server that plays the engine."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qtool.chat.journal import last_journal, read_journal
+from qtool.chat.messages import Role
+from tests.cli.openai_server import OpenAiServer
+from tests.cli.terminal import Terminal
+
+
+def echo(messages: list[dict[str, str]]) -> Iterator[str]:
+    yield "You said: "
+    yield messages[-1]["content"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAiServer]:
+    with OpenAiServer(echo) as server:
+        monkeypatch.setenv("QTOOL_API_KEY", server.key)
+        yield server
+
+
+Start = Callable[..., Terminal]
+
+
+@pytest.fixture
+def start(server: OpenAiServer) -> Iterator[Start]:
+    """Return a function that starts a conversation and waits for its first prompt."""
+    terminals: list[Terminal] = []
+
+    def run(*arguments: str, **options) -> Terminal:
+        terminal = Terminal("chat", "--endpoint", server.url, *arguments, **options)
+        terminals.append(terminal)
+        terminal.wait_for_prompt()
+        return terminal
+
+    yield run
+    for terminal in terminals:
+        terminal.__exit__()
+
+
+def said(own_settings: Path) -> list[str]:
+    """Return what the last journal holds."""
+    journal = last_journal(own_settings / "state" / "conversations")
+    return [message.content for message in read_journal(journal)]
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_chinese_and_emoji_stand_where_they_belong(start: Start, own_settings: Path, columns: int):
+    terminal = start(columns=columns)
+    text = "你好，世界！" * 5 + "🙂🙂 end"
+    terminal.type(text)
+    terminal.wait("end")
+    terminal.type("\x7f\x7f\x7f\x7f\x7f")  # " end" and an emoji are rubbed out
+    terminal.submit("好")
+    assert said(own_settings)[0] == "你好，世界！" * 5 + "🙂好"
+    shown = "".join(line.removeprefix(">>> ") for line in terminal.text.split("\n"))
+    assert shown.replace(" ", "").count("你好，世界！" * 5 + "🙂好") == 2, terminal.text
+
+
+def test_pasted_block_is_one_message(start: Start, own_settings: Path):
+    terminal = start()
+    terminal.paste("def f():\r\n    return 1\r\n/undo\r\n")
+    terminal.draw()
+    terminal.submit("what is it?")
+    assert said(own_settings)[0] == "def f():\n    return 1\n/undo\nwhat is it?"
+
+
+@pytest.mark.parametrize("keys", ["\x1b\r", "\n"], ids=["alt+enter", "ctrl+j"])
+def test_key_begins_another_line(start: Start, own_settings: Path, keys: str):
+    terminal = start()
+    terminal.type(f"one{keys}two")
+    terminal.wait("... two")
+    terminal.submit("")
+    assert said(own_settings)[0] == "one\ntwo"
+
+
+def test_history_goes_on_in_the_next_conversation(start: Start, own_settings: Path):
+    terminal = start()
+    terminal.submit("first thing")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    second = start()
+    second.type("\x1b[A")
+    second.wait(">>> first thing")
+    second.submit("!")
+    assert said(own_settings)[0] == "first thing!"
+    assert (own_settings / "state" / "prompts").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_typed_during_a_reply_is_the_next_prompt(
+    start: Start, server: OpenAiServer, own_settings: Path
+):
+    server.pace_s = 0.05
+    server.reply = lambda messages: iter([f"w{n} " for n in range(20)])
+    terminal = start()
+    terminal.type("go\r")
+    terminal.wait("w3 ")
+    terminal.type("typed ahead\r")
+    terminal.wait(lambda: terminal.text.count("w19") == 2)
+    terminal.wait_for_prompt()
+    assert " ".join(f"w{n}" for n in range(20)) in terminal.text, "the reply was written into"
+    assert said(own_settings)[2] == "typed ahead"
+
+
+def test_ctrl_c_keeps_what_was_said_and_closes_the_connection(
+    start: Start, server: OpenAiServer, own_settings: Path
+):
+    server.pace_s = 0.05
+    server.reply = lambda messages: (f"w{n} " for n in range(1000))
+    terminal = start()
+    terminal.type("go\r")
+    terminal.wait("w5 ")
+    terminal.type("\x03")
+    terminal.wait("[stopped]")
+    terminal.wait_for_prompt()
+    assert server.is_cut_off.wait(5)
+    journal = last_journal(own_settings / "state" / "conversations")
+    last = read_journal(journal)[-1]
+    assert last.is_partial
+    assert last.content.startswith("w0 w1 w2")
+
+
+def test_ctrl_c_at_the_prompt_says_how_to_leave_and_drops_a_line(start: Start):
+    terminal = start()
+    terminal.type("half a thought")
+    terminal.wait("half a thought")
+    terminal.type("\x03")
+    terminal.wait_for_prompt()
+    assert "ends the conversation]" not in terminal.text
+    terminal.type("\x03")
+    terminal.wait("ends the conversation]")
+    terminal.wait_for_prompt()
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_window_that_changes_its_size_keeps_the_line(start: Start, own_settings: Path):
+    terminal = start(columns=100)
+    terminal.type("a rather long line that needs more than forty columns to be shown")
+    terminal.wait("to be shown")
+    terminal.resize(40)
+    terminal.draw()
+    terminal.submit(" again")
+    assert said(own_settings)[0].endswith("to be shown again")
+
+
+def test_dumb_terminal_is_served_without_a_line_editor(start: Start, own_settings: Path):
+    terminal = start(TERM="dumb")
+    terminal.type("你好\n")
+    terminal.wait("You said: 你好")
+    terminal.type("/undo\n")
+    terminal.wait("withdrawn")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    assert b"\x1b" not in terminal.printed
+    assert said(own_settings) == []
+
+
+def test_terminal_is_left_as_it_was(server: OpenAiServer):
+    command = (
+        f"stty -a; {sys.executable} -m qtool chat --endpoint {server.url}; stty -a; echo finished"
+    )
+    with Terminal(program=("sh", "-c", command), columns=120) as terminal:
+        terminal.wait_for_prompt()
+        terminal.submit("hi")
+        terminal.type("/exit\r")
+        terminal.wait("\nfinished")
+        before, after = re.findall("speed .*?tostop[^/]*?flusho", terminal.text, re.DOTALL)
+        assert before == after
+
+
+def test_prompt_costs_little_however_busy_the_machine_is(server: OpenAiServer):
+    def cost_s() -> float:
+        with Terminal("chat", "--endpoint", server.url) as terminal:
+            terminal.wait(">>>")
+            fields = Path(f"/proc/{terminal.child.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    assert min(cost_s() for _ in range(4)) < 0.35
+
+
+def test_killed_program_has_every_turn_for_the_next_one(start: Start, own_settings: Path):
+    terminal = start()
+    terminal.submit("one")
+    terminal.submit("two")
+    os.kill(terminal.child.pid, signal.SIGKILL)
+    start("-c").wait("going on after 4 messages")
+    assert said(own_settings) == ["one", "You said: one", "two", "You said: two"]
+
+
+def test_every_command_on_a_terminal(start: Start, own_settings: Path, tmp_path: Path):
+    note, talk = tmp_path / "note.txt", tmp_path / "talk.json"
+    note.write_text("The code is 42.\n")
+    terminal = start(columns=120, rows=50)
+    shows = {
+        "/help": "/sessions [WORDS]",
+        "/system Be brief.": "the system prompt is set",
+        "one": "You said: one",
+        "/retry": "You said: one",
+        "/edit uno": "You said: uno",
+        "two": "You said: two",
+        "/undo": "1 turn withdrawn",
+        "/set temperature 0.5": "temperature     0.5",
+        "/stats": "tokens in",
+        "/stats on": "figures after each reply: on",
+        "/think show": "reasoning: show",
+        f"/file {note}": "note.txt (2 lines) goes with",
+        "what is the code?": "The code is 42.",
+        "/copy": "[copied",
+        f"/save {talk}": "saved to",
+        "/info": "engine    endpoint at http://127.0.0.1",
+        "/model": "tiny",
+        "/template": "does not show its prompts",
+        "/clear": "a new conversation",
+        f"/load {talk}": "going on after 5 messages",
+        "/continue": "You said: ",
+        "/sessions uno": "turns  uno",
+        "/unod": "hint: /undo",
+    }
+    for typed, shown in shows.items():
+        before = terminal.text.count(shown)
+        terminal.submit(typed)
+        assert terminal.text.count(shown) > before, f"{typed}:\n{terminal.text}"
+    assert b"\x1b]52;c;" in terminal.printed
+    terminal.type("/exit\r")
+    assert terminal.end() == 0
+    journal = last_journal(own_settings / "state" / "conversations")
+    kept = read_journal(journal)
+    assert kept[0].role is Role.SYSTEM
+    assert kept[1].content == "uno"
+    assert len(kept) == 5
