@@ -63,9 +63,8 @@ class Network:
                 use_cache=True,
                 **self._last_only,
             )
-        # transformers 4.38 to 4.42 answer with tuples, whatever cache they have just extended.
-        is_extended = hasattr(cache, "get_seq_length")
-        return output.logits[0, -1], cache if is_extended else output.past_key_values
+        n_tokens = n_past + len(ids)
+        return output.logits[0, -1], _extended(cache, output.past_key_values, n_tokens)
 
     def _read_at_once(self, ids: Sequence[int]) -> Any:
         with torch.inference_mode():
@@ -140,6 +139,18 @@ def cache_bytes(cache: Any) -> int:
     """Return the size of a cache, of what is kept and not of what it was cut from."""
     tensors = [tensor for layer in layers_of(cache) for tensor in layer if tensor is not None]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _extended(cache: Any, answered: Any, n_tokens: int) -> Any:
+    """Return the cache that holds ``n_tokens`` now: the one given to the model, or its answer.
+
+    transformers 4.38 to 4.42 answer with tuples, and some of them extend a copy of the cache.
+    """
+    if not hasattr(cache, "get_seq_length"):
+        return answered
+    if int(cache.get_seq_length()) == n_tokens or not isinstance(answered, tuple):
+        return cache
+    return type(cache).from_legacy_cache(answered)
 
 
 def _plain_cache() -> Any:
