@@ -31,6 +31,7 @@ from qtool.download.partials import (
     partial_paths,
 )
 from qtool.download.ranges import Range, RangeSet
+from qtool.download.sinks import PartialFile
 from qtool.download.target import Target
 from qtool.download.verify import bad_ranges
 from qtool.hub.repo import RemoteFile
@@ -78,7 +79,9 @@ class Salvager:
             return
         with disk_errors(place):
             bad = bad_ranges(place, sums, stop)
-        if sum(end - start for start, end in bad) < file.size_bytes:
+        bad_bytes = sum(end - start for start, end in bad)
+        if bad_bytes < file.size_bytes:
+            check_space(self._layout.root, self._written_bytes(file, bad_bytes))
             self.take_over(file, bad)
 
     def take_over(self, file: RemoteFile, bad_ranges: Sequence[Range]) -> None:
@@ -149,10 +152,16 @@ class Salvager:
         )
 
     def _needed_bytes(self, file: RemoteFile, damage: Damage) -> int:
-        is_copied = damage.bad_bytes is None or damage.kind in _NOT_OF_USE
-        if is_copied or _must_stay(place_of(file, self._layout)):
+        if damage.kind in _NOT_OF_USE:
+            begun = PartialFile(self._partial, file, identity_of(self._listing, file))
+            return file.size_bytes - begun.size_done()
+        if damage.bad_bytes is None:
             return file.size_bytes
-        return damage.bad_bytes or 0
+        return self._written_bytes(file, damage.bad_bytes)
+
+    def _written_bytes(self, file: RemoteFile, bad_bytes: int) -> int:
+        """Return how much it takes to replace a part of a file in place."""
+        return file.size_bytes if _must_stay(place_of(file, self._layout)) else bad_bytes
 
     def _partial_paths(self, file: RemoteFile) -> tuple[Path, Path]:
         return partial_paths(self._partial, identity_of(self._listing, file))

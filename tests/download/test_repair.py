@@ -203,6 +203,33 @@ def test_disk_that_is_full_but_for_the_damage_will_do(fetch, hub, model, monkeyp
     assert repair()[0]["m.gguf"].error is None
 
 
+def test_disk_that_is_full_but_for_the_rest_of_an_interrupted_download_will_do(
+    fetch, hub, repo, is_right, monkeypatch
+):
+    hub.add_fault(Fault(FaultKind.DROP, path="*.gguf", at=0.9, times=None))
+    monkeypatch.setattr("qtool.download.pacing.FIRST_WAIT_S", 0.01)
+    assert len(fetch(hub, connections=1).failures) == 1
+    hub.clear_faults()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2 * MIB}))
+    assert fetch(hub, is_repair=True).failures == ()
+    assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize("is_repair", [True, False])
+def test_full_disk_is_noticed_before_a_file_of_two_names_is_copied(
+    fetch, hub, model, monkeypatch, is_repair, tmp_path
+):
+    fetch(hub)
+    damage(model, 5 * MIB)
+    os.utime(model)
+    os.link(model, tmp_path / "other.gguf")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 2 * MIB}))
+    with pytest.raises(ResourceError):
+        fetch(hub, is_repair=is_repair)
+    assert model.exists()
+    assert fetch.partial_files() == []
+
+
 @pytest.mark.parametrize("kind", ["symlink", "hard link"])
 def test_other_names_of_a_damaged_file_are_not_written_to(
     fetch, hub, repair, repo, model, tmp_path, is_right, kind
