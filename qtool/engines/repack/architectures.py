@@ -55,13 +55,12 @@ class Architecture:
 
 def _window_as_context(config: Fields, shape: Shape) -> Metadata:
     """llama.cpp attends to everything here: no more context than the window, and both agree."""
-    window = config.integer("sliding_window")
-    if not window or config.boolean("use_sliding_window") is False:
+    window, is_used = config.integer("sliding_window"), config.boolean("use_sliding_window")
+    if is_used is None:
+        is_used = not (config.text("model_type") or "").startswith("qwen")  # theirs is off
+    if not window or not is_used:
         return {}
-    if config.text("model_type") in ("qwen2", "qwen3") and not config.boolean("use_sliding_window"):
-        return {}
-    context = config.integer("max_position_embeddings") or window
-    return {"context_length": min(window, context)}
+    return {"context_length": min(window, config.integer("max_position_embeddings") or window)}
 
 
 def _gemma2(config: Fields, shape: Shape) -> Metadata:
@@ -120,6 +119,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "qwen2", biased=("q_proj", "k_proj", "v_proj"), specifics=_window_as_context
     ),
     "Qwen3ForCausalLM": Architecture("qwen3", specifics=_window_as_context),
+    "Phi3ForCausalLM": Architecture("phi3", specifics=_window_as_context),
     "Gemma2ForCausalLM": Architecture(
         "gemma2", _GELU, norm_offset=1.0, is_tied_by_default=True, specifics=_gemma2
     ),
@@ -175,7 +175,10 @@ def describe(config: Fields, architecture: Architecture) -> tuple[dict[str, obje
         raise NotRepackable(f"its activation is {activation}")
     shape = read_shape(config)
     layer_type = "full_attention" if architecture.name == "gemma3" else None
-    rope = read_rope(config, shape.head_dim, parameters_of(config, layer_type))
+    parameters = parameters_of(config, layer_type)
+    share = number(config, "partial_rotary_factor") or number(parameters, "partial_rotary_factor")
+    n_rotated = int(shape.head_dim * (share or 1.0))
+    rope = read_rope(config, n_rotated, parameters)
     return {
         "block_count": shape.n_layers,
         "context_length": config.integer("max_position_embeddings", minimum=1) or 2048,
@@ -186,7 +189,7 @@ def describe(config: Fields, architecture: Architecture) -> tuple[dict[str, obje
         "attention.key_length": shape.head_dim,
         "attention.value_length": shape.head_dim,
         "attention.layer_norm_rms_epsilon": required(config, "rms_norm_eps"),
-        "rope.dimension_count": shape.head_dim,
+        "rope.dimension_count": n_rotated,
         "rope.freq_base": rope.theta,
         **rope.metadata,
         **architecture.specifics(config, shape),

@@ -66,12 +66,10 @@ def plan_repack(info: ModelInfo, *, is_embedding_q8: bool = False) -> RepackPlan
     tensors = plan_tensors(
         source, is_tied=is_tied(config, architecture), is_embedding_q8=is_embedding_q8
     )
-    if rope.factors:
-        tensors.append(constant("rope_freqs.weight", rope.factors))
+    tensors += [constant(name, values) for name, values in rope.factors.items()]
     n_rows = next(t.shape[0] for t in tensors if t.name == "token_embd.weight")
     own = {f"{architecture.name}.{key}": value for key, value in metadata.items()}
     keys = {
-        "general.name": folder.resolve().name,
         "general.quantization_version": 2,
         "general.file_type": _file_type(tensors),
         **own,

@@ -20,12 +20,12 @@ DEFAULT_THETA = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """``metadata`` has keys without the architecture's name; ``factors`` divide the frequencies,
-    one for each pair of a head's rotated dimensions."""
+    """``metadata`` has keys without the architecture's name; ``factors`` are tensors of numbers
+    that divide the frequencies, one for each pair of a head's rotated dimensions."""
 
     theta: float
     metadata: "Mapping[str, object]" = field(default_factory=dict)
-    factors: tuple[float, ...] = ()
+    factors: "Mapping[str, tuple[float, ...]]" = field(default_factory=dict)
 
 
 def number(fields: Fields, key: str) -> float | None:
@@ -71,9 +71,12 @@ def read_rope(config: Fields, n_rotated: int, parameters: Fields | None = None) 
             scaling = {"rope.scaling.type": "linear"}
             return Rope(theta, {**scaling, "rope.scaling.factor": required(found, "factor")})
         case "llama3":
-            return Rope(theta, factors=_llama3_factors(found, theta, n_rotated))
+            factors = _llama3_factors(found, theta, n_rotated)
+            return Rope(theta, factors={"rope_freqs.weight": factors})
         case "yarn":
             return Rope(theta, _yarn(found, config))
+        case "longrope" | "su":
+            return _longrope(found, config, theta, n_rotated)
         case _:
             raise NotRepackable(f"its position embedding is scaled by {kind!r}")
 
@@ -113,3 +116,40 @@ def _yarn(found: Fields, config: Fields) -> dict[str, object]:
         "rope.scaling.factor": required(found, "factor"),
         "rope.scaling.original_context_length": int(original),
     }
+
+
+def _longrope(found: Fields, config: Fields, theta: float, n_rotated: int) -> Rope:
+    """Phi 3: short factors up to the context of its first training, long ones beyond.
+
+    transformers changes over when a conversation becomes longer, llama.cpp decides by the context
+    it is given; both agree as long as that is not exceeded, so it is the context that is stated.
+    """
+    original = config.integer("original_max_position_embeddings", minimum=2)
+    original = original or found.integer("original_max_position_embeddings", minimum=2)
+    if original is None:
+        found.reject("original_max_position_embeddings", "a whole number")
+    scale = required(config, "max_position_embeddings") / original
+    factor = number(found, "attention_factor")
+    if factor is None:
+        factor = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 else 1.0
+    return Rope(
+        theta,
+        {
+            "context_length": original,
+            "rope.scaling.type": "longrope",
+            "rope.scaling.original_context_length": original,
+            "rope.scaling.attn_factor": factor,
+        },
+        {
+            f"rope_factors_{kind}.weight": _factors(found, f"{kind}_factor", n_rotated // 2)
+            for kind in ("long", "short")
+        },
+    )
+
+
+def _factors(found: Fields, key: str, count: int) -> tuple[float, ...]:
+    values = found.data.get(key)
+    if not isinstance(values, list) or len(values) != count:
+        found.reject(key, f"a list of {count} numbers")
+    numbers = (required(Fields({key: value}, found.source), key) for value in values)
+    return tuple(numbers)
