@@ -95,7 +95,7 @@ class _Run:
         if request.is_verify_only:
             return self._verify()
         if request.backend is not Backend.NATIVE:
-            from qtool.download.backends.fetch import check_backend
+            from qtool.download.backends.programs import check_backend
 
             check_backend(request)
         choice = self._choose()

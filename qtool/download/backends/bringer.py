@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from qtool.download.backends.child import Stopped, run_program
-from qtool.download.backends.program import Order, ProgramFailure, find_program
+from qtool.download.backends.program import Order, ProgramFailure
+from qtool.download.backends.programs import find_program, http_proxy_for
 from qtool.download.backends.staging import Staging
 from qtool.download.blocks import BlockDigest
 from qtool.download.digests import hash_file
@@ -26,13 +27,10 @@ from qtool.errors import (
     NetworkError,
     NotFoundError,
     QtoolError,
-    UsageError,
 )
 from qtool.hub.choice import Choice
 from qtool.hub.client import HubClient, is_hopeless, untrusted
 from qtool.hub.connection import WIRE_ERRORS
-from qtool.hub.origin import Origin
-from qtool.hub.proxies import Proxy, find_proxy
 from qtool.hub.repo import RemoteFile
 
 log = logging.getLogger(__name__)
@@ -211,17 +209,6 @@ class Bringer:
         self._target.publish(path, file)
         self._staging.discard(file)
         return FileResult.of(file, status)
-
-
-def http_proxy_for(url: str, backend: str) -> Proxy | None:
-    """Return the proxy for a URL. Raises UsageError when it is none that the backends speak to."""
-    origin = Origin.of(url)
-    proxy = find_proxy(origin.scheme, origin.host, origin.port)
-    if proxy is not None and proxy.kind.is_socks:
-        raise UsageError(
-            f"{backend} cannot go through {proxy}", hint="leave --backend out: qtool itself can"
-        )
-    return proxy
 
 
 def _resolve(source: Source) -> str:

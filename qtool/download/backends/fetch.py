@@ -10,10 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from qtool.download.backends.bringer import Bringer, Shift, http_proxy_for
+from qtool.download.backends.bringer import Bringer, Shift
 from qtool.download.backends.child import Stopped
 from qtool.download.backends.gauge import Gauge
-from qtool.download.backends.program import find_program
 from qtool.download.backends.staging import Staging
 from qtool.download.disk import check_space
 from qtool.download.events import (
@@ -40,13 +39,6 @@ DEFAULT_CONNECTIONS = 16
 # While one file is verified the next one is fetched.
 DEFAULT_FILES = 2
 TICK_S = 0.1
-
-
-def check_backend(request: DownloadRequest) -> None:
-    """Raise EnvironmentFault or UsageError when the request's backend cannot serve it."""
-    find_program(request.backend).check(request)
-    for endpoint in request.endpoints:
-        http_proxy_for(endpoint.url, request.backend)
 
 
 class ProgramFetch:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from qtool.download.request import Backend, DownloadRequest
+from qtool.download.request import DownloadRequest
 from qtool.errors import QtoolError
 from qtool.hub.proxies import Proxy
 
@@ -44,16 +44,3 @@ class Program(Protocol):
 
     def explain(self, returncode: int, output: str, order: Order) -> QtoolError | str:
         """Return why it failed: an error that no retry cures, or the reason in words."""
-
-
-def find_program(backend: Backend) -> Program:
-    """Return the program of a backend other than the native one."""
-    if backend is Backend.ARIA2C:
-        from qtool.download.backends.aria2c import Aria2c
-
-        return Aria2c()
-    if backend is Backend.HF_TRANSFER:
-        from qtool.download.backends.hf_transfer import HfTransfer
-
-        return HfTransfer()
-    raise AssertionError("the native backend is no program")

@@ -5,7 +5,8 @@ import pytest
 
 from qtool.download.backends.aria2c import Aria2c
 from qtool.download.backends.hf_transfer import HfTransfer
-from qtool.download.backends.program import Order, find_program
+from qtool.download.backends.program import Order
+from qtool.download.backends.programs import find_program
 from qtool.download.request import Backend
 from qtool.errors import ResourceError
 from qtool.hub.proxies import parse_proxy
