@@ -250,7 +250,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8), st.booleans())
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_any_values_give_facts_or_integrity_error(values: dict[str, Any], is_based: bool) -> None:
     try:
         facts = inspect_config({**MISTRAL, **values} if is_based else values)

@@ -165,7 +165,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
 
 
 @given(st.integers(0, len(VALID) - 1), st.binary(max_size=3), st.integers(0, 3))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_bytes_replaced_anywhere(position: int, put: bytes, n_removed: int) -> None:
     check(VALID[:position] + put + VALID[position + n_removed :])
 
@@ -181,7 +181,7 @@ ENTRIES = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "__metadata__"]), ENTRIES), st.integers(0, 9))
-@settings(max_examples=300)
+@settings(max_examples=150)
 @example({"a": entry("C64", [1], 0, 8)}, 8)
 def test_entries_of_any_numbers(header: dict[str, Any], n_data_bytes: int) -> None:
     check(safetensors(header, n_data_bytes))
