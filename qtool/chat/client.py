@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qtool.chat.messages import Message, Role
+from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
-from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
+from qtool.chat.stream import read_events, read_reply
 from qtool.engines.base import Endpoint
 from qtool.errors import AuthError, NetworkError, QtoolError, ResourceError
 
@@ -37,7 +38,7 @@ class ContextFullError(ResourceError):
 
 def stream_chat(
     endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling
-) -> Generator[Delta | ReplyEnd]:
+) -> Generator[Piece]:
     """Yield the reply to ``messages`` piece by piece, then one ``ReplyEnd``.
 
     Closing the generator closes the connection, which stops the engine.
@@ -61,7 +62,7 @@ def stream_chat(
         with _post(connection, endpoint, body) as response:
             if response.status != 200:
                 raise _refusal(response.status, response.read(MAX_ERROR_BYTES), endpoint)
-            yield from read_reply(read_events(iter(response.readline, b"")))
+            yield from split_reasoning(read_reply(read_events(iter(response.readline, b""))))
     except (OSError, http.client.HTTPException) as exc:
         raise _lost(endpoint, exc) from exc
     finally:

@@ -13,10 +13,11 @@ from qtool.chat.messages import (
     drop_oldest,
     split_last_turn,
 )
+from qtool.chat.reasoning import AllWasReasoning, Piece
 from qtool.chat.request import Sampling
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
-from qtool.chat.stream import Delta, ReplyEnd
+from qtool.chat.stream import Delta
 from qtool.chat.turn import Draft, Question, Turn
 from qtool.engines.base import Endpoint
 from qtool.errors import QtoolError, Terminated, UsageError
@@ -215,15 +216,15 @@ class Conversation:
                 self._collect(itertools.chain([first], pieces), draft)
                 return
 
-    def _collect(self, pieces: Iterator[Delta | ReplyEnd], draft: Draft) -> None:
+    def _collect(self, pieces: Iterator[Piece], draft: Draft) -> None:
         for piece in pieces:
-            if isinstance(piece, ReplyEnd):
-                draft.end = piece
-                continue
-            if draft.first_token_at is None:
-                draft.first_token_at = self._clock()
-            (draft.reasoning if piece.is_reasoning else draft.reply).append(piece.text)
-            self._screen.show(piece)
+            draft.take(piece)
+            if isinstance(piece, AllWasReasoning):
+                self._screen.note("what is above was the model's reasoning")
+            elif isinstance(piece, Delta):
+                if draft.first_token_at is None:
+                    draft.first_token_at = self._clock()
+                self._screen.show(piece)
 
     def _drop(self, count: int) -> None:
         if count:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qtool.chat.messages import Message, Role, whole_text
-from qtool.chat.stream import ReplyEnd
+from qtool.chat.reasoning import AllWasReasoning, Piece
+from qtool.chat.stream import Delta, ReplyEnd
 
 STOPPED = "stopped"
 """Finish reason of a reply that the user stopped, or that broke off."""
@@ -48,6 +49,16 @@ class Draft:
     reasoning: list[str] = field(default_factory=list)
     end: ReplyEnd = field(default_factory=lambda: ReplyEnd(STOPPED))
     first_token_at: float | None = None
+
+    def take(self, piece: Piece) -> None:
+        """Add what has come."""
+        match piece:
+            case ReplyEnd():
+                self.end = piece
+            case AllWasReasoning():
+                self.reasoning, self.reply = [*self.reasoning, *self.reply], []
+            case Delta(text, is_reasoning):
+                (self.reasoning if is_reasoning else self.reply).append(text)
 
     @property
     def text(self) -> str:

@@ -5,16 +5,21 @@ Besides ``qtool/output.py`` this is the only module that prints.
 
 import json
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from qtool.chat.clipboard import copy_sequence
 from qtool.chat.editor import Editor
+from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn, describe_speed, describe_turn
 from qtool.errors import QtoolError, Terminated, UsageError
 from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
+
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 class PlainScreen:
@@ -54,8 +59,7 @@ class PlainScreen:
     def finish(self, turn: Turn) -> None:
         """Print what has not been streamed and end the line."""
         if not self._is_streaming:
-            shown = turn.reasoning if self.think is Think.SHOW else ""
-            self._write(shown + turn.reply)
+            self._show_whole(turn)
         self._end_line()
         if self.is_verbose:
             self.note(describe_speed(turn))
@@ -83,11 +87,16 @@ class PlainScreen:
         self._end_line()
         self._output.error(exc)
 
+    def _show_whole(self, turn: Turn) -> None:
+        if self.think is Think.SHOW:
+            self._write(turn.reasoning)
+        self._write(turn.reply)
+
     def _write(self, text: str) -> None:
         stream = self._output.stdout
         shown = without_controls(text) if stream.isatty() else text
         if shown:
-            self._is_at_line_start = shown.endswith("\n")
+            self._is_at_line_start = _COLOUR.sub("", shown).endswith("\n")
             print(shown, end="", file=stream, flush=True)
 
     def _end_line(self) -> None:
@@ -119,11 +128,21 @@ class TerminalScreen(PlainScreen):
     keeps_going = True
     takes_commands = True
 
-    def __init__(self, output: Output, *, editor: Editor, **options: Any) -> None:
+    def __init__(
+        self,
+        output: Output,
+        *,
+        editor: Editor,
+        markdown: MarkdownStream | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        **options: Any,
+    ) -> None:
         super().__init__(output, prompts=iter(()), **options)
         self._editor = editor
+        self._markdown = markdown
+        self._clock = clock
+        self._thinking_since: float | None = None
         self._has_status = False
-        self._is_thinking = False
         self._has_spoken = False
 
     def read(self, text: str = "") -> str | None:
@@ -151,24 +170,24 @@ class TerminalScreen(PlainScreen):
             self._set_status("loading the model …")
 
     def show(self, delta: Delta) -> None:
-        """Print a piece of the reply; fold reasoning into a status."""
-        if delta.is_reasoning and self.think is Think.FOLD:
-            self._set_status("thinking …")
+        """Print a piece of the reply as far as it is clear; fold reasoning into a status."""
+        if delta.is_reasoning:
+            self._show_thought(delta.text)
             return
+        self._end_thought()
         self._clear_status()
-        if delta.is_reasoning is not self._is_thinking:
-            self._is_thinking = delta.is_reasoning
-            self._end_line()
-        super().show(delta)
+        if self._is_streaming:
+            self._write_reply(delta.text)
 
     def finish(self, turn: Turn) -> None:
         """End the reply."""
+        self._end_thought()
         self._clear_status()
-        self._is_thinking = False
         super().finish(turn)
 
     def note(self, text: str) -> None:
         """Tell it on a line of its own."""
+        self._thinking_since = None
         self._clear_status()
         self._end_line()
         self._output.note(self._output.paint_note(f"[{text}]", Style.DIM))
@@ -185,8 +204,50 @@ class TerminalScreen(PlainScreen):
 
     def fail(self, exc: QtoolError) -> None:
         """Report a failed turn; the conversation goes on."""
+        self._thinking_since = None
         self._clear_status()
         super().fail(exc)
+
+    def _show_thought(self, text: str) -> None:
+        if self._thinking_since is None:
+            self._thinking_since = self._clock()
+        if self.think is Think.FOLD:
+            self._set_status("thinking …")
+        elif self.think is Think.SHOW and self._is_streaming:
+            self._clear_status()
+            self._write_thought(text)
+
+    def _end_thought(self) -> None:
+        """Go over from reasoning to the reply."""
+        if self._thinking_since is None:
+            return
+        duration_s = self._clock() - self._thinking_since
+        if self.think is Think.FOLD:
+            self.note(f"thought for {duration_s:.1f} s; /think shows it")
+        self._thinking_since = None
+        self._end_line()
+
+    def _show_whole(self, turn: Turn) -> None:
+        if self.think is Think.SHOW and turn.reasoning:
+            self._write_thought(turn.reasoning)
+            self._end_line()
+        self._write_reply(turn.reply)
+
+    def _write_thought(self, text: str) -> None:
+        """Print reasoning dimly, line by line, so that no line end is within the style."""
+        for part in re.split("(\n)", text):
+            self._write(self._output.paint(part, Style.DIM) if part.strip() else part)
+
+    def _write_reply(self, text: str) -> None:
+        if self._markdown is None:
+            self._write(text)
+        else:
+            self._write(self._markdown.push(text.replace("\x1b", "")))
+
+    def _end_line(self) -> None:
+        if self._markdown is not None:
+            self._write(self._markdown.flush())
+        super()._end_line()
 
     def _set_status(self, text: str) -> None:
         if self._output.is_animated and not self._has_status:

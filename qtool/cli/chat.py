@@ -102,6 +102,9 @@ TrustPickle = Annotated[
     bool, typer.Option("--trust-pickle", help="Load weights that are not safetensors.")
 ]
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the reply as it comes.")]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Show Markdown on a terminal as the model writes it.")
+]
 Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model without asking.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and how fast.")]
@@ -136,6 +139,7 @@ def chat(
     is_code_trusted: TrustCode = False,
     is_pickle_trusted: TrustPickle = False,
     is_streaming: Stream = True,
+    is_plain: Plain = False,
     think: Reasoning = Think.FOLD,
     is_agreed: Yes = False,
     is_verbose: Verbose = False,
@@ -168,6 +172,7 @@ def chat(
         ),
         is_agreed=is_agreed,
         is_verbose=is_verbose,
+        is_plain=is_plain,
         shown={"think": think, "is_streaming": is_streaming, "is_verbose": is_verbose},
     )
     if is_continued and request.files.input is not None:

@@ -10,6 +10,7 @@ from qtool.engines.base import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
     from qtool.chat.conversation import Engine
+    from qtool.chat.markdown import MarkdownStream
     from qtool.chat.remote import RemoteEngine
     from qtool.chat.screen import Screen
     from qtool.chat.session import Session
@@ -33,6 +34,7 @@ class Request:
     options: EngineOptions
     is_agreed: bool
     is_verbose: bool
+    is_plain: bool
     shown: dict[str, Any]
 
 
@@ -151,7 +153,21 @@ def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Sc
     if request.prompt is None and output.is_interactive and output.stdout.isatty():
         output.note("/help lists the commands; Ctrl+C stops a reply, Ctrl+D ends the conversation")
         editor = make_editor(history, output.stdout, os.environ)
-        screen = TerminalScreen(output, editor=editor, **request.shown)
+        markdown = _make_markdown(request, output)
+        screen = TerminalScreen(output, editor=editor, markdown=markdown, **request.shown)
         return screen, isinstance(editor, LineEditor)
     kind = JsonScreen if output.is_json else PlainScreen
     return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown), False
+
+
+def _make_markdown(request: Request, output: "Output") -> "MarkdownStream | None":
+    """Return what styles replies; ``None`` where they are wanted as they are."""
+    import os
+    import shutil
+
+    from qtool.chat.markdown import MarkdownStream, draw_table
+    from qtool.output import wants_colour
+
+    if request.is_plain or not wants_colour(output.stdout, os.environ):
+        return None
+    return MarkdownStream(lambda text: draw_table(text, shutil.get_terminal_size().columns))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyte
 import pytest
 
 from qtool.chat.journal import last_journal, read_journal
@@ -237,3 +238,90 @@ def test_every_command_on_a_terminal(start: Start, own_settings: Path, tmp_path:
     assert kept[0].role is Role.SYSTEM
     assert kept[1].content == "uno"
     assert len(kept) == 5
+
+
+REPLY = """# Plan
+
+Some **bold words** and `code`.
+
+- first
+- second
+
+```python
+x = "*"
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+The end."""
+
+
+def style_of(terminal: Terminal, text: str) -> pyte.screens.Char:
+    """Return how the first character of ``text`` is drawn."""
+    row, line = next((n, line) for n, line in enumerate(terminal.screen.display) if text in line)
+    return terminal.screen.buffer[row][line.index(text)]
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_markdown_is_styled_as_it_comes_and_never_drawn_twice(
+    start: Start, server: OpenAiServer, columns: int
+):
+    server.reply = lambda messages: iter(REPLY[i : i + 3] for i in range(0, len(REPLY), 3))
+    server.pace_s = 0.005
+    terminal = start(columns=columns, rows=50)
+    terminal.submit("go")
+    for text in ("Plan", "bold words", "code", "• first", "• second", 'x = "*"', "The end."):
+        assert terminal.text.count(text) == 1, terminal.text
+    assert "**" not in terminal.text
+    assert style_of(terminal, "bold words").bold
+    assert not style_of(terminal, " and").bold
+    assert style_of(terminal, "Plan").underscore
+    reply = terminal.printed.partition(b"Plan")[2].partition(b"The end.")[0]
+    assert not re.search(rb"\x1b\[[0-9;?]*[A-HJKf]|\r(?!\n)", reply), "the cursor was moved"
+
+
+@pytest.mark.parametrize("options", [{"NO_COLOR": "1"}, {}], ids=["NO_COLOR", "--plain"])
+def test_markdown_stays_as_it_is_on_request(start: Start, server: OpenAiServer, options: dict):
+    server.reply = lambda messages: iter([REPLY])
+    terminal = start(*([] if options else ["--plain"]), rows=50, **options)
+    terminal.submit("go")
+    assert "Some **bold words** and `code`." in terminal.text
+    assert "|---|---|" in terminal.text
+
+
+@pytest.mark.parametrize("is_tagged", [False, True], ids=["told apart", "<think>"])
+def test_reasoning_is_folded_shown_and_hidden(start: Start, server: OpenAiServer, is_tagged: bool):
+    tagged = ["<think>\n", "deep thought\n", "</think>", "\n\nforty-two"]
+    server.reply = lambda messages: iter(tagged if is_tagged else [("deep thought",), "forty-two"])
+    terminal = start()
+    terminal.submit("a")
+    assert "deep thought" not in terminal.text
+    assert "thinking" not in terminal.text
+    assert "[thought for 0.0 s; /think shows it]\nforty-two" in terminal.text
+    terminal.submit("/think")
+    assert terminal.text.count("deep thought") == 1
+    terminal.submit("/think show")
+    terminal.submit("b")
+    assert "deep thought\nforty-two" in terminal.text
+    terminal.submit("/think hide")
+    terminal.submit("c")
+    assert terminal.text.endswith(">>> c\nforty-two\n\n>>>")
+    assert [m["content"] for m in server.bodies[2]["messages"]] == [
+        *("a", "forty-two", "b", "forty-two", "c"),
+    ]
+
+
+def test_figures_follow_each_reply_with_v(start: Start):
+    terminal = start("-v")
+    terminal.submit("a")
+    assert re.search(r"\[2 tokens in \d\.\d s, first after \d\.\d\d s\]", terminal.text)
+
+
+def test_control_sequences_of_a_model_do_not_reach_the_terminal(start: Start, server: OpenAiServer):
+    server.reply = lambda messages: iter(["a\x1b]0;owned\x07b\x1b", "[2Jc", "\x1b[31mred"])
+    terminal = start()
+    terminal.submit("go")
+    assert "a]0;ownedb[2Jc[31mred" in terminal.text
+    assert b"\x1b]0;" not in terminal.printed
