@@ -16,6 +16,7 @@ from qtool.errors import IntegrityError
 from qtool.models.fields import Fields
 
 SPACE = "▁"
+_UNJOINED = -1e9
 _PHI3_PLAIN = {"<unk>", "<s>", "<|endoftext|>"}
 """Phi 3's only tokens that leave the spaces after them. Source: ``load`` in llama-vocab.cpp."""
 
@@ -63,7 +64,7 @@ def read_vocabulary(tokenizer: Fields, n_rows: int) -> Vocabulary:
     tokens, types = _tokens(tokenizer, model, n_rows)
     merges = _merges(model)
     if model.boolean("byte_fallback"):
-        metadata = _score_keys(tokenizer, tokens, merges)
+        metadata = _score_keys(tokenizer, tokens, types, merges)
     else:
         metadata = _merge_keys(tokenizer, model, merges)
     return Vocabulary(tuple(tokens), tuple(types), metadata, _swallows_spaces(tokenizer))
@@ -111,7 +112,11 @@ def _tokens(tokenizer: Fields, model: Fields, n_rows: int) -> tuple[list[str], l
         content, index = added.text("content"), added.integer("id")
         kind = TokenType.CONTROL if added.boolean("special") else TokenType.USER_DEFINED
         put(content, index, TokenType.UNKNOWN if content == unknown else kind)
-    return [token or f"[PAD{index}]" for index, token in enumerate(tokens)], types
+    filled = [token or f"[PAD{index}]" for index, token in enumerate(tokens)]
+    if len(set(filled)) < n_rows or any("\0" in token for token in filled):
+        # llama.cpp, where text ends at a NUL, would abort.
+        raise NotRepackable("two of its tokens are the same text, or one contains a NUL")
+    return filled, types
 
 
 def _added(tokenizer: Fields) -> list[Fields]:
@@ -153,22 +158,32 @@ def _merges(model: Fields) -> list[tuple[str, str]]:
 
 
 def _score_keys(
-    tokenizer: Fields, tokens: list[str], merges: list[tuple[str, str]]
+    tokenizer: Fields, tokens: list[str], types: list[TokenType], merges: list[tuple[str, str]]
 ) -> dict[str, object]:
     """llama.cpp joins the neighbours whose whole has the best score: that of the merge that makes
-    it, the earlier the better. What no merge makes must not be joined at all."""
-    scores = [-1e9] * len(tokens)
+    it, the earlier the better. It joins all that makes a token, with a merge or without."""
+    scores = [_UNJOINED] * len(tokens)
     places = {token: index for index, token in enumerate(tokens)}
     for rank, (left, right) in enumerate(merges):
         index = places.get(left + right)
-        if index is not None and scores[index] == -1e9:
+        if index is not None and scores[index] == _UNJOINED:
             scores[index] = -float(rank)
+    for token, score, kind in zip(tokens, scores, types, strict=True):
+        if score == _UNJOINED and kind is TokenType.NORMAL and _has_parts(token, places):
+            raise NotRepackable(f"its tokenizer never makes its token {token!r}; llama.cpp would")
     return {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.pre": "default",
         "tokenizer.ggml.scores": scores,
         "tokenizer.ggml.add_space_prefix": _prefixes_space(tokenizer),
     }
+
+
+def _has_parts(token: str, places: Mapping[str, int]) -> bool:
+    return any(
+        all(len(part) == 1 or part in places for part in (token[:cut], token[cut:]))
+        for cut in range(1, len(token))
+    )
 
 
 def _prefixes_space(tokenizer: Fields) -> bool:
