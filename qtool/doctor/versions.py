@@ -1,9 +1,11 @@
 """Versions and compute capabilities: parsing that never fails, comparing that never surprises."""
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
 Capability = tuple[int, int]
@@ -27,13 +29,19 @@ def is_within(version: object, specifier: str) -> bool:
     A nightly ``2.7.0.dev20250310+cu124`` and a vendor's ``2.5.0a0`` count as 2.7.0 and 2.5.0, for
     what they can do is that of the release; a local part (``+cu121``) is left out of account.
     """
-    from packaging.specifiers import SpecifierSet
-
     parsed = parse_version(version)
     if parsed is None:
         return False
     bare = parsed.base_version + (f".post{parsed.post}" if parsed.post is not None else "")
-    return SpecifierSet(specifier).contains(bare, prereleases=True)
+    return _specifiers(specifier).contains(bare, prereleases=True)
+
+
+@cache
+def _specifiers(specifier: str) -> "SpecifierSet":
+    """Return a parsed range; those of the facts are few and asked for again and again."""
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(specifier)
 
 
 def minor_release(version: object) -> tuple[int, int] | None:
