@@ -35,17 +35,34 @@ def write_gguf(plan: "RepackPlan", target: Path, *, on_bytes: OnBytes | None = N
     part = target.with_name(f"{target.name}.part")
     with _disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(target.parent, plan.n_bytes + RESERVE_BYTES)
-        try:
-            _write_head(plan, part)
-            with part.open("r+b") as file:
+        with part.open("ab") as file:
+            _lock(file, target)
+            try:
+                file.truncate(0)
+                _check_space(target.parent, plan.n_bytes + RESERVE_BYTES)
+                _write_head(plan, part)
                 _write_tensors(plan, file, on_bytes or (lambda n_bytes: None))
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+                part.replace(target)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+
+
+def _lock(file: Any, target: Path) -> None:
+    """Hold the file for this process; the system lets go of it when the process ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise ResourceError(
+            f"another qtool is writing {target}",
+            hint="wait for it to end, then run the same command again",
+        ) from exc
 
 
 def _write_head(plan: "RepackPlan", path: Path) -> None:
