@@ -240,8 +240,9 @@ def _fetcher(
 
     A repair is for qtool itself: it asks for single ranges, which the programs do not do.
     """
-    Staging(target.layout.state_dir, target.listing, request.backend).remove_orphans()
-    if request.backend is Backend.NATIVE or request.is_repair:
+    backend = Backend.NATIVE if request.is_repair else request.backend
+    Staging(target.layout.state_dir, target.listing, backend).remove_orphans()
+    if backend is Backend.NATIVE:
         return Fetch(request, choice, target, pool)
     from qtool.download.backends.fetch import ProgramFetch
 

@@ -442,6 +442,14 @@ def test_changing_the_backend_leaves_nothing_behind(hub_factory, fetch, is_right
 
 
 @needs_aria2c
+def test_repair_leaves_nothing_of_a_backend_that_was_stopped(hub_factory, fetch, is_right, repo):
+    hub = hub_factory([repo], rate_bytes_per_s=MIB)
+    stop_in_the_middle(hub, fetch, Backend.ARIA2C)
+    assert fetch(hub, backend=Backend.ARIA2C, is_repair=True).failures == ()
+    assert is_right(fetch, repo) and staged(fetch) == []
+
+
+@needs_aria2c
 def test_changed_file_is_not_resumed(hub_factory, fetch, is_right, repo):
     hub = hub_factory([repo], rate_bytes_per_s=MIB)
     stop_in_the_middle(hub, fetch, Backend.ARIA2C)
