@@ -105,10 +105,10 @@ def _notes(case: Case, form: ModelFormat) -> tuple[str, ...]:
 
 
 def _notes_on_chat(route: Route | None) -> tuple[str, ...]:
-    """Say which engines qtool chat does not drive yet."""
-    if route is None or route.engine == "llama.cpp":
+    """Say how to talk to an engine that qtool chat does not start itself."""
+    if route is None or route.engine in ("llama.cpp", "transformers"):
         return ()
-    return (f"{route.engine} runs it in that environment; qtool chat drives it in a later version",)
+    return (f"{route.engine} runs it; start its server, then: qtool chat --endpoint URL",)
 
 
 # --- routes ---------------------------------------------------------------------------------
