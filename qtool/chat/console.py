@@ -184,7 +184,8 @@ class Console:
         attachment = read_attachment(argument)
         self._attachments.append(attachment)
         n_lines = attachment.text.count("\n") + 1
-        self._screen.note(f"{attachment.name} ({n_lines} lines) goes with the next message")
+        size = f"{n_lines} lines{self._conversation.count_tokens(attachment.text)}"
+        self._screen.note(f"{attachment.name} ({size}) goes with the next message")
 
     def _copy(self, _: str) -> None:
         last = self._session.messages[-1:]

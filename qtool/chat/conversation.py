@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from qtool.chat.client import ContextFullError, stream_chat
-from qtool.chat.messages import (
-    Message,
-    Role,
-    count_oldest_turn,
-    drop_oldest,
-    split_last_turn,
-)
+from qtool.chat.context import WARNING_SHARE, Fill, Overflow, Relief, describe_relief
+from qtool.chat.messages import Message, Role, split_last_turn
+from qtool.chat.queries import count_tokens, find_context_length
 from qtool.chat.reasoning import AllWasReasoning, Piece
 from qtool.chat.request import Sampling
+from qtool.chat.room import RoomMaker
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
-from qtool.chat.stream import Delta
+from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import Draft, Question, Turn
 from qtool.engines.base import Endpoint
 from qtool.errors import QtoolError, Terminated, UsageError
@@ -51,11 +48,16 @@ class Conversation:
         screen: Screen,
         *,
         clock: Callable[[], float],
+        overflow: Overflow | None = None,
     ) -> None:
         self.session = session
         self.engine = engine
         self.sampling = sampling
         self.turns: list[Turn] = []
+        self.fill = Fill()
+        self._overflow = overflow
+        self._measured: Endpoint | None = None
+        self._has_warned = False
         self._unanswered: str | None = None
         self._screen = screen
         self._clock = clock
@@ -139,6 +141,7 @@ class Conversation:
             ]
         else:
             lines = [f"model     {self.session.model}", "engine    not ready yet"]
+        lines.append(f"context   {self.fill.describe(self.session.messages)}")
         lines.append(f"messages  {len(self.session.messages)}")
         lines.append(f"journal   {self.session.journal_path or '(nothing said yet)'}")
         if self.session.output:
@@ -158,7 +161,18 @@ class Conversation:
         self._screen.wait_for_engine(self.engine.is_ready)
         endpoint = self.engine.endpoint()
         self._screen.wait_for_engine(True)
+        if self._measured != endpoint:
+            self._measured = endpoint
+            self.fill = Fill(find_context_length(endpoint))
         return endpoint
+
+    def count_tokens(self, text: str) -> str:
+        """Return ``, 42 tokens`` for ``text``, nothing where the engine does not tell yet."""
+        count = None
+        if self.engine.is_ready:
+            with contextlib.suppress(QtoolError):
+                count = count_tokens(self.engine.endpoint(), text)
+        return "" if count is None else f", {count} tokens"
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -196,6 +210,7 @@ class Conversation:
         finally:
             self._keep(question, draft)
         self.turns.append(self._turn(endpoint, draft, started_at))
+        self._measure(draft.end)
 
     def _receive(self, endpoint: Endpoint, question: Question, draft: Draft) -> None:
         """Stream the reply into ``draft``; leave the oldest turns out where the context is full.
@@ -203,16 +218,17 @@ class Conversation:
         They go only once the engine takes the rest: a message that is too long by itself costs
         nothing.
         """
-        n_dropped = 0
+        room = self._room(endpoint)
+        relief = room.plan(question.messages)
         while True:
-            messages = drop_oldest(question.messages, n_dropped)
+            messages = relief.apply(question.messages)
             with contextlib.closing(stream_chat(endpoint, messages, self.sampling)) as pieces:
                 try:
                     first = next(pieces)
                 except ContextFullError as exc:
-                    n_dropped += _make_room(messages, exc)
+                    relief = room.relieve(question.messages, relief, exc)
                     continue
-                self._drop(n_dropped)
+                self._drop(relief)
                 self._collect(itertools.chain([first], pieces), draft)
                 return
 
@@ -226,10 +242,21 @@ class Conversation:
                     draft.first_token_at = self._clock()
                 self._screen.show(piece)
 
-    def _drop(self, count: int) -> None:
-        if count:
-            self.session.drop_oldest(count)
-            self._screen.note(f"the context is full: the oldest {count} messages were dropped")
+    def _room(self, endpoint: Endpoint) -> RoomMaker:
+        return RoomMaker(endpoint, self.fill, self.sampling, self._screen, self._choose_overflow)
+
+    def _choose_overflow(self) -> Overflow:
+        """Return what to do when the context is full; ask the first time, if there is a user."""
+        if self._overflow is None:
+            chosen = self._screen.choose("the context is full; what shall be done", tuple(Overflow))
+            self._overflow = Overflow(chosen) if chosen else Overflow.DROP_OLDEST
+        return self._overflow
+
+    def _drop(self, relief: Relief) -> None:
+        if relief.count:
+            gone = relief.gone(self.session.messages)
+            self.session.drop_oldest(relief.count, relief.summary)
+            self._screen.note(describe_relief(relief, gone))
 
     def _keep(self, question: Question, draft: Draft) -> None:
         """Put the reply into the session, or take the question back where there is none."""
@@ -253,7 +280,14 @@ class Conversation:
             total_s=self._clock() - started_at,
         )
 
+    def _measure(self, end: ReplyEnd) -> None:
+        """Take up what the engine counted."""
+        if end.prompt_tokens is not None and end.completion_tokens is not None:
+            n_tokens = end.prompt_tokens + end.completion_tokens
+            self.fill = self.fill.measure(self.session.messages, n_tokens)
+
     def _explain(self, turn: Turn) -> None:
+        self._warn_if_full()
         if turn.end.finish_reason != "length":
             return
         limit = self.sampling.max_new_tokens
@@ -263,17 +297,8 @@ class Conversation:
         else:
             self._screen.note("cut off: the context is full")
 
-
-def _make_room(messages: Sequence[Message], exc: ContextFullError) -> int:
-    """Return how many messages the oldest turn has.
-
-    Raises:
-        ContextFullError: only the last message is left.
-    """
-    count = count_oldest_turn(messages)
-    if not count:
-        raise ContextFullError(
-            f"this message alone is too long: {exc.message}",
-            hint="say it in shorter pieces, or start with a larger --ctx",
-        ) from exc
-    return count
+    def _warn_if_full(self) -> None:
+        is_full = (self.fill.share(self.session.messages) or 0) >= WARNING_SHARE
+        if is_full and not self._has_warned:
+            self._screen.note(f"the context is {self.fill.describe(self.session.messages)}")
+        self._has_warned = is_full

@@ -5,7 +5,8 @@ each further line is one message or a change of those before it:
 
 - ``{"role", "content"}``, with ``"partial": true`` for a reply that was stopped, ``"reasoning"``,
   and ``"replaces": n`` where it takes the place of the last ``n`` messages;
-- ``{"dropped": n}``: the oldest ``n`` messages after the system prompt are gone;
+- ``{"dropped": n}``: the oldest ``n`` messages after the system prompt are gone, and where there
+  is a ``"summary"``, a turn with it stands for them;
 - ``{"taken_back": n}``: the last ``n`` messages are withdrawn;
 - ``{"system": text or null}``: the system prompt is another one, or gone.
 
@@ -58,9 +59,9 @@ class Journal:
         """Note that the system prompt is ``system`` from here on."""
         self._write({"system": system})
 
-    def append_drop(self, n_messages: int) -> None:
-        """Note that the ``n_messages`` oldest messages after the system prompt are gone."""
-        self._write({"dropped": n_messages})
+    def append_drop(self, n_messages: int, summary: str | None = None) -> None:
+        """Note that the ``n_messages`` oldest after the system prompt are gone or summarised."""
+        self._write({"dropped": n_messages} | ({} if summary is None else {"summary": summary}))
 
     def append_take_back(self, n_messages: int = 1) -> None:
         """Note that the last ``n_messages`` are withdrawn."""
@@ -160,20 +161,23 @@ def read_journal(path: Path) -> list[Message]:
 def _apply(item: Any, messages: list[Message]) -> list[Message]:
     """Return ``messages`` after the step that one line of a journal tells."""
     if "dropped" in item:
-        return drop_oldest(messages, int(item["dropped"]))
+        summary = item.get("summary")
+        return drop_oldest(messages, int(item["dropped"]), _text(summary))
     if "taken_back" in item:
         return _without_last(messages, int(item["taken_back"]))
     if "system" in item:
-        text = item["system"]
-        return replace_system(messages, text if text is None else whole_text(str(text)))
+        return replace_system(messages, _text(item["system"]))
     message = parse_message(item)
-    thought = item.get("reasoning")
     whole = replace(
         message,
         is_partial=bool(item.get("partial")),
-        reasoning=whole_text(thought) if isinstance(thought, str) else "",
+        reasoning=_text(item.get("reasoning")) or "",
     )
     return [*_without_last(messages, int(item.get("replaces", 0))), whole]
+
+
+def _text(value: object) -> str | None:
+    return whole_text(value) if isinstance(value, str) else None
 
 
 def _without_last(messages: list[Message], count: int) -> list[Message]:

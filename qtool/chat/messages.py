@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+SUMMARY_HEAD = "This is what we said so far, in short:"
+
 EXIT_WORDS = frozenset({"exit", "quit", "bye"})
 
 
@@ -82,10 +84,21 @@ def replace_system(messages: Sequence[Message], system: str | None) -> list[Mess
     return [*head, *messages[count_system(messages) :]]
 
 
-def drop_oldest(messages: Sequence[Message], count: int) -> list[Message]:
-    """Return ``messages`` without the ``count`` oldest ones after the system prompt."""
+def drop_oldest(
+    messages: Sequence[Message], count: int, summary: str | None = None
+) -> list[Message]:
+    """Return ``messages`` without the ``count`` oldest ones after the system prompt.
+
+    ``summary`` stands for them as a turn of its own.
+    """
     n_system = count_system(messages)
-    return [*messages[:n_system], *messages[n_system + count :]]
+    turn = [] if summary is None else _summary_turn(summary)
+    return [*messages[:n_system], *turn, *messages[n_system + count :]]
+
+
+def _summary_turn(summary: str) -> list[Message]:
+    said = f"{SUMMARY_HEAD}\n\n{summary}"
+    return [Message(Role.USER, said), Message(Role.ASSISTANT, "I will keep that in mind.")]
 
 
 def count_oldest_turn(messages: Sequence[Message]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from qtool.chat.client import connect, request_json
 from qtool.chat.messages import Message
 from qtool.engines.base import Endpoint
-from qtool.errors import AuthError, NetworkError, UsageError
+from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
 
 TIMEOUT_S = 30
 """A tokenizer is fast; an engine that is busy with a prompt answers later."""
@@ -52,6 +52,14 @@ def list_models(endpoint: Endpoint) -> dict[str, int | None]:
     items = answer.get("data") if isinstance(answer, dict) else None
     models = [item for item in items or () if isinstance(item, dict)]
     return {str(item["id"]): _context(item) for item in models if item.get("id")}
+
+
+def find_context_length(endpoint: Endpoint) -> int | None:
+    """Return the context length in tokens that the engine serves, if it tells."""
+    try:
+        return list_models(endpoint).get(endpoint.model)
+    except QtoolError:
+        return None  # the request for a reply says what is wrong
 
 
 def _context(item: Mapping[str, Any]) -> int | None:

@@ -1,5 +1,6 @@
 """What a conversation needs of whoever shows it. ``ui`` has three of them."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from qtool.chat.request import Think
@@ -52,6 +53,10 @@ class Screen(Protocol):
 
     def tell(self, text: str) -> None:
         """Show lines that the user asked for."""
+        ...
+
+    def choose(self, question: str, choices: Sequence[str]) -> str | None:
+        """Return the one of ``choices`` that the user wants, ``None`` where nobody can be asked."""
         ...
 
     def copy(self, text: str) -> None:

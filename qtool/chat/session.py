@@ -58,10 +58,13 @@ class Session:
         self.messages, withdrawn = self.messages[:at], self.messages[at:]
         return withdrawn
 
-    def drop_oldest(self, count: int) -> None:
-        """Drop the ``count`` oldest messages after the system prompt; the journal has them."""
-        self.journal.append_drop(count)
-        self.messages = drop_oldest(self.messages, count)
+    def drop_oldest(self, count: int, summary: str | None = None) -> None:
+        """Drop the ``count`` oldest messages after the system prompt; the journal has them.
+
+        ``summary`` stands for them as a turn of its own.
+        """
+        self.journal.append_drop(count, summary)
+        self.messages = drop_oldest(self.messages, count, summary)
 
     def set_system(self, system: str | None) -> None:
         """Replace the system prompt; ``None`` removes it."""

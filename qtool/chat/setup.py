@@ -10,9 +10,11 @@ from qtool.chat.messages import Message, Role, with_system
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session
 from qtool.engines import llama_cpp, transformers
-from qtool.engines.base import EngineKind, EngineOptions
+from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.engines.interpreters import find_python
 from qtool.engines.keeper import EngineKeeper
+from qtool.engines.repack.refusal import NotRepackable
+from qtool.engines.repack.road import Repacker, wants_repack
 from qtool.engines.select import Choice, needs_python, select_engine
 from qtool.models.formats import inspect_model
 from qtool.models.info import ModelInfo
@@ -21,24 +23,45 @@ from qtool.ram import read_ram
 
 
 def plan_engine(
-    model: LocalModel, wanted: EngineKind, options: EngineOptions, python: str | None = None
+    model: LocalModel,
+    wanted: EngineKind,
+    options: EngineOptions,
+    python: str | None = None,
+    repacker: Repacker | None = None,
 ) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
     """Return the engine for ``model`` (not started), the reason for it, and warnings.
 
-    ``python`` names the interpreter or environment for an engine that lives in one.
+    ``python`` names the interpreter or environment for an engine that lives in one; ``repacker``
+    makes the GGUF of a model that llama.cpp runs faster.
 
     Raises:
         QtoolError: the model cannot be read, or nothing here runs it.
     """
     info = inspect_model(model.path, quant=model.quant)
+    warnings: tuple[str, ...] = info.warnings
+    if repacker is not None and wants_repack(info, wanted, options, python):
+        try:
+            repacked = inspect_model(repacker(info))
+        except NotRepackable as exc:
+            if wanted is EngineKind.LLAMA_CPP:
+                raise
+            warnings = (*warnings, f"{exc.message}; transformers runs it, more slowly")
+        else:
+            launch = _plan_llama_cpp(repacked, options)
+            choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
+            return EngineKeeper(launch), choice, (*warnings, *_template_warnings(repacked, choice))
     found = find_python(python, os.environ) if needs_python(info) else None
     choice = select_engine(info, wanted, found)
-    free_bytes = read_ram().available_bytes
     if choice.kind is EngineKind.TRANSFORMERS and found is not None:
+        free_bytes = read_ram().available_bytes
         launch = transformers.plan_launch(info, options, found, free_memory_bytes=free_bytes)
     else:
-        launch = llama_cpp.plan_launch(info, options, free_memory_bytes=free_bytes)
-    return EngineKeeper(launch), choice, (*info.warnings, *_template_warnings(info, choice))
+        launch = _plan_llama_cpp(info, options)
+    return EngineKeeper(launch), choice, (*warnings, *_template_warnings(info, choice))
+
+
+def _plan_llama_cpp(info: ModelInfo, options: EngineOptions) -> Launch:
+    return llama_cpp.plan_launch(info, options, free_memory_bytes=read_ram().available_bytes)
 
 
 def _template_warnings(info: ModelInfo, choice: Choice) -> tuple[str, ...]:

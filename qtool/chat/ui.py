@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from qtool.chat.clipboard import copy_sequence
@@ -73,6 +73,9 @@ class PlainScreen:
         self._end_line()
         for line in text.splitlines():
             self._output.note(line)
+
+    def choose(self, question: str, choices: Sequence[str]) -> str | None:
+        """Return nothing: nobody can be asked."""
 
     def copy(self, text: str) -> None:
         """Refuse: there is no clipboard without a terminal.
@@ -196,6 +199,20 @@ class TerminalScreen(PlainScreen):
         """Show what was asked for."""
         self._clear_status()
         super().tell(text)
+
+    def choose(self, question: str, choices: Sequence[str]) -> str | None:
+        """Let the user type the beginning of one of ``choices``; ``None``: given up."""
+        while True:
+            self.note(f"{question}: {', '.join(choices)}?")
+            try:
+                typed = self._editor.read().strip().lower()
+            except (EOFError, KeyboardInterrupt) as exc:
+                if isinstance(exc, Terminated):
+                    raise
+                return None
+            meant = [choice for choice in choices if typed and choice.startswith(typed)]
+            if len(meant) == 1:
+                return meant[0]
 
     def copy(self, text: str) -> None:
         """Hand ``text`` to the terminal, which knows the clipboard. Raises as ``copy_sequence``."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtool.chat.context import Overflow
 from qtool.chat.request import Sampling, Think, choose_history_files
 from qtool.cli.chat_run import Request, talk
 from qtool.cli.options import Debug, Json, Quiet, make_output
@@ -67,6 +68,14 @@ Stop = Annotated[list[str] | None, typer.Option(help="End the reply here (repeat
 Context = Annotated[
     int | None, typer.Option("--ctx", min=16, max=MAX_COUNT, help="Context length in tokens.")
 ]
+OnOverflow = Annotated[
+    Overflow | None,
+    typer.Option(
+        "--overflow",
+        help="What goes when the context is full; default: asked on a terminal, else drop-oldest.",
+        show_default=False,
+    ),
+]
 GpuLayers = Annotated[int | None, typer.Option(min=0, max=MAX_COUNT, help="Layers on the GPU.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, max=1024, help="CPU threads of the engine.")
@@ -128,6 +137,7 @@ def chat(
     seed: Seed = None,
     stop: Stop = None,
     ctx: Context = None,
+    overflow: OnOverflow = None,
     gpu_layers: GpuLayers = None,
     threads: Threads = None,
     engine: Engine = EngineKind.AUTO,
@@ -170,6 +180,7 @@ def chat(
         options=EngineOptions(
             config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
         ),
+        overflow=overflow,
         is_agreed=is_agreed,
         is_verbose=is_verbose,
         is_plain=is_plain,

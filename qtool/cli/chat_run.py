@@ -9,6 +9,7 @@ from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
+    from qtool.chat.context import Overflow
     from qtool.chat.conversation import Engine
     from qtool.chat.markdown import MarkdownStream
     from qtool.chat.remote import RemoteEngine
@@ -32,6 +33,7 @@ class Request:
     engine: EngineKind
     python: str | None
     options: EngineOptions
+    overflow: "Overflow | None"
     is_agreed: bool
     is_verbose: bool
     is_plain: bool
@@ -47,7 +49,7 @@ def talk(request: Request, sampling: Sampling, output: "Output", config: Config)
         return
     model, starter = _obtain_model(request, output, config)
     session = _open_session(request, model.path.name, starter, output, config)
-    engine = _start_engine(model, request, output)
+    engine = _start_engine(model, request, output, config)
     suited = Sampling(temperature=starter.temperature) if starter else Sampling()
     with session:
         _hold(request, session, engine, sampling.or_else(suited), output, config)
@@ -73,10 +75,12 @@ def _hold(
             return name, request.remote.with_model(name)
         asked = replace(request, model=name, is_agreed=True)
         other, _ = _obtain_model(asked, output, config)
-        return other.path.name, _start_engine(other, asked, output)
+        return other.path.name, _start_engine(other, asked, output, config)
 
     screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
-    conversation = Conversation(session, engine, sampling, screen, clock=time.monotonic)
+    conversation = Conversation(
+        session, engine, sampling, screen, clock=time.monotonic, overflow=request.overflow
+    )
     journals = config.state_dir() / "conversations"
     console = Console(conversation, screen, journals=journals, plan_engine=plan)
     try:
@@ -110,11 +114,20 @@ def _open_session(
     return session
 
 
-def _start_engine(model: "LocalModel", request: Request, output: "Output") -> "Engine":
+def _start_engine(
+    model: "LocalModel", request: Request, output: "Output", config: Config
+) -> "Engine":
     """Start the engine for ``model``; return without waiting for it."""
     from qtool.chat.setup import plan_engine
+    from qtool.cli.repack_unasked import repack_unasked
 
-    keeper, choice, warnings = plan_engine(model, request.engine, request.options, request.python)
+    keeper, choice, warnings = plan_engine(
+        model,
+        request.engine,
+        request.options,
+        request.python,
+        repacker=lambda info: repack_unasked(info, output, config),
+    )
     for warning in warnings:
         output.warn(warning)
     if request.is_verbose:

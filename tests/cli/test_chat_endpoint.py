@@ -66,3 +66,16 @@ def test_nobody_listening_ends_with_5(run_qtool: Run):
     done = run_qtool("chat", "--endpoint", "http://127.0.0.1:1/v1", "-p", "a")
     assert done.returncode == 5
     assert "http://127.0.0.1:1" in done.stderr
+
+
+def test_full_context_drops_the_oldest_unasked_or_stops_on_request(
+    run_qtool: Run, server: OpenAiServer
+):
+    server.n_ctx_tokens = 1000
+    lines = f"{'x' * 300}\n{'y' * 300}\nend\n"
+    done = run_qtool("chat", "--endpoint", server.url, input=lines)
+    assert done.returncode == 0, done.stderr
+    assert "the oldest 2 messages were dropped: “xxx" in done.stderr
+    stopped = run_qtool("chat", "--endpoint", server.url, "--overflow", "stop", input=lines)
+    assert stopped.returncode == 8
+    assert "the context is full" in stopped.stderr

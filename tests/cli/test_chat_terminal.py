@@ -325,3 +325,21 @@ def test_control_sequences_of_a_model_do_not_reach_the_terminal(start: Start, se
     terminal.submit("go")
     assert "a]0;ownedb[2Jc[31mred" in terminal.text
     assert b"\x1b]0;" not in terminal.printed
+
+
+def test_full_context_is_announced_and_the_user_is_asked(start: Start, server: OpenAiServer):
+    server.n_ctx_tokens = 1000
+    server.reply = lambda messages: iter(["ok"])
+    terminal = start()
+    terminal.submit("about cats " + "x" * 400)
+    assert "%" not in terminal.text
+    terminal.submit("y" * 440)
+    assert re.search(r"\[the context is 8\d% full \(8\d\d of 1000 tokens\)\]", terminal.text)
+    terminal.type("and now?\r")
+    terminal.wait("what shall be done: drop-oldest, stop, summarise?")
+    terminal.wait_for_prompt()
+    terminal.submit("d")
+    assert "the oldest 2 messages were dropped: “about cats" in terminal.text
+    assert [m["content"][:1] for m in server.bodies[-1]["messages"]] == ["y", "o", "a"]
+    terminal.submit("/info")
+    assert "of 1000 tokens)" in terminal.text

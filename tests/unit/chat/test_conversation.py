@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qtool.chat.console import Console
+from qtool.chat.context import Overflow
 from qtool.chat.conversation import Conversation
 from qtool.chat.history import load_history
 from qtool.chat.journal import last_journal, read_journal
@@ -85,6 +86,8 @@ class Screen:
         self.told: list[str] = []
         self.offered: list[str] = []
         self.clipboard = ""
+        self.asked: list[str] = []
+        self.choice: str | None = None
         self.keeps_going = keeps_going
         self.interrupt_at = interrupt_at
         self.shown: list[str] = []
@@ -114,6 +117,10 @@ class Screen:
     def tell(self, text: str) -> None:
         self.told.append(text)
 
+    def choose(self, question: str, choices) -> str | None:
+        self.asked.append(question)
+        return self.choice
+
     def copy(self, text: str) -> None:
         self.clipboard = text
 
@@ -126,13 +133,17 @@ def talk(tmp_path: Path):
     """Return a function that runs a conversation to its end and returns its session."""
     servers: list[Engine] = []
 
-    def run(reply, screen: Screen, *, messages=(), sampling=Sampling(), output=None) -> Session:
+    def run(
+        reply, screen: Screen, *, messages=(), sampling=Sampling(), output=None, overflow=None
+    ) -> Session:
         server = Engine(reply)
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         session = Session(tmp_path / "j", model="m", messages=messages, output=output)
         try:
-            talk = Conversation(session, server, sampling, screen, clock=time.monotonic)
+            talk = Conversation(
+                session, server, sampling, screen, clock=time.monotonic, overflow=overflow
+            )
             Console(talk, screen, journals=tmp_path / "j").run()
         finally:
             session.close()
@@ -231,7 +242,9 @@ def test_full_context_drops_the_oldest_turns_and_says_so(talk):
     screen = Screen("now")
     session = talk(small, screen, messages=history)
     assert texts(session) == ["S", "now", "heard: S|now"]
-    assert screen.notes == ["the context is full: the oldest 2 messages were dropped"]
+    assert screen.notes == [
+        f"the context is full: the oldest 2 messages were dropped: “{'u' * 20}”"
+    ]
 
 
 def test_message_that_does_not_fit_by_itself_is_an_error_and_costs_no_turn(talk):
@@ -394,3 +407,41 @@ def test_unknown_command_is_not_sent(talk):
 def test_slash_is_text_where_there_are_no_commands(talk):
     session = talk(echo, Screen("/undo", takes_commands=False))
     assert texts(session) == ["/undo", "heard: /undo"]
+
+
+def crowded(messages):
+    """Take 60 characters at most; answer a request for a summary with one."""
+    said = [m["content"] for m in messages]
+    if said[-1].startswith("Summarise"):
+        return iter(["They greeted."])
+    return 400 if sum(map(len, said)) > 120 else iter(["ok"])
+
+
+LONG = [Message(Role.SYSTEM, "S"), Message(Role.USER, "u" * 99), Message(Role.ASSISTANT, "a" * 99)]
+
+
+def test_full_context_is_summed_up_on_request(talk, tmp_path: Path):
+    screen = Screen("now")
+    session = talk(crowded, screen, messages=LONG, overflow=Overflow.SUMMARISE)
+    assert texts(session)[0] == "S"
+    assert texts(session)[1].endswith("They greeted.")
+    assert texts(session)[3:] == ["now", "ok"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+    assert "summing up the oldest 2 messages" in screen.notes[0]
+    assert "were summed up" in screen.notes[1]
+    assert screen.asked == []
+
+
+def test_full_context_stops_on_request(talk):
+    screen = Screen("now")
+    session = talk(crowded, screen, messages=LONG, overflow=Overflow.STOP)
+    assert session.messages == LONG
+    assert "the context is full" in screen.failures[0].message
+
+
+def test_user_is_asked_once_what_goes(talk):
+    screen = Screen("now", "x" * 119)
+    screen.choice = "drop-oldest"
+    session = talk(crowded, screen, messages=LONG)
+    assert texts(session) == ["S", "x" * 119, "ok"]
+    assert len(screen.asked) == 1
