@@ -11,11 +11,12 @@ from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session
 from qtool.engines import llama_cpp, transformers
 from qtool.engines.base import EngineKind, EngineOptions, Launch
-from qtool.engines.interpreters import find_python
+from qtool.engines.interpreters import EnginePython, find_python
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.road import Repacker, wants_repack
 from qtool.engines.select import Choice, needs_python, select_engine
+from qtool.errors import EnvironmentFault
 from qtool.models.formats import inspect_model
 from qtool.models.info import ModelInfo
 from qtool.models.local import LocalModel
@@ -38,26 +39,48 @@ def plan_engine(
         QtoolError: the model cannot be read, or nothing here runs it.
     """
     info = inspect_model(model.path, quant=model.quant)
-    warnings: tuple[str, ...] = info.warnings
+    refusal: NotRepackable | None = None
     if repacker is not None and wants_repack(info, wanted, options, python):
         try:
-            repacked = inspect_model(repacker(info))
+            return _plan_repacked(inspect_model(repacker(info)), info.warnings, options)
         except NotRepackable as exc:
             if wanted is EngineKind.LLAMA_CPP:
                 raise
-            warnings = (*warnings, f"{exc.message}; transformers runs it, more slowly")
-        else:
-            launch = _plan_llama_cpp(repacked, options)
-            choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
-            return EngineKeeper(launch), choice, (*warnings, *_template_warnings(repacked, choice))
+            refusal = exc
     found = find_python(python, os.environ) if needs_python(info) else None
-    choice = select_engine(info, wanted, found)
+    choice = _select(info, wanted, found, refusal)
+    warnings = (*info.warnings, *_template_warnings(info, choice))
     if choice.kind is EngineKind.TRANSFORMERS and found is not None:
         free_bytes = read_ram().available_bytes
         launch = transformers.plan_launch(info, options, found, free_memory_bytes=free_bytes)
     else:
         launch = _plan_llama_cpp(info, options)
-    return EngineKeeper(launch), choice, (*warnings, *_template_warnings(info, choice))
+    if refusal is not None:
+        warnings = (*warnings, f"{refusal.message}; transformers runs it, more slowly")
+    return EngineKeeper(launch), choice, warnings
+
+
+def _plan_repacked(
+    repacked: ModelInfo, warnings: tuple[str, ...], options: EngineOptions
+) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
+    choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
+    keeper = EngineKeeper(_plan_llama_cpp(repacked, options))
+    return keeper, choice, (*warnings, *_template_warnings(repacked, choice))
+
+
+def _select(
+    info: ModelInfo,
+    wanted: EngineKind,
+    python: EnginePython | None,
+    refusal: NotRepackable | None,
+) -> Choice:
+    """Choose the engine; where there is none, ``refusal`` is a part of the reason."""
+    try:
+        return select_engine(info, wanted, python)
+    except EnvironmentFault as exc:
+        if refusal is None:
+            raise
+        raise EnvironmentFault(f"{exc.message}; {refusal.message}", hint=exc.hint) from exc
 
 
 def _plan_llama_cpp(info: ModelInfo, options: EngineOptions) -> Launch:
