@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -168,10 +169,14 @@ def _is_pointer(path: Path, size: int) -> bool:
 
 
 def _size_of(path: Path) -> int | None:
+    """Return a file's size, None without it. Raises OSError for a folder, a device or a pipe."""
     try:
-        return path.stat().st_size
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is not a file")
+    return status.st_size
 
 
 @contextmanager

@@ -250,3 +250,22 @@ def test_quantization_that_is_there_is_checked_and_not_the_usual_one(hub_factory
     found = {file.path: file.status for file in result.files}
     assert found["m-Q8_0.gguf"] is FileStatus.VERIFIED
     assert set(found) == {"m-Q8_0.gguf", "README.md"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_no_file_is_left_alone_and_said_so(fetch, hub, repo, kind):
+    model = fetch.target / "m.gguf"
+    model.parent.mkdir()
+    match kind:
+        case "folder":
+            model.mkdir()
+        case "pipe":
+            os.mkfifo(model)
+        case "device":
+            model.symlink_to("/dev/zero")
+    for options in ({"is_verify_only": True}, {"is_repair": True}):
+        errors = {file.path: file.error for file in fetch(hub, **options).files}
+        assert isinstance(errors["m.gguf"], ResourceError)
+        assert "it is not a file" in errors["m.gguf"].message
+    assert errors["t.txt"] is None
+    assert not model.is_file()
