@@ -177,7 +177,9 @@ class Schedule:
             is_free = task.gaps and not (task.is_whole and task.in_flight)
             if is_free and (task.is_small or not is_for_small):
                 return task
-        if not self._waiting or len(self._open) == self._max_files:
+        # More than that are open when a file that was complete has to be fetched again.
+        is_full = self._max_files is not None and len(self._open) >= self._max_files
+        if not self._waiting or is_full:
             return None
         if is_for_small and not self._waiting[0].is_small:
             return None

@@ -164,6 +164,18 @@ def test_extra_connections_get_small_files_only():
     assert schedule.take(4) is not None
 
 
+def test_file_that_is_fetched_again_opens_the_way_to_no_others():
+    first, *others = tasks = [task_of(10), task_of(20), task_of(30)]
+    schedule = Schedule(tasks, max_files=1)
+    segment = schedule.take(1)
+    schedule.claim(segment, 10)
+    schedule.release(segment)
+    begun = [schedule.take(1)]
+    schedule.reopen(first, [(0, 10)])
+    begun += [schedule.take(1), schedule.take(1)]
+    assert [one.task for one in begun if one is not None] == [others[0], first]
+
+
 def test_number_of_files_at_a_time_is_kept():
     schedule = Schedule([task_of(10), task_of(20)], max_files=1)
     assert schedule.take(4) is not None
