@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qtool.engines.repack.packed import AWQ_ORDER, Layout, PackedMatrix, unpack_zeros
+from qtool.engines.repack.layouts import BLOCK, Layout
+from qtool.engines.repack.packed import AWQ_ORDER, PackedMatrix, unpack_zeros
 from qtool.models.ggml_types import BLOCK_LAYOUTS, GgmlType
 
 if TYPE_CHECKING:
     from qtool.engines.repack.packed import Bytes, Floats, Words
 
-BLOCK = 32
 TILE_COLUMNS = 256
 """Outputs that are moved at once: so many that a tile of an ordinary matrix stays in the cache of
 the processor (measured: 128 to 512 are alike, 64 and 4096 two to four times slower)."""

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qtool.engines.repack.blocks import NotRepresentable, choose_type
-from qtool.engines.repack.packed import WORD_BITS, Layout, PackedMatrix
+from qtool.engines.repack.layouts import Layout
+from qtool.engines.repack.packed import WORD_BITS, PackedMatrix
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.errors import IntegrityError
-from qtool.models.info import ModelFormat, ModelInfo, Quantization
+from qtool.models.info import Quantization
 
 if TYPE_CHECKING:
     from qtool.engines.repack.tensors import Checkpoint
@@ -16,26 +17,6 @@ if TYPE_CHECKING:
 
 QWEIGHT = ".qweight"
 _PARTS = (QWEIGHT, ".qzeros", ".scales", ".g_idx")
-
-
-def choose_layout(info: ModelInfo) -> Layout:
-    """Return how the matrices of ``info`` are packed.
-
-    Raises:
-        NotRepackable: not GPTQ or AWQ, or in a layout of theirs that is not known.
-    """
-    quantization = info.quantization or Quantization("none", "")
-    if info.format is ModelFormat.GPTQ:
-        name = quantization.checkpoint_format or Layout.GPTQ
-        if name in (Layout.GPTQ, Layout.GPTQ_V2):
-            return Layout(name)
-    elif info.format is ModelFormat.AWQ:
-        name = quantization.version or quantization.checkpoint_format or Layout.AWQ_GEMM
-        if name == Layout.AWQ_GEMM:
-            return Layout.AWQ_GEMM
-    else:
-        raise NotRepackable(f"it is a {info.format} model, not GPTQ or AWQ", info.path)
-    raise NotRepackable(f"the {info.format} layout {name!r} is not known", info.path)
 
 
 class Matrices:

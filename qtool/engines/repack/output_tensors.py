@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qtool.engines.repack.architectures import Architecture, Shape
-from qtool.engines.repack.blocks import BLOCK, NotRepresentable, to_blocks
+from qtool.engines.repack.blocks import NotRepresentable, to_blocks
+from qtool.engines.repack.layouts import BLOCK
 from qtool.engines.repack.matrices import Matrices
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.tensors import Checkpoint

@@ -14,10 +14,11 @@ AutoAWQ 0.2 awq/utils/packing_utils.py.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from qtool.engines.repack.layouts import Layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 WORD_BITS = 32
-
-
-class Layout(StrEnum):
-    """How the codes of a matrix lie in its words."""
-
-    GPTQ = "gptq"
-    GPTQ_V2 = "gptq_v2"
-    AWQ_GEMM = "gemm"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

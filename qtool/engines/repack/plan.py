@@ -10,7 +10,8 @@ from qtool.engines.repack.architectures import (
     is_tied,
     read_shape,
 )
-from qtool.engines.repack.matrices import Matrices, choose_layout
+from qtool.engines.repack.layouts import choose_layout
+from qtool.engines.repack.matrices import Matrices
 from qtool.engines.repack.output_tensors import OutputTensor, Source, constant, plan_tensors
 from qtool.engines.repack.tensors import Checkpoint
 from qtool.engines.repack.tokenizer import read_tokenizer

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtool.engines.repack.blocks import NotRepresentable, choose_type, to_blocks
-from qtool.engines.repack.packed import Layout, PackedMatrix, unpack_zeros
+from qtool.engines.repack.layouts import Layout
+from qtool.engines.repack.packed import PackedMatrix, unpack_zeros
 from qtool.models.ggml_types import GgmlType
 from tests.unit.engines.repack.packing import Quantised, pack
 

@@ -6,7 +6,7 @@ import gguf
 import numpy as np
 import pytest
 
-from qtool.engines.repack.packed import Layout
+from qtool.engines.repack.layouts import Layout
 from qtool.engines.repack.plan import RepackPlan, plan_repack
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.write import write_gguf
