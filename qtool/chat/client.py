@@ -6,6 +6,7 @@ tools/server/README.md for ``cache_prompt`` and the errors.
 
 import http.client
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,11 +16,14 @@ from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
 from qtool.chat.stream import read_events, read_reply
 from qtool.engines.base import Endpoint
-from qtool.errors import AuthError, NetworkError, QtoolError, ResourceError
+from qtool.errors import AuthError, NetworkError, QtoolError, ResourceError, UsageError
 
 CONNECT_TIMEOUT_S = 10
 MAX_ERROR_BYTES = 64 * 1024
 
+
+_TEMPLATE = re.compile(r"chat.template|for this template|jinja|roles must alternate", re.IGNORECASE)
+"""How engines say that rendering the messages failed."""
 
 CONTINUING = {"continue_final_message": True, "add_generation_prompt": False}
 """Let the reply go on from the last message: vLLM's names, which our own server takes as well;
@@ -36,30 +40,37 @@ class ContextFullError(ResourceError):
     code = "context_full"
 
 
+class TemplateRefusedError(UsageError):
+    """The model's chat template does not take the messages as they are."""
+
+    code = "template"
+
+
 def stream_chat(
-    endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling
+    endpoint: Endpoint, messages: Sequence[Message], sampling: Sampling, *, is_raw: bool = False
 ) -> Generator[Piece]:
     """Yield the reply to ``messages`` piece by piece, then one ``ReplyEnd``.
 
+    ``is_raw`` lets the model go on from their bare texts, without a template.
     Closing the generator closes the connection, which stops the engine.
 
     Raises:
         ContextFullError: ``messages`` do not fit into the context.
+        TemplateRefusedError: the template takes them not at all, or not in this order.
         AuthError: the key is wrong.
         NetworkError: the engine cannot be reached, refuses, or goes away in mid-reply.
     """
     body = {
         "model": endpoint.model,
-        "messages": [message.to_api() for message in messages],
+        **_content(messages, is_raw=is_raw),
         "stream": True,
         "stream_options": {"include_usage": True},
         **({} if endpoint.engine == FOREIGN else {"cache_prompt": True}),
-        **(CONTINUING if messages and messages[-1].role is Role.ASSISTANT else {}),
         **sampling.to_api(),
     }
     connection = connect(endpoint)
     try:
-        with _post(connection, endpoint, body) as response:
+        with _post(connection, endpoint, body, is_raw=is_raw) as response:
             if response.status != 200:
                 raise _refusal(response.status, response.read(MAX_ERROR_BYTES), endpoint)
             yield from split_reasoning(read_reply(read_events(iter(response.readline, b""))))
@@ -97,12 +108,25 @@ def request_json(
     return connection.getresponse()
 
 
+def _content(messages: Sequence[Message], *, is_raw: bool) -> dict[str, Any]:
+    """Return the fields of a request that carry what was said."""
+    if is_raw:
+        return {"prompt": "".join(message.content for message in messages)}
+    is_continued = bool(messages) and messages[-1].role is Role.ASSISTANT
+    said = [message.to_api() for message in messages]
+    return {"messages": said, **(CONTINUING if is_continued else {})}
+
+
 def _post(
-    connection: http.client.HTTPConnection, endpoint: Endpoint, body: Mapping[str, Any]
+    connection: http.client.HTTPConnection,
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    *,
+    is_raw: bool,
 ) -> http.client.HTTPResponse:
     connection.connect()
     connection.sock.settimeout(None)  # a long prompt may take minutes before the first token
-    path = "/v1/chat/completions"
+    path = "/v1/completions" if is_raw else "/v1/chat/completions"
     return request_json(connection, endpoint, "POST", path, body, "text/event-stream")
 
 
@@ -116,6 +140,9 @@ def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
         return ContextFullError(message, hint="start with a larger --ctx")
     if status in (401, 403):
         return AuthError(f"{endpoint.url} refuses the key: {message}")
+    if _TEMPLATE.search(message):
+        hint = "qtool chat … --template FILE gives another one, --raw does without"
+        return TemplateRefusedError(f"the chat template fails: {message[-300:]}", hint=hint)
     return NetworkError(f"the engine answers {status}: {message}")
 
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
-from qtool.chat.client import ContextFullError, stream_chat
+from qtool.chat.client import ContextFullError, TemplateRefusedError, stream_chat
 from qtool.chat.context import WARNING_SHARE, Fill, Overflow, Relief, describe_relief
+from qtool.chat.mend import Mend, find_mends
 from qtool.chat.messages import Message, Role, split_last_turn
 from qtool.chat.queries import count_tokens, find_context_length
 from qtool.chat.reasoning import AllWasReasoning, Piece
@@ -49,6 +50,7 @@ class Conversation:
         *,
         clock: Callable[[], float],
         overflow: Overflow | None = None,
+        is_raw: bool = False,
     ) -> None:
         self.session = session
         self.engine = engine
@@ -56,6 +58,8 @@ class Conversation:
         self.turns: list[Turn] = []
         self.fill = Fill()
         self._overflow = overflow
+        self._is_raw = is_raw
+        self._mend: Mend | None = None
         self._measured: Endpoint | None = None
         self._has_warned = False
         self._unanswered: str | None = None
@@ -162,7 +166,7 @@ class Conversation:
         endpoint = self.engine.endpoint()
         self._screen.wait_for_engine(True)
         if self._measured != endpoint:
-            self._measured = endpoint
+            self._measured, self._mend = endpoint, None
             self.fill = Fill(find_context_length(endpoint))
         return endpoint
 
@@ -220,17 +224,35 @@ class Conversation:
         """
         room = self._room(endpoint)
         relief = room.plan(question.messages)
+        mends = iter(find_mends(question.messages))
+        mend = self._mend
         while True:
             messages = relief.apply(question.messages)
-            with contextlib.closing(stream_chat(endpoint, messages, self.sampling)) as pieces:
+            messages = mend.apply(messages) if mend else messages
+            with contextlib.closing(self._ask(endpoint, messages)) as pieces:
                 try:
                     first = next(pieces)
                 except ContextFullError as exc:
                     relief = room.relieve(question.messages, relief, exc)
                     continue
+                except TemplateRefusedError:
+                    mend = next(mends, None)
+                    if mend is None:
+                        raise
+                    continue
                 self._drop(relief)
+                self._keep_mend(mend)
                 self._collect(itertools.chain([first], pieces), draft)
                 return
+
+    def _ask(self, endpoint: Endpoint, messages: Sequence[Message]) -> Generator[Piece]:
+        return stream_chat(endpoint, messages, self.sampling, is_raw=self._is_raw)
+
+    def _keep_mend(self, mend: Mend | None) -> None:
+        """Send messages like this from here on, and say so the first time."""
+        if mend is not None and mend is not self._mend:
+            self._screen.note(f"the model's template refuses these messages: {mend.told}")
+            self._mend = mend
 
     def _collect(self, pieces: Iterator[Piece], draft: Draft) -> None:
         for piece in pieces:

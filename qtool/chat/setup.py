@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qtool.chat.history import check_writable, load_history
@@ -9,6 +10,7 @@ from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role, with_system
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session
+from qtool.chat.templates import fallback_template
 from qtool.engines import llama_cpp, transformers
 from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.engines.interpreters import EnginePython, find_python
@@ -22,6 +24,12 @@ from qtool.models.info import ModelInfo
 from qtool.models.local import LocalModel
 from qtool.ram import read_ram
 
+START_S = 120
+"""What an engine may take to start, beyond reading its weights. A chat template that never ends
+keeps llama.cpp busy for good: it tries the template out while it loads."""
+
+SLOWEST_DISK_BYTES_PER_S = 20e6
+
 
 def plan_engine(
     model: LocalModel,
@@ -29,11 +37,16 @@ def plan_engine(
     options: EngineOptions,
     python: str | None = None,
     repacker: Repacker | None = None,
+    *,
+    template: str | None = None,
+    is_raw: bool = False,
 ) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
     """Return the engine for ``model`` (not started), the reason for it, and warnings.
 
     ``python`` names the interpreter or environment for an engine that lives in one; ``repacker``
-    makes the GGUF of a model that llama.cpp runs faster.
+    makes the GGUF of a model that llama.cpp runs faster. ``template`` takes the place of the
+    model's own chat template; where there is neither, the family's usual one serves, unless
+    ``is_raw`` says that none is needed.
 
     Raises:
         QtoolError: the model cannot be read, or nothing here runs it.
@@ -42,14 +55,17 @@ def plan_engine(
     refusal: NotRepackable | None = None
     if repacker is not None and wants_repack(info, wanted, options, python):
         try:
-            return _plan_repacked(inspect_model(repacker(info)), info.warnings, options)
+            return _plan_repacked(
+                inspect_model(repacker(info)), info.warnings, options, template, is_raw
+            )
         except NotRepackable as exc:
             if wanted is EngineKind.LLAMA_CPP:
                 raise
             refusal = exc
     found = find_python(python, os.environ) if needs_python(info) else None
     choice = _select(info, wanted, found, refusal)
-    warnings = (*info.warnings, *_template_warnings(info, choice))
+    template, about = _choose_template(info, template, is_raw=is_raw)
+    warnings = (*info.warnings, *about)
     if choice.kind is EngineKind.TRANSFORMERS and found is not None:
         free_bytes = read_ram().available_bytes
         launch = transformers.plan_launch(info, options, found, free_memory_bytes=free_bytes)
@@ -57,15 +73,28 @@ def plan_engine(
         launch = _plan_llama_cpp(info, options)
     if refusal is not None:
         warnings = (*warnings, f"{refusal.message}; transformers runs it, more slowly")
-    return EngineKeeper(launch), choice, warnings
+    return _keeper(launch, info, template), choice, warnings
 
 
 def _plan_repacked(
-    repacked: ModelInfo, warnings: tuple[str, ...], options: EngineOptions
+    repacked: ModelInfo,
+    warnings: tuple[str, ...],
+    options: EngineOptions,
+    template: str | None,
+    is_raw: bool,
 ) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
     choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
-    keeper = EngineKeeper(_plan_llama_cpp(repacked, options))
-    return keeper, choice, (*warnings, *_template_warnings(repacked, choice))
+    template, about = _choose_template(repacked, template, is_raw=is_raw)
+    keeper = _keeper(_plan_llama_cpp(repacked, options), repacked, template)
+    return keeper, choice, (*warnings, *about)
+
+
+def _keeper(launch: Launch, info: ModelInfo, template: str | None) -> EngineKeeper:
+    """Return the keeper of ``launch`` with ``template``, which waits no longer than is sound."""
+    settings = {**launch.settings, **({"chat_template": template} if template else {})}
+    size_bytes = sum(path.stat().st_size for path in info.files)
+    limit_s = START_S + size_bytes / SLOWEST_DISK_BYTES_PER_S
+    return EngineKeeper(replace(launch, settings=settings), limit_s=limit_s)
 
 
 def _select(
@@ -87,12 +116,18 @@ def _plan_llama_cpp(info: ModelInfo, options: EngineOptions) -> Launch:
     return llama_cpp.plan_launch(info, options, free_memory_bytes=read_ram().available_bytes)
 
 
-def _template_warnings(info: ModelInfo, choice: Choice) -> tuple[str, ...]:
-    if info.has_chat_template:
-        return ()
-    if choice.kind is EngineKind.LLAMA_CPP:
-        return (f"{info.path.name} has no chat template; llama.cpp falls back to ChatML",)
-    return (f"{info.path.name} has no chat template, and transformers makes none up",)
+def _choose_template(
+    info: ModelInfo, template: str | None, *, is_raw: bool
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the template that the engine is to be given, if any, and a warning about it."""
+    if template is not None or info.has_chat_template or is_raw:
+        return template, ()
+    fallback = fallback_template(info.architecture)
+    warning = (
+        f"{info.path.name} has no chat template, as models have that only continue texts;"
+        f" {fallback.name} stands in. --template FILE gives another one, --raw does without"
+    )
+    return fallback.text, (warning,)
 
 
 def open_session(

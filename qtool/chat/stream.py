@@ -66,7 +66,8 @@ def read_reply(events: Iterable[str]) -> Iterator[Delta | ReplyEnd]:
         for choice in _objects(chunk.get("choices")):
             reason = choice.get("finish_reason")
             finish_reason = reason if isinstance(reason, str) else finish_reason
-            yield from _deltas(_object(choice.get("delta")))
+            text = choice.get("text")  # of a completion without a template
+            yield from _deltas(_object(choice.get("delta", {"content": text})))
     raise NetworkError("the engine stopped in mid-reply")
 
 

@@ -76,6 +76,13 @@ OnOverflow = Annotated[
         show_default=False,
     ),
 ]
+Template = Annotated[
+    Path | None,
+    typer.Option("--template", help="A Jinja chat template in place of the model's own."),
+]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Let the model go on from the bare text: no chat template.")
+]
 GpuLayers = Annotated[int | None, typer.Option(min=0, max=MAX_COUNT, help="Layers on the GPU.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, max=1024, help="CPU threads of the engine.")
@@ -138,6 +145,8 @@ def chat(
     stop: Stop = None,
     ctx: Context = None,
     overflow: OnOverflow = None,
+    template_file: Template = None,
+    is_raw: Raw = False,
     gpu_layers: GpuLayers = None,
     threads: Threads = None,
     engine: Engine = EngineKind.AUTO,
@@ -181,6 +190,8 @@ def chat(
             config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
         ),
         overflow=overflow,
+        template=_read_template(template_file, address, is_raw=is_raw),
+        is_raw=is_raw,
         is_agreed=is_agreed,
         is_verbose=is_verbose,
         is_plain=is_plain,
@@ -218,6 +229,23 @@ def _choose_remote(
     if is_exposed(url, key):
         output.warn(f"the key goes to {url} unencrypted")
     return RemoteEngine(url, key, served)
+
+
+def _read_template(file: Path | None, address: str | None, *, is_raw: bool) -> str | None:
+    """Return what ``--template`` names.
+
+    Raises:
+        UsageError: it is no template, or another option makes it void.
+        NotFoundError: there is no such file.
+    """
+    if file is None:
+        return None
+    if address is not None or is_raw:
+        other = "--raw" if is_raw else "--endpoint"
+        raise UsageError(f"--template has no effect with {other}")
+    from qtool.chat.templates import read_template
+
+    return read_template(file)
 
 
 def _choose_python(python: str | None, env: str | None) -> str | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qtool.chat.remote import RemoteEngine
     from qtool.chat.screen import Screen
     from qtool.chat.session import Session
+    from qtool.engines.keeper import EngineKeeper
     from qtool.models.local import LocalModel
     from qtool.models.starters import Starter
     from qtool.output import Output
@@ -34,6 +35,8 @@ class Request:
     python: str | None
     options: EngineOptions
     overflow: "Overflow | None"
+    template: str | None
+    is_raw: bool
     is_agreed: bool
     is_verbose: bool
     is_plain: bool
@@ -47,10 +50,13 @@ def talk(request: Request, sampling: Sampling, output: "Output", config: Config)
         with _open_session(request, name, None, output, config) as session:
             _hold(request, session, request.remote, sampling, output, config)
         return
+    from qtool.chat.templates import stops_of
+
     model, starter = _obtain_model(request, output, config)
     session = _open_session(request, model.path.name, starter, output, config)
     engine = _start_engine(model, request, output, config)
-    suited = Sampling(temperature=starter.temperature) if starter else Sampling()
+    stops = stops_of(engine.launch.settings.get("chat_template"))
+    suited = Sampling(temperature=starter.temperature if starter else None, stop=stops)
     with session:
         _hold(request, session, engine, sampling.or_else(suited), output, config)
 
@@ -79,7 +85,13 @@ def _hold(
 
     screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
     conversation = Conversation(
-        session, engine, sampling, screen, clock=time.monotonic, overflow=request.overflow
+        session,
+        engine,
+        sampling,
+        screen,
+        clock=time.monotonic,
+        overflow=request.overflow,
+        is_raw=request.is_raw,
     )
     journals = config.state_dir() / "conversations"
     console = Console(conversation, screen, journals=journals, plan_engine=plan)
@@ -116,7 +128,7 @@ def _open_session(
 
 def _start_engine(
     model: "LocalModel", request: Request, output: "Output", config: Config
-) -> "Engine":
+) -> "EngineKeeper":
     """Start the engine for ``model``; return without waiting for it."""
     from qtool.chat.setup import plan_engine
     from qtool.cli.repack_unasked import repack_unasked
@@ -127,6 +139,8 @@ def _start_engine(
         request.options,
         request.python,
         repacker=lambda info: repack_unasked(info, output, config),
+        template=request.template,
+        is_raw=request.is_raw,
     )
     for warning in warnings:
         output.warn(warning)

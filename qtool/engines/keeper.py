@@ -1,5 +1,6 @@
 """Keeps one engine for a conversation: started at once, started again after a crash."""
 
+import time
 from collections.abc import Callable
 
 from qtool.engines.base import Endpoint, Launch, Progress
@@ -13,9 +14,17 @@ class EngineKeeper:
     """Owns the engine's process. As a context manager it leaves none behind."""
 
     def __init__(
-        self, launch: Launch, start: Callable[[Launch], EngineProcess] = EngineProcess
+        self,
+        launch: Launch,
+        start: Callable[[Launch], EngineProcess] = EngineProcess,
+        *,
+        limit_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.launch = launch
+        self._limit_s = limit_s
+        self._clock = clock
+        self._started_at = 0.0
         self._start = start
         self._process: EngineProcess | None = None
         self._has_told_failure = False
@@ -23,6 +32,7 @@ class EngineKeeper:
     def start(self) -> None:
         """Start the engine; return without waiting for it."""
         if self._process is None:
+            self._started_at = self._clock()
             self._process = self._start(self.launch)
 
     @property
@@ -53,9 +63,19 @@ class EngineKeeper:
             try:
                 if self._process and (endpoint := self._process.wait_until_ready(POLL_S)):
                     return endpoint
+                self._check_patience()
             except EnvironmentFault:
                 self._has_told_failure = True
                 raise
+
+    def _check_patience(self) -> None:
+        """Give an engine up that starts for longer than ``limit_s``."""
+        if self._limit_s is not None and self._clock() - self._started_at > self._limit_s:
+            raise EnvironmentFault(
+                f"the {self.launch.kind} engine was not ready after {self._limit_s:.0f} s; a chat"
+                " template that never ends may be the cause",
+                hint="qtool chat … --template FILE gives the model another one",
+            )
 
     def stop(self) -> None:
         """End the engine, if there is one."""

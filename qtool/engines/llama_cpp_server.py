@@ -42,7 +42,7 @@ def build_params(settings: dict[str, Any]) -> Any:
     params.model.path = settings["model"]
     params.model_alias = {settings["alias"]}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = settings.get("port", 0)
     params.api_keys = [settings["api_key"]]
     params.cors_origins = "http://127.0.0.1"
     params.ui = False
@@ -51,6 +51,8 @@ def build_params(settings: dict[str, Any]) -> Any:
     params.n_ctx = settings["n_ctx_tokens"]
     params.cache_ram_mib = 0  # one conversation, one slot: nothing to swap (default 8 GiB)
     params.offline = True
+    if settings.get("chat_template"):
+        params.chat_template = settings["chat_template"]
     if settings.get("n_gpu_layers") is not None:
         params.n_gpu_layers = settings["n_gpu_layers"]
     if settings.get("n_threads") is not None:

@@ -45,12 +45,15 @@ class Engine(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        reply = self.server.reply(body["messages"])
+        is_chat = self.path.endswith("/chat/completions")
+        asked = body["messages"] if is_chat else body["prompt"]
+        reply = self.server.reply(asked)
         if reply is None:
             return
         if isinstance(reply, int):
             kind = "exceed_context_size_error" if reply == 400 else "server_error"
-            error = {"type": kind, "message": "refused"}
+            message = "the model's chat template fails" if reply == 422 else "refused"
+            error = {"type": kind, "message": message}
             self.send_response(reply)
             self.end_headers()
             self.wfile.write(json.dumps({"error": error}).encode())
@@ -58,9 +61,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         for text in reply:
-            chunk = {"choices": [{"delta": {"content": text}}]}
+            chunk = {"choices": [{"delta": {"content": text}} if is_chat else {"text": text}]}
             self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        usage = {"prompt_tokens": len(body["messages"]), "completion_tokens": 2}
+        usage = {"prompt_tokens": len(asked), "completion_tokens": 2}
         end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}
         self.wfile.write(b"data: " + json.dumps(end).encode() + b"\n\n" + DONE)
 
@@ -134,16 +137,14 @@ def talk(tmp_path: Path):
     servers: list[Engine] = []
 
     def run(
-        reply, screen: Screen, *, messages=(), sampling=Sampling(), output=None, overflow=None
+        reply, screen: Screen, *, messages=(), sampling=Sampling(), output=None, **options
     ) -> Session:
         server = Engine(reply)
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         session = Session(tmp_path / "j", model="m", messages=messages, output=output)
         try:
-            talk = Conversation(
-                session, server, sampling, screen, clock=time.monotonic, overflow=overflow
-            )
+            talk = Conversation(session, server, sampling, screen, clock=time.monotonic, **options)
             Console(talk, screen, journals=tmp_path / "j").run()
         finally:
             session.close()
@@ -445,3 +446,31 @@ def test_user_is_asked_once_what_goes(talk):
     session = talk(crowded, screen, messages=LONG)
     assert texts(session) == ["S", "x" * 119, "ok"]
     assert len(screen.asked) == 1
+
+
+def strict(messages):
+    """Refuse as the templates of old Mistral do."""
+    roles = [m["role"] for m in messages]
+    return echo(messages) if roles == ["user", "assistant"] * (len(roles) // 2) + ["user"] else 422
+
+
+def test_conversation_that_the_template_refuses_is_mended_and_told_once(talk):
+    screen = Screen("a", "b")
+    session = talk(strict, screen, messages=[Message(Role.SYSTEM, "S")])
+    assert screen.turns[0].reply == "heard: S\n\na"
+    assert screen.turns[1].reply == "heard: S\n\na|heard: S\n\na|b"
+    assert texts(session)[:2] == ["S", "a"]
+    assert len(screen.notes) == 1
+    assert "no place for a system prompt" in screen.notes[0]
+
+
+def test_template_that_refuses_everything_is_an_error(talk):
+    screen = Screen("a")
+    talk(lambda messages: 422, screen, messages=[Message(Role.SYSTEM, "S")])
+    assert [exc.code for exc in screen.failures] == ["template"]
+
+
+def test_raw_texts_are_sent_without_a_template(talk):
+    screen = Screen("Once ")
+    session = talk(lambda prompt: iter(["upon"]), screen, is_raw=True)
+    assert texts(session) == ["Once ", "upon"]

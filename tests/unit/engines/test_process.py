@@ -158,3 +158,9 @@ def test_nothing_is_left_after_stop():
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert threading.active_count() == before
+
+
+def test_engine_that_never_gets_ready_is_given_up():
+    keeper = EngineKeeper(launch("import time; time.sleep(60)"), limit_s=0.3)
+    with keeper, pytest.raises(EnvironmentFault, match="not ready after 0 s"):
+        keeper.endpoint()

@@ -1,0 +1,100 @@
+"""Chat templates in llama.cpp's own server: given, strict, standing in, broken, never ending."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qtool.chat.messages import Message, Role
+from qtool.chat.queries import render_prompt
+from qtool.chat.setup import plan_engine
+from qtool.chat.templates import CHATML, GEMMA, MISTRAL, PHI, PLAIN, FallbackTemplate
+from qtool.engines.base import Endpoint, EngineKind, EngineOptions
+from qtool.engines.keeper import EngineKeeper
+from qtool.errors import EnvironmentFault
+from qtool.models.local import LocalModel
+from tests.conftest import Run
+
+pytestmark = pytest.mark.model
+
+SAID = [Message(Role.USER, "u"), Message(Role.ASSISTANT, "a"), Message(Role.USER, "v")]
+STRICT = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}"
+    "[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
+)
+ENDLESS = "{% for i in range(2000000000) %}{% for j in range(2000000000) %}{% endfor %}{% endfor %}"
+
+
+@contextmanager
+def serving(gguf: Path, template: str) -> Iterator[Endpoint]:
+    options = EngineOptions(n_ctx_tokens=512)
+    keeper, _, _ = plan_engine(LocalModel(gguf), EngineKind.AUTO, options, template=template)
+    with keeper:
+        yield keeper.endpoint()
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        (
+            CHATML,
+            "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n"
+            "<|im_start|>user\nv<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            GEMMA,
+            "<start_of_turn>user\nu<end_of_turn>\n<start_of_turn>model\na<end_of_turn>\n"
+            "<start_of_turn>user\nv<end_of_turn>\n<start_of_turn>model\n",
+        ),
+        (PHI, "<|user|>\nu<|end|>\n<|assistant|>\na<|end|>\n<|user|>\nv<|end|>\n<|assistant|>\n"),
+        (MISTRAL, "[INST] u [/INST] a<|im_end|>[INST] v [/INST]"),
+        (PLAIN, "User: u\nAssistant: a\nUser: v\nAssistant:"),
+    ],
+    ids=lambda value: value.name if isinstance(value, FallbackTemplate) else "",
+)
+def test_template_that_stands_in_renders_and_goes_on(
+    starter_gguf: Path, template: FallbackTemplate, prompt: str
+):
+    with serving(starter_gguf, template.text) as endpoint:
+        rendered = render_prompt(endpoint, SAID)
+        assert rendered.removeprefix("<|im_start|>").endswith(prompt.removeprefix("<|im_start|>"))
+        assert render_prompt(endpoint, SAID[:2]).rstrip().endswith("a")
+
+
+def test_two_messages_in_a_row_are_mended_for_a_strict_template(
+    run_qtool: Run, starter_gguf: Path, tmp_path: Path
+):
+    template, history = tmp_path / "strict.jinja", tmp_path / "h.json"
+    template.write_text(STRICT)
+    history.write_text('[{"role": "user", "content": "a"}]')
+    options = ("--template", str(template), "-m", "4", "-i", str(history))
+    done = run_qtool("chat", str(starter_gguf), *options, "-p", "b")
+    assert done.returncode == 0, done.stderr
+    assert "messages of the same speaker in a row are sent as one" in done.stderr
+
+
+def test_raw_text_goes_on(run_qtool: Run, starter_gguf: Path):
+    options = ("--raw", "-m", "3", "--temperature", "0")
+    done = run_qtool("chat", str(starter_gguf), *options, "-p", "one, two, three, four,")
+    assert done.stdout.strip().startswith("five"), done.stdout + done.stderr
+
+
+def test_broken_template_ends_with_7(run_qtool: Run, starter_gguf: Path, tmp_path: Path):
+    template = tmp_path / "broken.jinja"
+    template.write_text("{% for m in messages %}{{ m['content'] ")
+    done = run_qtool("chat", str(starter_gguf), "--template", str(template), "-p", "a")
+    assert done.returncode == 7
+    assert "Traceback" not in done.stderr
+
+
+def test_template_that_never_ends_is_given_up(starter_gguf: Path):
+    options = EngineOptions(n_ctx_tokens=512)
+    planned, _, _ = plan_engine(LocalModel(starter_gguf), EngineKind.AUTO, options)
+    settings = {**planned.launch.settings, "chat_template": ENDLESS}
+    keeper = EngineKeeper(replace(planned.launch, settings=settings), limit_s=4)
+    with keeper, pytest.raises(EnvironmentFault, match="never ends") as caught:
+        keeper.endpoint()
+    assert "--template" in (caught.value.hint or "")
