@@ -1,6 +1,7 @@
 """Where the program begins: ``qtool``, and ``python -m qtool``."""
 
 import gc
+import sys
 
 
 def main() -> None:
@@ -10,10 +11,12 @@ def main() -> None:
     all of them once more at exit, took 18 ms of 110.
     """
     gc.set_threshold(50_000, 20, 20)
-    from qtool.cli import main as run_command_line
-
     try:
+        from qtool.cli import main as run_command_line
+
         run_command_line()
+    except KeyboardInterrupt:  # before the command line looked after it
+        sys.exit(130)
     finally:
         gc.freeze()
 

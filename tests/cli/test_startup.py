@@ -60,3 +60,26 @@ def test_help_costs_under_150_ms_of_cpu(arguments: list[str]):
         return used - before.children_user - before.children_system
 
     assert min(cost_s() for _ in range(8)) < 0.15
+
+
+INTERRUPTED_WHILE_IMPORTING = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "qtool.output":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from qtool.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_modules_are_imported_is_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=plain_environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
