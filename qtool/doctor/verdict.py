@@ -17,6 +17,7 @@ from qtool.doctor.rules.gptq import gptq_kernels
 from qtool.doctor.rules.kernels import KernelState
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.repackable import find_obstacle
 
 # Without a model every format is judged that the usual repositories come in.
 COMMON_FORMATS = (ModelFormat.GGUF, ModelFormat.GPTQ, ModelFormat.AWQ, ModelFormat.PLAIN)
@@ -132,7 +133,19 @@ def _route_gguf(case: Case) -> Route:
     return Route(True, why, "llama.cpp", device)
 
 
+def _route_repacked(case: Case) -> Route | None:
+    """On a CPU llama.cpp runs GPTQ and AWQ several times faster, after a repack without loss."""
+    if case.gpus or not case.snapshot.llama_cpp or case.model is None:
+        return None
+    if find_obstacle(case.model) is not None:
+        return None
+    why = "llama.cpp on the CPU, after a repack without loss that qtool chat does by itself"
+    return Route(True, why, "llama.cpp", Device.CPU)
+
+
 def _route_gptq(case: Case) -> Route:
+    if repacked := _route_repacked(case):
+        return repacked
     device, why = torch_device(case)
     if device is None:
         return Route(False, why)
@@ -175,6 +188,8 @@ def _gptqmodel_kernel(case: Case, device: Device) -> str | None:
 
 
 def _route_awq(case: Case) -> Route:
+    if repacked := _route_repacked(case):
+        return repacked
     device, why = torch_device(case)
     if device is None:
         return Route(False, why)
@@ -280,7 +295,8 @@ def _bandwidth(case: Case, route: Route) -> float | None:
 
 def _bandwidth_share(route: Route, model: ModelInfo) -> float | None:
     is_quantized = model.format not in (ModelFormat.PLAIN, ModelFormat.GGUF)
-    suffix = " quantized" if is_quantized and route.device is Device.CPU else ""
+    is_unpacked = is_quantized and route.engine == "transformers"
+    suffix = " quantized" if is_unpacked and route.device is Device.CPU else ""
     shares = facts.fact("throughput", "bandwidth_share")
     share: float | None = shares.get(f"{route.engine} {route.device}{suffix}")
     return share

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qtool.engines.repack.layouts import BLOCK, Layout
 from qtool.engines.repack.packed import AWQ_ORDER, PackedMatrix, unpack_zeros
 from qtool.models.ggml_types import BLOCK_LAYOUTS, GgmlType
+from qtool.models.repackable import BLOCK, Layout
 
 if TYPE_CHECKING:
     from qtool.engines.repack.packed import Bytes, Floats, Words

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qtool.engines.repack.blocks import NotRepresentable, choose_type
-from qtool.engines.repack.layouts import Layout
 from qtool.engines.repack.packed import WORD_BITS, PackedMatrix
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.errors import IntegrityError
 from qtool.models.info import Quantization
+from qtool.models.repackable import Layout
 
 if TYPE_CHECKING:
     from qtool.engines.repack.tensors import Checkpoint

@@ -10,12 +10,12 @@ import numpy as np
 
 from qtool.engines.repack.architectures import Architecture, Shape
 from qtool.engines.repack.blocks import NotRepresentable, to_blocks
-from qtool.engines.repack.layouts import BLOCK
 from qtool.engines.repack.matrices import Matrices
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.tensors import Checkpoint
 from qtool.errors import IntegrityError
 from qtool.models.ggml_types import BLOCK_LAYOUTS, GgmlType
+from qtool.models.repackable import BLOCK
 from qtool.models.weight_file import REFETCH_HINT
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qtool.engines.repack.layouts import Layout
+from qtool.models.repackable import Layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

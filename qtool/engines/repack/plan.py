@@ -10,15 +10,16 @@ from qtool.engines.repack.architectures import (
     is_tied,
     read_shape,
 )
-from qtool.engines.repack.layouts import choose_layout
 from qtool.engines.repack.matrices import Matrices
 from qtool.engines.repack.output_tensors import OutputTensor, Source, constant, plan_tensors
+from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.tensors import Checkpoint
 from qtool.engines.repack.tokenizer import read_tokenizer
 from qtool.models.formats import require_complete
 from qtool.models.ggml_types import GgmlType
 from qtool.models.info import ModelInfo, Quantization
 from qtool.models.json_file import read_json_fields
+from qtool.models.repackable import find_layout, find_obstacle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,9 @@ def plan_repack(info: ModelInfo, *, is_embedding_q8: bool = False) -> RepackPlan
         IntegrityError: something is missing, damaged, or of a wrong shape.
     """
     require_complete(info)
-    layout, architecture = choose_layout(info), find_architecture(info.architecture)
+    layout, architecture = find_layout(info), find_architecture(info.architecture)
+    if layout is None:
+        raise NotRepackable(find_obstacle(info) or "its layout is not known", info.path)
     folder = folder_of(info)
     config = read_json_fields(folder / "config.json")
     metadata, rope = describe(config, architecture)

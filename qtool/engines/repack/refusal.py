@@ -12,7 +12,6 @@ class NotRepackable(EnvironmentFault):
     code = "not_repackable"
 
     def __init__(self, reason: str, folder: Path | None = None) -> None:
-        self.reason = reason
         where = shlex.quote(str(folder)) if folder is not None else "FOLDER"
         super().__init__(
             f"llama.cpp cannot hold this model without loss: {reason}",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from qtool.engines.repack.layouts import Layout
+from qtool.models.repackable import Layout
 from tests.unit.engines.repack.packing import Quantised, pack
 
 WIDTH, FEED_FORWARD, N_LAYERS, HEAD_DIM = 64, 96, 2, 32

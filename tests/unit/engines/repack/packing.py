@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qtool.engines.repack.layouts import Layout
 from qtool.engines.repack.packed import PackedMatrix
+from qtool.models.repackable import Layout
 
 AWQ_PLACES = (0, 2, 4, 6, 1, 3, 5, 7)
 

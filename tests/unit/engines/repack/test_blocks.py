@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtool.engines.repack.blocks import NotRepresentable, choose_type, to_blocks
-from qtool.engines.repack.layouts import Layout
 from qtool.engines.repack.packed import PackedMatrix, unpack_zeros
 from qtool.models.ggml_types import GgmlType
+from qtool.models.repackable import Layout
 from tests.unit.engines.repack.packing import Quantised, pack
 
 HALF_EPSILON = 2.0**-11

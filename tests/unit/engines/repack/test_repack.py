@@ -6,13 +6,13 @@ import gguf
 import numpy as np
 import pytest
 
-from qtool.engines.repack.layouts import Layout
 from qtool.engines.repack.plan import RepackPlan, plan_repack
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.write import write_gguf
 from qtool.errors import IntegrityError, QtoolError
 from qtool.models.formats import inspect_model
 from qtool.models.gguf import read_gguf_header
+from qtool.models.repackable import Layout
 from tests.unit.engines.repack.checkpoints import TEMPLATE, Change, Model
 
 NAMES = {
