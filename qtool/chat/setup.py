@@ -1,9 +1,11 @@
 """From a request to a conversation that can begin."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from qtool.chat.history import check_writable, load_history
 from qtool.chat.journal import last_journal, read_journal
@@ -40,13 +42,14 @@ def plan_engine(
     *,
     template: str | None = None,
     is_raw: bool = False,
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
     """Return the engine for ``model`` (not started), the reason for it, and warnings.
 
     ``python`` names the interpreter or environment for an engine that lives in one; ``repacker``
     makes the GGUF of a model that llama.cpp runs faster. ``template`` takes the place of the
     model's own chat template; where there is neither, the family's usual one serves, unless
-    ``is_raw`` says that none is needed.
+    ``is_raw`` says that none is needed. ``extra`` settings go to the engine's program.
 
     Raises:
         QtoolError: the model cannot be read, or nothing here runs it.
@@ -55,9 +58,11 @@ def plan_engine(
     refusal: NotRepackable | None = None
     if repacker is not None and wants_repack(info, wanted, options, python):
         try:
-            return _plan_repacked(
-                inspect_model(repacker(info)), info.warnings, options, template, is_raw
-            )
+            repacked = inspect_model(repacker(info))
+            choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
+            template, about = _choose_template(repacked, template, is_raw=is_raw)
+            keeper = _keeper(_plan_llama_cpp(repacked, options), repacked, template, extra)
+            return keeper, choice, (*info.warnings, *about)
         except NotRepackable as exc:
             if wanted is EngineKind.LLAMA_CPP:
                 raise
@@ -73,25 +78,15 @@ def plan_engine(
         launch = _plan_llama_cpp(info, options)
     if refusal is not None:
         warnings = (*warnings, f"{refusal.message}; transformers runs it, more slowly")
-    return _keeper(launch, info, template), choice, warnings
+    return _keeper(launch, info, template, extra), choice, warnings
 
 
-def _plan_repacked(
-    repacked: ModelInfo,
-    warnings: tuple[str, ...],
-    options: EngineOptions,
-    template: str | None,
-    is_raw: bool,
-) -> tuple[EngineKeeper, Choice, tuple[str, ...]]:
-    choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
-    template, about = _choose_template(repacked, template, is_raw=is_raw)
-    keeper = _keeper(_plan_llama_cpp(repacked, options), repacked, template)
-    return keeper, choice, (*warnings, *about)
-
-
-def _keeper(launch: Launch, info: ModelInfo, template: str | None) -> EngineKeeper:
+def _keeper(
+    launch: Launch, info: ModelInfo, template: str | None, extra: Mapping[str, Any]
+) -> EngineKeeper:
     """Return the keeper of ``launch`` with ``template``, which waits no longer than is sound."""
-    settings = {**launch.settings, **({"chat_template": template} if template else {})}
+    own = {"chat_template": template} if template else {}
+    settings = {**launch.settings, **own, **extra}
     size_bytes = sum(path.stat().st_size for path in info.files)
     limit_s = START_S + size_bytes / SLOWEST_DISK_BYTES_PER_S
     return EngineKeeper(replace(launch, settings=settings), limit_s=limit_s)

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "find": "List quantised variants of a model, with what fits this machine.",
     "chat": "Talk to a model on this machine.",
     "repack": "Turn a GPTQ or AWQ model into a GGUF for llama.cpp, without loss.",
+    "serve": "Run a model for other programs, as a server that speaks the OpenAI API.",
     "env": "Make, show and remove environments with tested sets of packages.",
     "config": "Show settings and where each comes from.",
 }

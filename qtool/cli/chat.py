@@ -8,6 +8,21 @@ import typer
 from qtool.chat.context import Overflow
 from qtool.chat.request import Sampling, Think, choose_history_files
 from qtool.cli.chat_run import Request, talk
+from qtool.cli.engine_options import (
+    MAX_COUNT,
+    Context,
+    Engine,
+    Env,
+    GpuLayers,
+    Python,
+    Template,
+    Threads,
+    TrustCode,
+    TrustPickle,
+    Yes,
+    choose_python,
+)
+from qtool.cli.engine_start import EngineRequest
 from qtool.cli.options import Debug, Json, Quiet, make_output
 from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
@@ -18,9 +33,6 @@ if TYPE_CHECKING:
     from qtool.output import Output
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-
-MAX_COUNT = 2**31 - 1
-"""What fits into the engine's 32-bit numbers."""
 
 Model = Annotated[
     str | None,
@@ -65,9 +77,6 @@ MinP = Annotated[
 RepeatPenalty = Annotated[float | None, typer.Option(min=0.0, help="1.1 avoids repetition.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 2, help="Same seed, same reply.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End the reply here (repeatable).")]
-Context = Annotated[
-    int | None, typer.Option("--ctx", min=16, max=MAX_COUNT, help="Context length in tokens.")
-]
 OnOverflow = Annotated[
     Overflow | None,
     typer.Option(
@@ -76,29 +85,8 @@ OnOverflow = Annotated[
         show_default=False,
     ),
 ]
-Template = Annotated[
-    Path | None,
-    typer.Option("--template", help="A Jinja chat template in place of the model's own."),
-]
 Raw = Annotated[
     bool, typer.Option("--raw", help="Let the model go on from the bare text: no chat template.")
-]
-GpuLayers = Annotated[int | None, typer.Option(min=0, max=MAX_COUNT, help="Layers on the GPU.")]
-Threads = Annotated[
-    int | None, typer.Option("--threads", "-t", min=1, max=1024, help="CPU threads of the engine.")
-]
-Engine = Annotated[EngineKind, typer.Option(help="What runs the model.")]
-Python = Annotated[
-    str | None,
-    typer.Option(
-        "--python",
-        metavar="PATH",
-        help="Interpreter or environment with torch and transformers; default: the active one.",
-        show_default=False,
-    ),
-]
-Env = Annotated[
-    str | None, typer.Option("--env", help="An environment of `qtool env` to run the engine in.")
 ]
 Address = Annotated[
     str | None,
@@ -111,18 +99,11 @@ KeyFile = Annotated[
     Path | None,
     typer.Option(help="The endpoint's key; default: $QTOOL_API_KEY or $OPENAI_API_KEY."),
 ]
-TrustCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Let Python that comes with the model run.")
-]
-TrustPickle = Annotated[
-    bool, typer.Option("--trust-pickle", help="Load weights that are not safetensors.")
-]
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the reply as it comes.")]
 Plain = Annotated[
     bool, typer.Option("--plain", help="Show Markdown on a terminal as the model writes it.")
 ]
 Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model without asking.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and how fast.")]
 
 
@@ -178,22 +159,24 @@ def chat(
     stops = tuple(stop or ())
     sampling = Sampling(length, heat, top_p, top_k, min_p, repeat_penalty, seed, stops)
     request = Request(
-        model=served if address else model,
+        runs=EngineRequest(
+            model=served if address else model,
+            engine=engine,
+            python=choose_python(python, env),
+            options=EngineOptions(
+                config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
+            ),
+            template=_read_template(template_file, address, is_raw=is_raw),
+            is_raw=is_raw,
+            is_agreed=is_agreed,
+            is_verbose=is_verbose,
+        ),
         remote=_choose_remote(address, served, api_key_file, model, output),
         prompt=_whole_prompt(prompt),
         system=config.get("chat.system", system),
         files=choose_history_files(input_file, output_file, history_file),
         is_continued=is_continued,
-        engine=engine,
-        python=_choose_python(python, env),
-        options=EngineOptions(
-            config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
-        ),
         overflow=overflow,
-        template=_read_template(template_file, address, is_raw=is_raw),
-        is_raw=is_raw,
-        is_agreed=is_agreed,
-        is_verbose=is_verbose,
         is_plain=is_plain,
         shown={"think": think, "is_streaming": is_streaming, "is_verbose": is_verbose},
     )
@@ -246,22 +229,6 @@ def _read_template(file: Path | None, address: str | None, *, is_raw: bool) -> s
     from qtool.chat.templates import read_template
 
     return read_template(file)
-
-
-def _choose_python(python: str | None, env: str | None) -> str | None:
-    """Return the interpreter that ``--python`` or ``--env`` names.
-
-    Raises:
-        UsageError: both are given.
-        NotFoundError, EnvironmentFault: see ``find_environment``.
-    """
-    if env is None:
-        return python
-    if python is not None:
-        raise UsageError("--env names an environment, --python another one")
-    from qtool.envs.store import find_environment
-
-    return str(find_environment(env).python)
 
 
 def _whole_prompt(prompt: str | None) -> str | None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtool.chat.request import HistoryFiles, Sampling
+from qtool.cli.engine_start import EngineRequest, obtain_model, start_engine
 from qtool.config import Config
-from qtool.engines.base import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
     from qtool.chat.context import Overflow
@@ -15,30 +15,24 @@ if TYPE_CHECKING:
     from qtool.chat.remote import RemoteEngine
     from qtool.chat.screen import Screen
     from qtool.chat.session import Session
-    from qtool.engines.keeper import EngineKeeper
-    from qtool.models.local import LocalModel
     from qtool.models.starters import Starter
     from qtool.output import Output
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for; ``shown`` are options of the screen."""
+    """What the command line asks for; ``shown`` are options of the screen.
 
-    model: str | None
+    ``remote`` answers in place of an engine; its model is the one that ``runs`` names.
+    """
+
+    runs: EngineRequest
     remote: "RemoteEngine | None"
     prompt: str | None
     system: str | None
     files: HistoryFiles
     is_continued: bool
-    engine: EngineKind
-    python: str | None
-    options: EngineOptions
     overflow: "Overflow | None"
-    template: str | None
-    is_raw: bool
-    is_agreed: bool
-    is_verbose: bool
     is_plain: bool
     shown: dict[str, Any]
 
@@ -46,15 +40,15 @@ class Request:
 def talk(request: Request, sampling: Sampling, output: "Output", config: Config) -> None:
     """Start the engine, show the prompt while it loads, and hold the conversation."""
     if request.remote is not None:
-        name = request.model or "the only one"
+        name = request.runs.model or "the only one"
         with _open_session(request, name, None, output, config) as session:
             _hold(request, session, request.remote, sampling, output, config)
         return
     from qtool.chat.templates import stops_of
 
-    model, starter = _obtain_model(request, output, config)
+    model, starter = obtain_model(request.runs, output, config)
     session = _open_session(request, model.path.name, starter, output, config)
-    engine = _start_engine(model, request, output, config)
+    engine = start_engine(model, request.runs, output, config)
     stops = stops_of(engine.launch.settings.get("chat_template"))
     suited = Sampling(temperature=starter.temperature if starter else None, stop=stops)
     with session:
@@ -79,9 +73,9 @@ def _hold(
     def plan(name: str) -> "tuple[str, Engine]":
         if request.remote is not None:
             return name, request.remote.with_model(name)
-        asked = replace(request, model=name, is_agreed=True)
-        other, _ = _obtain_model(asked, output, config)
-        return other.path.name, _start_engine(other, asked, output, config)
+        asked = replace(request.runs, model=name, is_agreed=True)
+        other, _ = obtain_model(asked, output, config)
+        return other.path.name, start_engine(other, asked, output, config)
 
     screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
     conversation = Conversation(
@@ -91,7 +85,7 @@ def _hold(
         screen,
         clock=time.monotonic,
         overflow=request.overflow,
-        is_raw=request.is_raw,
+        is_raw=request.runs.is_raw,
     )
     journals = config.state_dir() / "conversations"
     console = Console(conversation, screen, journals=journals, plan_engine=plan)
@@ -124,48 +118,6 @@ def _open_session(
         if session.messages[-1].role is Role.USER:
             output.note("the last message has no reply; /retry asks for one")
     return session
-
-
-def _start_engine(
-    model: "LocalModel", request: Request, output: "Output", config: Config
-) -> "EngineKeeper":
-    """Start the engine for ``model``; return without waiting for it."""
-    from qtool.chat.setup import plan_engine
-    from qtool.cli.repack_unasked import repack_unasked
-
-    keeper, choice, warnings = plan_engine(
-        model,
-        request.engine,
-        request.options,
-        request.python,
-        repacker=lambda info: repack_unasked(info, output, config),
-        template=request.template,
-        is_raw=request.is_raw,
-    )
-    for warning in warnings:
-        output.warn(warning)
-    if request.is_verbose:
-        output.note(f"{model.path.name} runs on {choice.kind}: {choice.why}")
-    keeper.start()
-    return keeper
-
-
-def _obtain_model(
-    request: Request, output: "Output", config: Config
-) -> tuple["LocalModel", "Starter | None"]:
-    """Return where the model lies; offer and fetch a starter model where none is named."""
-    from qtool.models.local import LocalModel, locate_model
-    from qtool.models.starters import DEFAULT_NAME, find_starter
-
-    name = request.model or DEFAULT_NAME
-    starter = find_starter(name)
-    if starter is None:
-        return locate_model(name, cache_dir=config.cache_dir()), None
-    from qtool.cli.starter import obtain_starter
-
-    is_agreed = request.is_agreed or request.model is not None
-    path = obtain_starter(starter, output, config, is_agreed=is_agreed)
-    return LocalModel(path), starter
 
 
 def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Screen", bool]:

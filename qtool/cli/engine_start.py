@@ -1,0 +1,72 @@
+"""From a model's name to an engine that is starting, for the commands that run one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qtool.config import Config
+from qtool.engines.base import EngineKind, EngineOptions
+
+if TYPE_CHECKING:
+    from qtool.engines.keeper import EngineKeeper
+    from qtool.models.local import LocalModel
+    from qtool.models.starters import Starter
+    from qtool.output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What the command line asks of the engine; ``extra`` are settings of its program."""
+
+    model: str | None
+    engine: EngineKind
+    python: str | None
+    options: EngineOptions
+    template: str | None = None
+    is_raw: bool = False
+    is_agreed: bool = False
+    is_verbose: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def start_engine(
+    model: "LocalModel", request: EngineRequest, output: "Output", config: Config
+) -> "EngineKeeper":
+    """Start the engine for ``model``; return without waiting for it."""
+    from qtool.chat.setup import plan_engine
+    from qtool.cli.repack_unasked import repack_unasked
+
+    keeper, choice, warnings = plan_engine(
+        model,
+        request.engine,
+        request.options,
+        request.python,
+        repacker=lambda info: repack_unasked(info, output, config),
+        template=request.template,
+        is_raw=request.is_raw,
+        extra=request.extra,
+    )
+    for warning in warnings:
+        output.warn(warning)
+    if request.is_verbose:
+        output.note(f"{model.path.name} runs on {choice.kind}: {choice.why}")
+    keeper.start()
+    return keeper
+
+
+def obtain_model(
+    request: EngineRequest, output: "Output", config: Config
+) -> tuple["LocalModel", "Starter | None"]:
+    """Return where the model lies; offer and fetch a starter model where none is named."""
+    from qtool.models.local import LocalModel, locate_model
+    from qtool.models.starters import DEFAULT_NAME, find_starter
+
+    name = request.model or DEFAULT_NAME
+    starter = find_starter(name)
+    if starter is None:
+        return locate_model(name, cache_dir=config.cache_dir()), None
+    from qtool.cli.starter import obtain_starter
+
+    is_agreed = request.is_agreed or request.model is not None
+    path = obtain_starter(starter, output, config, is_agreed=is_agreed)
+    return LocalModel(path), starter
