@@ -12,12 +12,12 @@ from qtool.doctor.answers import awq_answers, gptq_answers
 from qtool.doctor.case import Case, runs_on
 from qtool.doctor.finding import Goal
 from qtool.doctor.fit import Device, Fit, fit_on
+from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.rules.awq import awq_kernels
 from qtool.doctor.rules.gptq import gptq_kernels
 from qtool.doctor.rules.kernels import KernelState
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.models.info import ModelFormat, ModelInfo
-from qtool.models.repackable import find_obstacle
 
 # Without a model every format is judged that the usual repositories come in.
 COMMON_FORMATS = (ModelFormat.GGUF, ModelFormat.GPTQ, ModelFormat.AWQ, ModelFormat.PLAIN)
@@ -135,9 +135,7 @@ def _route_gguf(case: Case) -> Route:
 
 def _route_repacked(case: Case) -> Route | None:
     """On a CPU llama.cpp runs GPTQ and AWQ several times faster, after a repack without loss."""
-    if case.gpus or not case.snapshot.llama_cpp or case.model is None:
-        return None
-    if find_obstacle(case.model) is not None:
+    if not runs_repacked(case):
         return None
     why = "llama.cpp on the CPU, after a repack without loss that qtool chat does by itself"
     return Route(True, why, "llama.cpp", Device.CPU)

@@ -16,6 +16,7 @@ from qtool.doctor.fixes import (
     modern,
     some,
 )
+from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, parse_version
@@ -118,7 +119,7 @@ def engine_missing(case: Case) -> Iterator[Finding]:
         return
     wanted = ENGINES[case.goal]
     others = case.snapshot.other_interpreters
-    if not all(case.lacks(name) for name in wanted):
+    if not all(case.lacks(name) for name in wanted) or runs_repacked(case):
         return
     if any(name in other.dists for other in others for name in wanted):
         return

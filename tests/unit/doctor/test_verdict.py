@@ -1,5 +1,6 @@
 """Verdicts: engine, device, memory and speed, against figures worked out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,36 @@ def test_the_sum_of_the_memory_is_said_once() -> None:
     assert finding.code == "RAM-INSUFFICIENT"
     text = "\n".join((finding.explanation, *finding.evidence))
     assert text.count("KV cache") == 1
+
+
+def llama(form: ModelFormat, *, is_act_order: bool = False) -> ModelInfo:
+    quantization = Quantization(
+        form.value, "config.json", bits=4, group_size=128, is_act_order=is_act_order
+    )
+    return replace(model(form), quantization=quantization, architecture="LlamaForCausalLM")
+
+
+@pytest.mark.parametrize("form", [ModelFormat.GPTQ, ModelFormat.AWQ])
+def test_without_a_gpu_a_repack_is_named(form: ModelFormat) -> None:
+    verdict = verdict_on(llama(form), **NO_GPU, llama_cpp="xllamacpp", dists=MODERN)
+
+    assert (verdict.runs, verdict.engine, verdict.device) == (True, "llama.cpp", "cpu")
+    assert "repack without loss" in verdict.why
+
+
+def test_what_cannot_be_repacked_stays_with_transformers() -> None:
+    info = llama(ModelFormat.GPTQ, is_act_order=True)
+
+    verdict = verdict_on(info, **NO_GPU, llama_cpp="xllamacpp", dists=MODERN, torch=NEW_TORCH)
+
+    assert verdict.engine == "transformers"
+
+
+def test_no_library_is_missing_for_what_is_repacked() -> None:
+    snapshot = from_mapping(machine(**NO_GPU, llama_cpp="xllamacpp", dists={}))
+
+    def codes(info: ModelInfo) -> set[str]:
+        return {one.code for one in diagnose(make_case(snapshot, None, info))}
+
+    assert "ENGINE-MISSING" not in codes(llama(ModelFormat.GPTQ))
+    assert "ENGINE-MISSING" in codes(llama(ModelFormat.GPTQ, is_act_order=True))
