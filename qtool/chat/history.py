@@ -19,7 +19,7 @@ MAX_HISTORY_BYTES = 256 * 1024 * 1024
 
 
 def load_history(path: Path, *, may_be_missing: bool = False) -> list[Message]:
-    """Read the history file ``path``; it is never changed here.
+    """Read the history file ``path``; it is never changed here. An empty one has no messages.
 
     Raises:
         NotFoundError: there is no such file (unless ``may_be_missing``).
@@ -42,7 +42,7 @@ def load_history(path: Path, *, may_be_missing: bool = False) -> list[Message]:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise _damaged(path, f"byte {exc.start} is not UTF-8") from exc
-    return _parse_history(text, path)
+    return _parse_history(text, path) if text.strip() else []
 
 
 def _parse_history(text: str, path: Path) -> list[Message]:

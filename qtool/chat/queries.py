@@ -14,8 +14,8 @@ from qtool.chat.messages import Message
 from qtool.engines.base import Endpoint
 from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
 
-TIMEOUT_S = 30
-"""A tokenizer is fast; an engine that is busy with a prompt answers later."""
+TIMEOUT_S = 10
+"""All that is asked here costs milliseconds; a server that is busy may be asked again."""
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 

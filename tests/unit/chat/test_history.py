@@ -40,7 +40,7 @@ def test_file_with_byte_order_mark_and_extra_keys_is_loaded(tmp_path: Path):
     ("text", "words"),
     [
         ('[{"role": "user",\n "content": }]', "line 2, column 13"),
-        ("", "line 1, column 1"),
+        ("{", "line 1, column 2"),
         ('{"role": "user"}', "not a list"),
         ('[{"role": "user", "content": "a"}, 7]', "message 2"),
         ('[{"role": "robot", "content": "a"}]', "'robot'"),
@@ -136,3 +136,9 @@ def test_any_bytes_give_messages_or_a_clear_error(tmp_path_factory: pytest.TempP
     except QtoolError as exc:
         assert str(path) in exc.message
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("content", ["", " \n", "\ufeff"])
+def test_empty_file_is_a_conversation_not_begun(tmp_path: Path, content: str):
+    (tmp_path / "h.json").write_text(content)
+    assert load_history(tmp_path / "h.json") == []
