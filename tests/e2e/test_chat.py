@@ -65,6 +65,14 @@ def engine_processes() -> list[int]:
     return [int(pid) for pid, args in rows if "qtool.engines.llama_cpp_server" in args]
 
 
+def engines_of(child: "pexpect.spawn[str]") -> list[int]:
+    """Return the processes that ``child`` has started."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(child.pid), "-o", "pid="], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in listed.stdout.split()]
+
+
 def wait_until_no_engine(timeout_s: float = 3) -> bool:
     end = time.monotonic() + timeout_s
     while engine_processes() and time.monotonic() < end:
@@ -296,3 +304,51 @@ def test_server_wants_its_key_and_lets_no_foreign_page_in(starter_gguf: Path):
         with urlopen(Request(f"{endpoint.url}/v1/models", headers=headers)) as answer:
             allowed = answer.headers["Access-Control-Allow-Origin"]
         assert allowed not in ("*", "https://evil.example")
+
+
+def test_commands_that_ask_the_engine(terminal: "pexpect.spawn[str]", tmp_path: Path):
+    (tmp_path / "note.txt").write_text("hello there " * 20)
+    terminal.expect(">>>")
+    say(terminal, "What is the capital of France?")
+    terminal.expect("Paris.*>>>")
+    say(terminal, "/template")
+    terminal.expect("<.im_start.>user\r\nWhat is the capital of France.*<.im_end.>.*>>>")
+    say(terminal, f"/file {tmp_path / 'note.txt'}")
+    terminal.expect(r"note.txt \(1 lines, \d\d tokens\) goes with")
+    terminal.expect(">>>")
+    say(terminal, "/info")
+    terminal.expect(r"engine    llama.cpp at http://127.0.0.1:\d+")
+    terminal.expect(r"context   \d+% full \(\d+ of \d+ tokens\)")
+
+
+def test_another_model_goes_on_and_the_first_engine_ends(
+    terminal: "pexpect.spawn[str]", starter_gguf: Path, tmp_path: Path
+):
+    other = tmp_path / "other.gguf"
+    other.symlink_to(starter_gguf)
+    terminal.expect(">>>")
+    say(terminal, "My name is Ada.")
+    terminal.expect(">>>")
+    before = engines_of(terminal)
+    say(terminal, f"/model {other}")
+    terminal.expect("going on with other.gguf.*>>>")
+    say(terminal, "What is my name?")
+    terminal.expect("Ada.*>>>")
+    assert len(before) == len(engines_of(terminal)) == 1
+    assert engines_of(terminal) != before
+    say(terminal, "/model /no/such/model.gguf")
+    terminal.expect("error:.*>>>")
+    say(terminal, "What is the capital of France?")
+    terminal.expect("Paris")
+
+
+def test_full_context_is_summed_up_by_the_model(run_qtool: Run, own_settings: Path):
+    lines = "".join(f"Tell me about the number {n}.\n" for n in range(5))
+    options = ("--ctx", "512", "--overflow", "summarise", "--temperature", "0", "-m", "120")
+    done = run_qtool("chat", "starter", *options, input=lines)
+    assert done.returncode == 0, done.stderr
+    assert "were summed up: “Tell me about the number 0.”" in done.stderr
+    messages = read_journal(last_journal(own_settings / "state" / "conversations"))
+    assert messages[0].role == "system"
+    assert messages[1].content.startswith("This is what we said so far")
+    assert messages[-2].content == "Tell me about the number 4."
