@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,28 @@ SLOW_IS_FINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow
 settings.register_profile("quick", max_examples=50, print_blob=True, **SLOW_IS_FINE)
 settings.register_profile("thorough", max_examples=1000, print_blob=True, **SLOW_IS_FINE)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--environments", action="store_true", help="run the tests marked `environments` as well"
+    )
+
+
+def pytest_configure() -> None:
+    """Let Ctrl+C reach the programs under test, also where a shell's background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes each, unless it is asked for."""
+    if config.getoption("--environments"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("environments")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("environments")]
 
 
 def pytest_collection_finish() -> None:

@@ -325,7 +325,7 @@ def pip(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.network
-@pytest.mark.slow
+@pytest.mark.environments
 @pytest.mark.timeout(900)
 def test_auto_gptq_on_a_new_torch_is_cured_for_real(run_qtool: Run, tmp_path: Path) -> None:
     """First made to fail in the middle, with pip, then cured."""

@@ -114,9 +114,10 @@ def test_mistakes_are_answered(
 
 
 @pytest.mark.network
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("recipe", ["gguf", "transformers"])
+@pytest.mark.parametrize(
+    "recipe", ["gguf", pytest.param("transformers", marks=pytest.mark.environments)]
+)
 def test_real_ones_are_made_and_used(run_qtool: Run, recipe: str, tmp_path: Path) -> None:
     made = run_qtool("env", "create", recipe, "--json", timeout=900)
     assert made.returncode == 0, made.stdout + made.stderr
@@ -146,7 +147,7 @@ def test_chat_wants_an_environment_that_exists(run_qtool: Run) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.slow
+@pytest.mark.environments
 @pytest.mark.timeout(900)
 def test_a_real_one_killed_half_way_leaves_nothing_that_is_used(
     run_qtool: Run, own_settings: Path

@@ -12,7 +12,7 @@ from qtool.engines.transformers import PROGRAM
 from tests.conftest import TEST_CACHE, Run
 from tests.engines.conftest import HERE, make_once, run_script
 
-pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.network, pytest.mark.environments, pytest.mark.timeout(1800)]
 
 OLDEST = ("torch==2.13.0", "transformers==4.36.2", "accelerate==1.15.0", "numpy<2")
 AUTO_GPTQ = (
