@@ -123,8 +123,11 @@ def _prune(output: "Output", store: "RepackStore", folder: Path | None) -> None:
     removed = [one for one in store.all() if (one.source == source if source else one.is_orphan)]
     for one in removed:
         store.remove(one)
-    freed = sum(one.size_bytes for one in removed)
+    left_bytes = store.remove_leftovers() if source is None else 0
+    freed = sum(one.size_bytes for one in removed) + left_bytes
     lines = [f"removed {one.path}  {format_size(one.size_bytes)}" for one in removed]
+    if left_bytes:
+        lines.append(f"removed unfinished files  {format_size(left_bytes)}")
     output.result(
         {"removed": [_as_json(one) for one in removed], "freed_bytes": freed},
         lines or ["nothing to remove"],

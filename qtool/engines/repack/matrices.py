@@ -1,6 +1,6 @@
 """Finding the quantised matrices of a checkpoint, and refusing those that have no exact form."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from qtool.models.info import Quantization
 from qtool.models.repackable import Layout
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qtool.engines.repack.tensors import Checkpoint
     from qtool.models.ggml_types import GgmlType
 
@@ -44,10 +46,11 @@ class Matrices:
             IntegrityError: a part is missing, or has a shape that contradicts the others.
             NotRepackable: its inputs are permuted (act-order).
         """
-        read = self._checkpoint.read
-        parts = [read(module + part) for part in (QWEIGHT, ".qzeros", ".scales")]
-        qweight, qzeros, scales = parts
-        if any(part.ndim != 2 for part in parts) or scales.dtype.kind != "f":
+        return self._matrix(module, self._checkpoint.read(module + QWEIGHT))
+
+    def _matrix(self, module: str, qweight: "NDArray[Any]") -> PackedMatrix:
+        qzeros, scales = (self._checkpoint.read(module + part) for part in (".qzeros", ".scales"))
+        if any(part.ndim != 2 for part in (qweight, qzeros, scales)) or scales.dtype.kind != "f":
             raise IntegrityError(f"{module}: qweight, qzeros and scales should be matrices")
         bits, n_inputs = self._width(module, qweight.shape[0])
         matrix = PackedMatrix(self._layout, bits, n_inputs, qweight, qzeros, scales)
@@ -61,9 +64,15 @@ class Matrices:
         return self._checkpoint.find(module + ".scales").shape[1], self._width(module, rows)[1]
 
     def type_of(self, module: str) -> "GgmlType":
-        """Return the type that holds the matrix exactly. Raises NotRepackable if there is none."""
+        """Return the type that holds the matrix exactly, without reading its codes.
+
+        Raises:
+            IntegrityError: see ``read``.
+            NotRepackable: there is none, or its inputs are permuted.
+        """
+        shape = self._checkpoint.find(module + QWEIGHT).shape
         try:
-            return choose_type(self.read(module))
+            return choose_type(self._matrix(module, np.broadcast_to(np.uint32(0), shape)))
         except NotRepresentable as exc:
             raise NotRepackable(f"{module}: {exc}") from exc
 

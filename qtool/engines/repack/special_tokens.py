@@ -13,6 +13,10 @@ from qtool.models.json_file import read_json_fields
 def special_ids(
     folder: Path, tokenizer: Fields, config: Fields, vocabulary: Vocabulary
 ) -> dict[str, object]:
+    """Return the ids of tokens with a meaning, as the tokenizer says it, else the configuration.
+
+    Every further end that generation_config.json names is one of a turn (EOT).
+    """
     ids: dict[str, object] = {}
     generation, model = (
         read_optional(folder / "generation_config.json"),
@@ -37,14 +41,21 @@ def special_ids(
 
 
 def _framing(tokenizer: Fields, config: Fields) -> tuple[bool, bool]:
-    """Tell whether text is put between BOS and EOS: what the post-processor does, nothing else."""
+    """Tell whether BOS is put before text and EOS after it.
+
+    By ``add_bos_token`` and ``add_eos_token`` of tokenizer_config.json where they are, of which
+    transformers' classes make the post-processor, else by the post-processor itself.
+    """
     processor = tokenizer.data.get("post_processor")
     template: list[Any] = []
     for step in flat_steps(processor, "processors"):
         if step.get("type") == "TemplateProcessing":
             template = list(step.get("single") or [])
     is_special = ["SpecialToken" in part for part in template if isinstance(part, Mapping)]
-    return (is_special[0], is_special[-1]) if len(is_special) > 1 else (False, False)
+    frame = (is_special[0], is_special[-1]) if len(is_special) > 1 else (False, False)
+    stated = config.boolean("add_bos_token"), config.boolean("add_eos_token")
+    first, last = (one if said is None else said for said, one in zip(stated, frame, strict=True))
+    return first, last
 
 
 def _ids(fields: Fields, kind: str) -> list[int]:
@@ -75,4 +86,5 @@ def chat_template(folder: Path, config: Fields) -> dict[str, object]:
 
 
 def read_optional(path: Path) -> Fields:
+    """Return the object in a JSON file, an empty one without the file."""
     return read_json_fields(path) if os.path.lexists(path) else Fields({}, str(path))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qtool.engines.repack.part_lock import is_being_written
 from qtool.errors import IntegrityError
 from qtool.models.json_file import read_json_fields
 
@@ -66,11 +67,28 @@ class RepackStore:
         return self.folder / digest[:DIGITS] / f"{name}.gguf"
 
     def note_source(self, path: Path, folder: Path, stamp: str) -> None:
-        """Remember which checkpoint the GGUF at ``path`` was made of."""
+        """Remember which checkpoint the GGUF at ``path`` was made of.
+
+        What was made of it before it was changed is forgotten, so that ``--prune`` removes it.
+        """
+        kind = stamp.partition("-")[2]
+        for one in self.all():
+            is_older = one.source == folder.resolve() and one.path != path
+            if is_older and (one.stamp or "").partition("-")[2] == kind:
+                (one.path.parent / SOURCE).unlink(missing_ok=True)
         document = {"source": str(folder.resolve()), "stamp": stamp}
         part = path.parent / f"{SOURCE}.part"
         part.write_text(json.dumps(document), encoding="utf-8")
         part.replace(path.parent / SOURCE)
+
+    def remove_leftovers(self) -> int:
+        """Delete what killed runs left, and return how many bytes that were."""
+        freed_bytes = 0
+        for part in self.folder.glob("*/*.gguf.part"):
+            if not is_being_written(part):
+                freed_bytes += part.stat().st_size
+                part.unlink()
+        return freed_bytes
 
     def remove(self, one: Repacked) -> None:
         """Delete a GGUF and what is known of it."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtool.engines.repack.part_lock import try_lock
 from qtool.errors import IntegrityError, ResourceError
 from qtool.units import format_size
 
@@ -36,7 +37,11 @@ def write_gguf(plan: "RepackPlan", target: Path, *, on_bytes: OnBytes | None = N
     with _disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
-            _lock(file, target)
+            if not try_lock(file):
+                raise ResourceError(
+                    f"another qtool is writing {target}",
+                    hint="wait for it to end, then run the same command again",
+                )
             try:
                 file.truncate(0)
                 _check_space(target.parent, plan.n_bytes + RESERVE_BYTES)
@@ -48,21 +53,6 @@ def write_gguf(plan: "RepackPlan", target: Path, *, on_bytes: OnBytes | None = N
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-
-
-def _lock(file: Any, target: Path) -> None:
-    """Hold the file for this process; the system lets go of it when the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise ResourceError(
-            f"another qtool is writing {target}",
-            hint="wait for it to end, then run the same command again",
-        ) from exc
 
 
 def _write_head(plan: "RepackPlan", path: Path) -> None:

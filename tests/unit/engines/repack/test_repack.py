@@ -1,5 +1,6 @@
 """From a checkpoint to a file that gguf reads: what is in it, and what is refused."""
 
+import json
 from pathlib import Path
 
 import gguf
@@ -257,3 +258,24 @@ def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
     (folder / "model-00003-of-00003.safetensors").unlink()
     with pytest.raises(IntegrityError, match="incomplete"):
         planned(folder)
+
+
+@pytest.mark.parametrize("stated", [None, True, False])
+def test_bos_is_added_as_the_tokenizer_does(tmp_path: Path, stated: bool | None) -> None:
+    model = Model()
+    frame = [{"SpecialToken": {"id": "<|im_start|>"}}, {"Sequence": {"id": "A"}}]
+    model.tokenizer["post_processor"] = {"type": "TemplateProcessing", "single": frame}
+    folder = model.write(tmp_path / "m")
+    if stated is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": stated}))
+    keys = planned(folder).metadata
+    assert keys["tokenizer.ggml.add_bos_token"] is (stated is not False)
+    assert keys["tokenizer.ggml.add_eos_token"] is False
+
+
+def test_further_ends_of_generation_become_eot(tmp_path: Path) -> None:
+    folder = Model().write(tmp_path / "m")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [1, 7]}')
+    keys = planned(folder).metadata
+    assert keys["tokenizer.ggml.eos_token_id"] == 1
+    assert keys["tokenizer.ggml.eot_token_id"] == 7

@@ -163,3 +163,27 @@ def test_a_part_that_a_killed_run_left_is_overwritten(folder: Path, tmp_path: Pa
     write_gguf(plan, target)
     assert target.stat().st_size < 1_000_000
     assert [path.name for path in tmp_path.glob("m.gguf*")] == ["m.gguf"]
+
+
+def test_what_was_made_before_a_change_belongs_to_nobody(folder: Path, store: RepackStore) -> None:
+    first = repack(inspect_model(folder), store)
+    rounded = repack(inspect_model(folder), store, is_embedding_q8=True)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [1, 5]}')
+    second = repack(inspect_model(folder), store)
+    orphans = {one.path: one.is_orphan for one in store.all()}
+    assert orphans == {first.path: True, rounded.path: False, second.path: False}
+
+
+def test_leftovers_are_removed_unless_somebody_writes_them(
+    folder: Path, store: RepackStore
+) -> None:
+    left = store.folder / "0123456789abcdef" / "old.gguf.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"x" * 1000)
+    freed: list[int] = []
+    repack(
+        inspect_model(folder), store, on_progress=lambda _: freed.append(store.remove_leftovers())
+    )
+    assert sum(freed) == 1000
+    assert not left.exists()
+    assert len(list(store.all())) == 1
