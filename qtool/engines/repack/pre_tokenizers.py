@@ -41,8 +41,8 @@ def name_pre_tokenizer(step: Mapping[str, Any] | None, *, ignores_merges: bool) 
     raise NotRepackable("its tokenizer cuts text in a way that llama.cpp does not know")
 
 
-def _flattened(step: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    if step is None:
+def _flattened(step: object) -> Iterator[Mapping[str, Any]]:
+    if not isinstance(step, Mapping):
         return
     if step.get("type") == "Sequence":
         for one in step.get("pretokenizers", ()):

@@ -150,10 +150,14 @@ def _merges(model: Fields) -> list[tuple[str, str]]:
         model.reject("merges", "a list")
     pairs = []
     for merge in merges:
-        pair = tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
-        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(part, str) for part in pair)
+        ):
             model.reject("merges", "a list of pairs")
-        pairs.append(pair)
+        pairs.append((pair[0], pair[1]))
     return pairs
 
 
