@@ -30,7 +30,10 @@ def parse_rate(text: str) -> float:
     number, unit = text.strip(), ""
     if number[-1:].lower() in ("k", "m", "g"):
         number, unit = number[:-1], number[-1].lower()
-    rate = float(number) * factors[unit]
+    try:
+        rate = float(number) * factors[unit]
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate, such as 5M") from None
     if not 0 < rate < float("inf"):
         raise ValueError(f"{text!r} is no rate above zero")
     return rate

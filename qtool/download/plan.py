@@ -74,10 +74,11 @@ def plan(listing: Listing, selection: Selection) -> Plan:
         chosen = Plan(tuple(_named(own, selection.files, listing)))
     elif selection.quant:
         chosen = Plan(_of_quant(own, selection.quant))
-    elif selection.include or selection.exclude:
+    elif selection.include:
         chosen = Plan(tuple(own))
-    else:
-        chosen = _without_alternatives(own, selection.usual_quant)
+    else:  # who excludes something does not ask for all that is left
+        rest = filter_by_globs(own, (), selection.exclude)
+        chosen = _without_alternatives(rest, selection.usual_quant)
     wanted = filter_by_globs(chosen.files, selection.include, selection.exclude)
     if not wanted and listing.files:
         repo_id = listing.repo.repo_id
@@ -184,11 +185,16 @@ def _without_alternatives(files: Sequence[RemoteFile], usual_quant: str) -> Plan
     """Return the files of which one copy of the weights is left, where it is clear which."""
     kept, duplicates = without_duplicates(files)
     if duplicates:
-        note = f"{len(duplicates)} copies of the weights left out: the safetensors are enough"
+        note = f"second copies of the weights left out: {_first_few(duplicates)}"
         return Plan(tuple(kept), duplicates, (note,))
     if any(file.path.endswith(".safetensors") for file in files):
         return Plan(tuple(kept))
     return _one_gguf(files, usual_quant)
+
+
+def _first_few(paths: Sequence[str]) -> str:
+    shown = ", ".join(printable(path) for path in paths[:3])
+    return f"{shown} and {len(paths) - 3} more" if len(paths) > 3 else shown
 
 
 def _one_gguf(files: Sequence[RemoteFile], usual_quant: str) -> Plan:

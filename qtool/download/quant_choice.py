@@ -44,7 +44,7 @@ def settle_quant(listing: Listing, selection: Selection, ask: AskQuant | None) -
 
 def quant_question(listing: Listing, selection: Selection) -> QuantQuestion | None:
     """Return what to ask, None where files are named or the choice is clear."""
-    if selection.files or selection.include or selection.exclude:
+    if selection.files or selection.include:
         return None
     paths = [file.path for file in listing.files if not has_control(file.path)]
     if selection.quant is None and any(path.endswith(".safetensors") for path in paths):

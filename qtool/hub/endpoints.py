@@ -105,7 +105,8 @@ def choose_endpoints(
     (``choice.choose``).
 
     ``pasted`` is the address of a reference such as ``https://hub.example/org/name``: it comes
-    after ``flags``, and is trusted no more than if nobody had named it.
+    after ``flags``, and is trusted no more than if nobody had named it. A link to huggingface.co is
+    what everyone copies, also where that site cannot be reached: it only names the repository.
     Raises UsageError when one of them is not an HTTP URL.
     """
     from_environment = [part for part in environ.get("HF_ENDPOINT", "").split(",") if part.strip()]
@@ -113,7 +114,7 @@ def choose_endpoints(
         (from_environment, EndpointOrigin.ENVIRONMENT),
         (configured, EndpointOrigin.CONFIG),
     )
-    if pasted and not flags:
+    if pasted and not flags and normalise_url(pasted) != OFFICIAL_URL:
         candidates = [one for urls, origin in named for one in _endpoints(urls, origin)]
         (address,) = _endpoints([pasted], EndpointOrigin.PASTED)
         return (next((one for one in candidates if one.url == address.url), address),)

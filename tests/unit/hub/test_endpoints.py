@@ -89,6 +89,15 @@ def test_pasted_address_is_trusted_where_an_endpoint_is_named_alike(environ, con
     assert chosen == (Endpoint("https://hub.example", origin),)
 
 
+def test_link_to_the_official_hub_leaves_the_mirror_to_the_settings():
+    link = "https://huggingface.co"
+    environ = {"HF_ENDPOINT": "https://mirror.example"}
+    assert [one.url for one in choose_endpoints([], environ, pasted=link)] == [
+        "https://mirror.example"
+    ]
+    assert [one.url for one in choose_endpoints([], {}, pasted=link)] == [link]
+
+
 def test_flags_win_over_a_pasted_address():
     chosen = choose_endpoints(["a.example"], {}, pasted="https://b.example")
     assert chosen == (Endpoint("https://a.example", EndpointOrigin.FLAG),)
