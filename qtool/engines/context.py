@@ -35,6 +35,8 @@ def choose_context(info: ModelInfo, wanted_tokens: int | None, free_bytes: int |
     context = wanted_tokens or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
     if free_bytes is None:
         return context
+    if info.attention is None and info.weights_bytes <= free_bytes:
+        return context  # what such a model keeps of a conversation is not known
     fitting = largest_context(info, int(free_bytes * MEMORY_SHARE)) or 0
     if fitting >= context:
         return context

@@ -4,7 +4,7 @@ Which of them a text means is decided in this order:
 
 1. ``hf://…`` and web addresses (also without ``https://`` for hubs that are known) are hubs'.
 2. ``./x``, ``../x``, ``/x``, ``~/x``, ``.``, ``C:\\x``, and whatever ends in ``.gguf`` or
-   ``.safetensors`` are paths, whether they exist or not.
+   ``.safetensors`` are paths, whether they exist or not; ``./x:Q8_0`` is a variant in a folder.
 3. A name that exists here *as a model* (a GGUF file, or a folder that holds weights or a
    config.json) is that path, even if a hub has a repository of the same name. Any other file or
    folder of that name is not in the way of the repository.
@@ -33,6 +33,7 @@ from qtool.models.weight_file import is_file, is_folder
 
 _WEIGHT_SUFFIXES = (".gguf", ".safetensors")
 _PATH_STARTS = ("./", "../", "/", "~", "\\", ".\\", "..\\")
+_QUANT = re.compile(r"[\w.-]+")
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -106,7 +107,13 @@ def _parse_path(text: str) -> Reference:
         raise UsageError(f"{shown(text)}: {exc}", hint="write the path in full") from exc
     has_suffix = text.lower().endswith(_WEIGHT_SUFFIXES)
     is_a_file = is_file(path) or (has_suffix and not is_folder(path))
-    return Reference(ReferenceKind.FILE if is_a_file else ReferenceKind.FOLDER, text, path=path)
+    if is_a_file or os.path.lexists(path):
+        kind = ReferenceKind.FILE if is_a_file else ReferenceKind.FOLDER
+        return Reference(kind, text, path=path)
+    folder, colon, quant = text.rpartition(":")
+    if colon and _QUANT.fullmatch(quant) and is_folder(Path(folder).expanduser()):
+        return Reference(ReferenceKind.FOLDER, text, quant=quant, path=Path(folder).expanduser())
+    return Reference(ReferenceKind.FOLDER, text, path=path)
 
 
 def _holds_model(text: str) -> bool:

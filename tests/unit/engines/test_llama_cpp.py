@@ -88,3 +88,9 @@ def test_gguf_goes_to_llama_cpp_and_the_choice_says_why():
 def test_other_formats_without_an_environment_are_refused_by_name(model_format: ModelFormat):
     with pytest.raises(EnvironmentFault, match=str(model_format)):
         select_engine(gguf(format=model_format))
+
+
+def test_model_whose_cache_is_not_known_gets_the_usual_context() -> None:
+    assert choose_context(gguf(4096, attention=None), None, 8 * GIB) == 4096
+    with pytest.raises(ResourceError):
+        choose_context(gguf(4096, attention=None, weights_bytes=9 * GIB), None, 8 * GIB)

@@ -274,3 +274,22 @@ def test_any_address_gives_a_sound_repository_or_usage_error(text: str) -> None:
     assert reference.kind is REPO
     parts = (reference.filename or "x").split("/")
     assert not {"", ".", ".."} & set(parts)
+
+
+def test_variant_in_a_folder_can_be_named_behind_its_path(tmp_path, monkeypatch):
+    (tmp_path / "m-GGUF").mkdir()
+    monkeypatch.chdir(tmp_path)
+    reference = parse_reference("./m-GGUF:Q8_0")
+    assert (reference.kind, reference.path, reference.quant) == (
+        ReferenceKind.FOLDER,
+        Path("m-GGUF"),
+        "Q8_0",
+    )
+    assert parse_reference("./other:Q8_0").path == Path("other:Q8_0")
+
+
+def test_folder_with_a_colon_in_its_name_is_itself(tmp_path, monkeypatch):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m:Q8_0").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_reference("./m:Q8_0").quant is None
