@@ -165,7 +165,7 @@ class BarWatcher:
         shown = {file.path: file for file in progress.active[:MAX_FILE_BARS]}
         for path in [path for path in self._files if path not in shown]:
             bars.remove_task(self._files.pop(path))
-        name_width = max(12, bars.console.width // 3)
+        name_width = max(10, bars.console.width // (4 if self._is_narrow else 3))
         for path, file in shown.items():
             if path not in self._files:
                 name = without_controls(shortened(path, name_width))
@@ -252,9 +252,16 @@ def rate_note(progress: Progress, *, is_short: bool = False) -> str:
         return "waiting"
     left_s = (progress.bytes_total - progress.bytes_done) / rate
     if is_short:
-        return f"{format_size(rate)}/s, {format_duration(left_s)}"
+        return f"{format_size(rate)}/s, {_clock(left_s)}"
     sources = f" from {progress.n_endpoints} endpoints" if progress.n_endpoints > 1 else ""
     return f"{format_size(rate)}/s{sources}, {format_duration(left_s)} left"
+
+
+def _clock(duration_s: float) -> str:
+    """Return a duration in few characters: ``0:05``, ``12:05``, ``1:02:03``."""
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def shortened(path: str, width: int) -> str:

@@ -9,6 +9,8 @@ import pexpect
 import pyte
 import pytest
 
+from qtool.cli.download_view import rate_note
+from qtool.download.events import Progress
 from tests.hub import Fault, FaultKind, Generated, Repo
 
 MIB = 1024 * 1024
@@ -171,3 +173,12 @@ def test_ctrl_c_leaves_a_clean_end_and_the_way_to_go_on(start, hub_factory, colu
     assert not any("%" in line for line in left), left
     assert "go on, run the same command again" in " ".join(left)
     assert not any("^C" in line for line in left)
+
+
+@pytest.mark.parametrize("rate_bytes_per_s", [MIB // 64, MIB // 4, 64 * MIB])
+def test_nothing_is_cut_off_on_a_narrow_terminal_however_slow(rate_bytes_per_s):
+    for left_s in (0.4, 59.6, 754, 12_345):
+        left = round(left_s * rate_bytes_per_s)
+        progress = Progress(0, left, rate_bytes_per_s, 0, 1, ())
+        line = f"{'x' * 10} 100 % {rate_note(progress, is_short=True)}"
+        assert len(line) <= 40 - len("^C^C"), line
