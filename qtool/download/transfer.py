@@ -1,6 +1,7 @@
 """One connection at work: take a segment, receive it, write it, and say so."""
 
 import logging
+import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +51,8 @@ class Worker:
         self._shop = shop
         self._index = index
         self._is_for_small = is_for_small
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        # Of an anonymous map only those pages take memory that a small file ever touches.
+        self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
 
     def run(self) -> None:
         """Fetch segments until nothing is left or the download is stopped."""
