@@ -1,5 +1,6 @@
 """``qtool chat``: talk to a model on this machine."""
 
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,25 +8,11 @@ import typer
 
 from qtool.chat.context import Overflow
 from qtool.chat.request import Sampling, Think, choose_history_files
-from qtool.cli.chat_run import Request, talk
-from qtool.cli.engine_options import (
-    MAX_COUNT,
-    Context,
-    Engine,
-    Env,
-    GpuLayers,
-    Python,
-    Template,
-    Threads,
-    TrustCode,
-    TrustPickle,
-    Yes,
-    choose_python,
-)
-from qtool.cli.engine_start import EngineRequest
-from qtool.cli.options import Debug, Json, Quiet, make_output
+from qtool.cli.chat_run import Request, hold_conversation
+from qtool.cli.engine_options import MAX_COUNT, EngineFlags
+from qtool.cli.flags import takes_flags
+from qtool.cli.options import VoiceFlags
 from qtool.config import Config
-from qtool.engines.base import EngineKind, EngineOptions
 from qtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,10 +21,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Model = Annotated[
-    str | None,
-    typer.Argument(help="A GGUF file, a folder with a model, or a starter model's name."),
-]
 Prompt = Annotated[
     str | None,
     typer.Option("--prompt", "-p", help="Answer this and end; piped input is added to it."),
@@ -104,48 +87,88 @@ Plain = Annotated[
     bool, typer.Option("--plain", help="Show Markdown on a terminal as the model writes it.")
 ]
 Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and how fast.")]
+
+
+@dataclass(frozen=True, slots=True)
+class TalkFlags:
+    """What is said, kept and shown."""
+
+    prompt: Prompt = None
+    system: System = None
+    input_file: Input = None
+    output_file: Target = None
+    history_file: Both = None
+    is_continued: Continue = False
+    overflow: OnOverflow = None
+    is_raw: Raw = False
+    is_streaming: Stream = True
+    is_plain: Plain = False
+    think: Reasoning = Think.FOLD
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingFlags:
+    """How tokens are drawn."""
+
+    max_new_tokens: MaxNewTokens = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    min_p: MinP = None
+    repeat_penalty: RepeatPenalty = None
+    seed: Seed = None
+    stop: Stop = None
+
+    def to_sampling(self, config: Config) -> Sampling:
+        """Return the values, the settings' where no option gives one."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        settled = {
+            "max_new_tokens": config.get("chat.max_new_tokens", self.max_new_tokens),
+            "temperature": config.get("chat.temperature", self.temperature),
+            "stop": tuple(self.stop or ()),
+        }
+        return Sampling(**{**given, **settled})
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFlags:
+    """A server in place of an engine of ours."""
+
+    address: Address = None
+    served: Served = None
+    api_key_file: KeyFile = None
+
+    def to_remote(self, engine: EngineFlags, output: "Output") -> "RemoteEngine | None":
+        """Return the server that ``--endpoint`` names.
+
+        Raises:
+            UsageError: the options contradict one another.
+        """
+        if self.address is None:
+            if self.served is not None or self.api_key_file is not None:
+                raise UsageError("--model and --api-key-file belong to --endpoint URL")
+            return None
+        if engine.model is not None:
+            raise UsageError(
+                f"the endpoint has its own models; {engine.model} would be loaded here",
+                hint=f"qtool chat --endpoint {self.address} --model {engine.model}",
+            )
+        from qtool.chat.remote import RemoteEngine, is_exposed, parse_endpoint, read_api_key
+
+        url, key = parse_endpoint(self.address), read_api_key(self.api_key_file)
+        if is_exposed(url, key):
+            output.warn(f"the key goes to {url} unencrypted")
+        return RemoteEngine(url, key, self.served)
 
 
 @app.command()
+@takes_flags
 def chat(
-    model: Model = None,
-    prompt: Prompt = None,
-    system: System = None,
-    input_file: Input = None,
-    output_file: Target = None,
-    history_file: Both = None,
-    is_continued: Continue = False,
-    max_new_tokens: MaxNewTokens = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    min_p: MinP = None,
-    repeat_penalty: RepeatPenalty = None,
-    seed: Seed = None,
-    stop: Stop = None,
-    ctx: Context = None,
-    overflow: OnOverflow = None,
-    template_file: Template = None,
-    is_raw: Raw = False,
-    gpu_layers: GpuLayers = None,
-    threads: Threads = None,
-    engine: Engine = EngineKind.AUTO,
-    python: Python = None,
-    env: Env = None,
-    address: Address = None,
-    served: Served = None,
-    api_key_file: KeyFile = None,
-    is_code_trusted: TrustCode = False,
-    is_pickle_trusted: TrustPickle = False,
-    is_streaming: Stream = True,
-    is_plain: Plain = False,
-    think: Reasoning = Think.FOLD,
-    is_agreed: Yes = False,
-    is_verbose: Verbose = False,
-    is_json: Json = False,
-    is_quiet: Quiet = False,
-    is_debug: Debug = False,
+    talk: TalkFlags,
+    sampling: SamplingFlags,
+    engine: EngineFlags,
+    endpoint: EndpointFlags,
+    voice: VoiceFlags,
 ) -> None:
     """Talk to a model on this machine.
 
@@ -153,82 +176,40 @@ def chat(
     quit, bye or Ctrl+D end the conversation, Ctrl+C stops a reply. Without a terminal every line
     of stdin is a turn.
     """
-    output, config = make_output(is_json, is_quiet, is_debug), Config()
-    length = config.get("chat.max_new_tokens", max_new_tokens)
-    heat = config.get("chat.temperature", temperature)
-    stops = tuple(stop or ())
-    sampling = Sampling(length, heat, top_p, top_k, min_p, repeat_penalty, seed, stops)
+    output, config = voice.make_output(), Config()
+    _refuse_contradictions(talk, engine, endpoint)
+    remote = endpoint.to_remote(engine, output)
     request = Request(
-        runs=EngineRequest(
-            model=served if address else model,
-            engine=engine,
-            python=choose_python(python, env),
-            options=EngineOptions(
-                config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
-            ),
-            template=_read_template(template_file, address, is_raw=is_raw),
-            is_raw=is_raw,
-            is_agreed=is_agreed,
-            is_verbose=is_verbose,
-        ),
-        remote=_choose_remote(address, served, api_key_file, model, output),
-        prompt=_whole_prompt(prompt),
-        system=config.get("chat.system", system),
-        files=choose_history_files(input_file, output_file, history_file),
-        is_continued=is_continued,
-        overflow=overflow,
-        is_plain=is_plain,
-        shown={"think": think, "is_streaming": is_streaming, "is_verbose": is_verbose},
+        runs=engine.to_request(config, is_raw=talk.is_raw),
+        remote=remote,
+        prompt=_whole_prompt(talk.prompt),
+        system=config.get("chat.system", talk.system),
+        files=choose_history_files(talk.input_file, talk.output_file, talk.history_file),
+        is_continued=talk.is_continued,
+        overflow=talk.overflow,
+        is_plain=talk.is_plain,
+        shown={
+            "think": talk.think,
+            "is_streaming": talk.is_streaming,
+            "is_verbose": engine.is_verbose,
+        },
     )
-    if is_continued and request.files.input is not None:
-        raise UsageError("-c goes on with the last conversation, -i with another one")
-    talk(request, sampling, output, config)
+    if remote is not None:
+        request = replace(request, runs=replace(request.runs, model=endpoint.served))
+    hold_conversation(request, sampling.to_sampling(config), output, config)
 
 
-def _choose_remote(
-    address: str | None,
-    served: str | None,
-    key_file: Path | None,
-    model: str | None,
-    output: "Output",
-) -> "RemoteEngine | None":
-    """Return the server that ``--endpoint`` names.
+def _refuse_contradictions(talk: TalkFlags, engine: EngineFlags, endpoint: EndpointFlags) -> None:
+    """Refuse options that another option makes void.
 
     Raises:
-        UsageError: the options contradict one another.
+        UsageError: which ones.
     """
-    if address is None:
-        if served is not None or key_file is not None:
-            raise UsageError("--model and --api-key-file belong to --endpoint URL")
-        return None
-    if model is not None:
-        raise UsageError(
-            f"the endpoint has its own models; {model} would be loaded here",
-            hint=f"qtool chat --endpoint {address} --model {model}",
-        )
-    from qtool.chat.remote import RemoteEngine, is_exposed, parse_endpoint, read_api_key
-
-    url, key = parse_endpoint(address), read_api_key(key_file)
-    if is_exposed(url, key):
-        output.warn(f"the key goes to {url} unencrypted")
-    return RemoteEngine(url, key, served)
-
-
-def _read_template(file: Path | None, address: str | None, *, is_raw: bool) -> str | None:
-    """Return what ``--template`` names.
-
-    Raises:
-        UsageError: it is no template, or another option makes it void.
-        NotFoundError: there is no such file.
-    """
-    if file is None:
-        return None
-    if address is not None or is_raw:
-        other = "--raw" if is_raw else "--endpoint"
+    if engine.template_file is not None and (endpoint.address is not None or talk.is_raw):
+        other = "--raw" if talk.is_raw else "--endpoint"
         raise UsageError(f"--template has no effect with {other}")
-    from qtool.chat.templates import read_template
-
-    return read_template(file)
+    if talk.is_continued and (talk.input_file is not None or talk.history_file is not None):
+        raise UsageError("-c goes on with the last conversation, -i with another one")
 
 
 def _whole_prompt(prompt: str | None) -> str | None:

@@ -37,12 +37,14 @@ class Request:
     shown: dict[str, Any]
 
 
-def talk(request: Request, sampling: Sampling, output: "Output", config: Config) -> None:
+def hold_conversation(
+    request: Request, sampling: Sampling, output: "Output", config: Config
+) -> None:
     """Start the engine, show the prompt while it loads, and hold the conversation."""
     if request.remote is not None:
         name = request.runs.model or "the only one"
         with _open_session(request, name, None, output, config) as session:
-            _hold(request, session, request.remote, sampling, output, config)
+            _take_turns(request, session, request.remote, sampling, output, config)
         return
     from qtool.chat.templates import stops_of
 
@@ -52,10 +54,10 @@ def talk(request: Request, sampling: Sampling, output: "Output", config: Config)
     stops = stops_of(engine.launch.settings.get("chat_template"))
     suited = Sampling(temperature=starter.temperature if starter else None, stop=stops)
     with session:
-        _hold(request, session, engine, sampling.or_else(suited), output, config)
+        _take_turns(request, session, engine, sampling.or_else(suited), output, config)
 
 
-def _hold(
+def _take_turns(
     request: Request,
     session: "Session",
     engine: "Engine",

@@ -1,16 +1,25 @@
 """The options of every command that runs an engine."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 
-from qtool.engines.base import EngineKind
+from qtool.cli.engine_start import EngineRequest
+from qtool.config import Config
+from qtool.engines.base import EngineKind, EngineOptions
 from qtool.errors import UsageError
 
 MAX_COUNT = 2**31 - 1
 """What fits into the engine's 32-bit numbers."""
 
+Model = Annotated[
+    str | None,
+    typer.Argument(help="A GGUF file, a folder with a model, or a starter model's name."),
+]
 Context = Annotated[
     int | None, typer.Option("--ctx", min=16, max=MAX_COUNT, help="Context length in tokens.")
 ]
@@ -42,6 +51,56 @@ Template = Annotated[
     typer.Option("--template", help="A Jinja chat template in place of the model's own."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model without asking.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, why, and how fast.")]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFlags:
+    """What runs, and how."""
+
+    model: Model = None
+    ctx: Context = None
+    template_file: Template = None
+    gpu_layers: GpuLayers = None
+    threads: Threads = None
+    engine: Engine = EngineKind.AUTO
+    python: Python = None
+    env: Env = None
+    is_code_trusted: TrustCode = False
+    is_pickle_trusted: TrustPickle = False
+    is_agreed: Yes = False
+    is_verbose: Verbose = False
+
+    def to_request(
+        self,
+        config: Config,
+        *,
+        is_raw: bool = False,
+        extra: Mapping[str, Any] = MappingProxyType({}),
+    ) -> EngineRequest:
+        """Return the request with what the settings say where no option does.
+
+        Raises:
+            UsageError: options contradict one another, or the template is none.
+            NotFoundError: there is no such template or environment.
+        """
+        return EngineRequest(
+            model=self.model,
+            engine=self.engine,
+            python=choose_python(self.python, self.env),
+            options=EngineOptions(
+                config.get("chat.ctx", self.ctx),
+                self.gpu_layers,
+                self.threads,
+                self.is_code_trusted,
+                self.is_pickle_trusted,
+            ),
+            template=_read_template(self.template_file),
+            is_raw=is_raw,
+            is_agreed=self.is_agreed,
+            is_verbose=self.is_verbose,
+            extra=extra,
+        )
 
 
 def choose_python(python: str | None, env: str | None) -> str | None:
@@ -58,3 +117,11 @@ def choose_python(python: str | None, env: str | None) -> str | None:
     from qtool.envs.store import find_environment
 
     return str(find_environment(env).python)
+
+
+def _read_template(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    from qtool.chat.templates import read_template
+
+    return read_template(file)

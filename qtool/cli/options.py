@@ -1,6 +1,7 @@
 """The options that every command takes, and the voice made from them."""
 
 import os
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -10,6 +11,19 @@ from qtool.output import Mode, Output
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log details; show tracebacks.")]
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFlags:
+    """How the command speaks."""
+
+    is_json: Json = False
+    is_quiet: Quiet = False
+    is_debug: Debug = False
+
+    def make_output(self) -> Output:
+        """Return the voice. Side effects as of the function of that name."""
+        return make_output(self.is_json, self.is_quiet, self.is_debug)
 
 
 def make_output(is_json: bool, is_quiet: bool, is_debug: bool) -> Output:

@@ -2,28 +2,17 @@
 
 import shlex
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qtool.cli.engine_options import (
-    Context,
-    Engine,
-    Env,
-    GpuLayers,
-    Python,
-    Template,
-    Threads,
-    TrustCode,
-    TrustPickle,
-    Yes,
-    choose_python,
-)
-from qtool.cli.engine_start import EngineRequest, obtain_model, start_engine
-from qtool.cli.options import Debug, Json, Quiet, make_output
+from qtool.cli.engine_options import EngineFlags
+from qtool.cli.engine_start import obtain_model, start_engine
+from qtool.cli.flags import takes_flags
+from qtool.cli.options import VoiceFlags
 from qtool.config import Config
-from qtool.engines.base import Endpoint, EngineKind, EngineOptions
+from qtool.engines.base import Endpoint
 from qtool.errors import EnvironmentFault, ExitCode, Terminated, UsageError
 
 if TYPE_CHECKING:
@@ -35,54 +24,30 @@ POLL_S = 0.3
 
 KEY_VARIABLE = "QTOOL_API_KEY"
 
-Model = Annotated[
-    str | None,
-    typer.Argument(help="A GGUF file, a folder with a model, or a starter model's name."),
-]
 Port = Annotated[
     int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0: a free port.")
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and why.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeFlags:
+    """Where the server listens."""
+
+    port: Port = 0
 
 
 @app.command()
-def serve(
-    model: Model = None,
-    port: Port = 0,
-    ctx: Context = None,
-    template_file: Template = None,
-    gpu_layers: GpuLayers = None,
-    threads: Threads = None,
-    engine: Engine = EngineKind.AUTO,
-    python: Python = None,
-    env: Env = None,
-    is_code_trusted: TrustCode = False,
-    is_pickle_trusted: TrustPickle = False,
-    is_agreed: Yes = False,
-    is_verbose: Verbose = False,
-    is_json: Json = False,
-    is_quiet: Quiet = False,
-    is_debug: Debug = False,
-) -> int:
+@takes_flags
+def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     """Run a model for other programs, as a server that speaks the OpenAI API.
 
     It listens on this machine alone and wants a key: $QTOOL_API_KEY, or a random one. Ctrl+C
     ends it.
     """
-    output, config = make_output(is_json, is_quiet, is_debug), Config()
+    output, config = voice.make_output(), Config()
     key = _own_key()
-    request = EngineRequest(
-        model=model,
-        engine=engine,
-        python=choose_python(python, env),
-        options=EngineOptions(
-            config.get("chat.ctx", ctx), gpu_layers, threads, is_code_trusted, is_pickle_trusted
-        ),
-        template=_read_template(template_file),
-        is_agreed=is_agreed,
-        is_verbose=is_verbose,
-        extra={"port": _free_port(port), **({"api_key": key} if key else {})},
-    )
+    listening = {"port": _free_port(where.port), **({"api_key": key} if key else {})}
+    request = engine.to_request(config, extra=listening)
     local, _ = obtain_model(request, output, config)
     with start_engine(local, request, output, config) as keeper:
         output.note("loading the model …")
@@ -157,11 +122,3 @@ def _free_port(port: int) -> int:
                 f"cannot listen on port {port}: {exc.strerror}", hint="--port 0 takes a free one"
             ) from exc
     return port
-
-
-def _read_template(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    from qtool.chat.templates import read_template
-
-    return read_template(file)
