@@ -16,7 +16,7 @@ from qtool.chat.room import RoomMaker
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
-from qtool.chat.turn import Draft, Question, Turn
+from qtool.chat.turn import STOPPED, Draft, Question, Turn
 from qtool.engines.base import Endpoint
 from qtool.errors import QtoolError, Terminated, UsageError
 
@@ -180,8 +180,8 @@ class Conversation:
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Tell the user why a turn ended early, where there is one to be told."""
-        n_turns, before = len(self.turns), self.session.messages[-1:]
+        """Show the turn's end, and tell why it came early, where there is a user to be told."""
+        n_turns, failure, is_stopped = len(self.turns), None, False
         try:
             yield
         except Terminated:
@@ -189,16 +189,21 @@ class Conversation:
         except KeyboardInterrupt:
             if not self._screen.keeps_going:
                 raise
-            now = self.session.messages[-1:]
-            has_reply = now and now[0].is_partial and not (before and now[0] is before[0])
-            self._screen.note("stopped" if has_reply else "stopped before the reply began")
+            is_stopped = True
         except QtoolError as exc:
             if not self._screen.keeps_going:
                 raise
-            self._screen.fail(exc)
-        if len(self.turns) > n_turns:
-            self._screen.finish(self.turns[-1])
-            self._explain(self.turns[-1])
+            failure = exc
+        turn = self.turns[-1] if len(self.turns) > n_turns else None
+        if turn is not None:
+            self._screen.finish(turn)
+        if is_stopped:
+            has_reply = turn is not None and turn.reply
+            self._screen.note("stopped" if has_reply else "stopped before the reply began")
+        if failure is not None:
+            self._screen.fail(failure)
+        if turn is not None:
+            self._explain(turn)
 
     def _say(self, text: str, replaced: Sequence[Message] = ()) -> None:
         self.session.add(Message(Role.USER, text), n_replaced=len(replaced))
@@ -208,12 +213,14 @@ class Conversation:
     def _answer(self, question: Question) -> None:
         """Stream the reply to ``question``; whatever happens, what was said is kept."""
         draft, started_at = Draft(question.prefix), self._clock()
+        endpoint: Endpoint | None = None
         try:
             endpoint = self.await_engine()
             self._receive(endpoint, question, draft)
         finally:
             self._keep(question, draft)
-        self.turns.append(self._turn(endpoint, draft, started_at))
+            if endpoint is not None and draft.is_begun:
+                self.turns.append(self._turn(endpoint, draft, started_at))
         self._measure(draft.end)
 
     def _receive(self, endpoint: Endpoint, question: Question, draft: Draft) -> None:
@@ -300,6 +307,7 @@ class Conversation:
             end=draft.end,
             first_token_s=None if first is None else first - started_at,
             total_s=self._clock() - started_at,
+            n_pieces=draft.n_pieces,
         )
 
     def _measure(self, end: ReplyEnd) -> None:
@@ -310,14 +318,19 @@ class Conversation:
 
     def _explain(self, turn: Turn) -> None:
         self._warn_if_full()
+        if turn.end.finish_reason not in ("length", STOPPED) and not turn.reply.strip():
+            self._screen.note("the model said nothing; /retry asks again")
         if turn.end.finish_reason != "length":
             return
         limit = self.sampling.max_new_tokens
-        if limit is not None and (turn.end.completion_tokens or 0) >= limit:
-            spent = f"cut off at {limit} tokens" if turn.reply else f"all {limit} tokens were spent"
-            self._screen.note(f"{spent}{'' if turn.reply else ' on reasoning'}; -m allows more")
-        else:
+        if limit is None or (turn.end.completion_tokens or 0) < limit:
             self._screen.note("cut off: the context is full")
+            return
+        cut = f"cut off at {limit} tokens" if turn.reply else f"all {limit} went into reasoning"
+        more = f"/set max_new_tokens {2 * limit} allows more"
+        if turn.reply:
+            more = f"/continue goes on, {more}"
+        self._screen.note(f"{cut}; {more if self._screen.takes_commands else '-m allows more'}")
 
     def _warn_if_full(self) -> None:
         is_full = (self.fill.share(self.session.messages) or 0) >= WARNING_SHARE

@@ -10,10 +10,16 @@ from qtool.chat.stream import Delta, ReplyEnd
 STOPPED = "stopped"
 """Finish reason of a reply that the user stopped, or that broke off."""
 
+MIN_MEASURED_TOKENS = 8
+"""Fewer than these come in one packet, and their rate would be the loopback's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One finished reply with its figures; times are in seconds."""
+    """One reply with its figures; times are in seconds.
+
+    ``n_pieces`` are those it came in, about one a token: all that is known of one that was stopped.
+    """
 
     reply: str
     reasoning: str
@@ -22,6 +28,17 @@ class Turn:
     end: ReplyEnd
     first_token_s: float | None
     total_s: float
+    n_pieces: int = 0
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        """The engine's own rate; where it tells none, the rate at which the reply came."""
+        if self.end.decode_tokens_per_s or self.first_token_s is None:
+            return self.end.decode_tokens_per_s
+        n_after_first = (self.end.completion_tokens or self.n_pieces) - 1
+        duration_s = self.total_s - self.first_token_s
+        is_enough = n_after_first >= MIN_MEASURED_TOKENS and duration_s > 0
+        return n_after_first / duration_s if is_enough else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,12 @@ class Draft:
     reasoning: list[str] = field(default_factory=list)
     end: ReplyEnd = field(default_factory=lambda: ReplyEnd(STOPPED))
     first_token_at: float | None = None
+    n_pieces: int = 0
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything has come, if only an end."""
+        return self.n_pieces > 0 or self.end.finish_reason != STOPPED
 
     def take(self, piece: Piece) -> None:
         """Add what has come."""
@@ -58,6 +81,7 @@ class Draft:
             case AllWasReasoning():
                 self.reasoning, self.reply = [*self.reasoning, *self.reply], []
             case Delta(text, is_reasoning):
+                self.n_pieces += 1
                 (self.reasoning if is_reasoning else self.reply).append(text)
 
     @property
@@ -83,13 +107,17 @@ class Draft:
 
 def describe_speed(turn: Turn) -> str:
     """Return the figures of ``turn`` on one line."""
-    parts = [f"{turn.end.completion_tokens or 0} tokens in {turn.total_s:.1f} s"]
+    exact = turn.end.completion_tokens
+    count = f"about {turn.n_pieces}" if exact is None and turn.n_pieces else str(exact or 0)
+    parts = [f"{count} tokens in {turn.total_s:.1f} s"]
     if turn.first_token_s is not None:
         parts.append(f"first after {turn.first_token_s:.2f} s")
-    if turn.end.decode_tokens_per_s:
-        parts.append(f"{turn.end.decode_tokens_per_s:.1f} tokens/s")
+    if turn.decode_tokens_per_s:
+        parts.append(f"{turn.decode_tokens_per_s:.1f} tokens/s")
     if turn.end.cached_tokens is not None:
         parts.append(f"{turn.end.cached_tokens} of {turn.end.prompt_tokens} prompt tokens cached")
+    if turn.end.finish_reason == STOPPED:
+        parts.append(STOPPED)
     return ", ".join(parts)
 
 
@@ -108,7 +136,7 @@ def describe_turn(turn: Turn) -> dict[str, Any]:
         },
         "timings": {
             "first_token_s": turn.first_token_s,
-            "decode_tokens_per_s": turn.end.decode_tokens_per_s,
+            "decode_tokens_per_s": turn.decode_tokens_per_s,
             "total_s": turn.total_s,
         },
     }

@@ -1,5 +1,6 @@
 """Turns against a real socket server that plays the engine, and a screen that takes notes."""
 
+import contextlib
 import http.server
 import json
 import threading
@@ -60,10 +61,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.end_headers()
+        with contextlib.suppress(ConnectionAbortedError):
+            self._stream(reply, len(asked), is_chat=is_chat)
+
+    def _stream(self, reply: Iterator[str], n_asked: int, *, is_chat: bool) -> None:
         for text in reply:
             chunk = {"choices": [{"delta": {"content": text}} if is_chat else {"text": text}]}
             self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        usage = {"prompt_tokens": len(asked), "completion_tokens": 2}
+        usage = {"prompt_tokens": n_asked, "completion_tokens": 2}
         end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}
         self.wfile.write(b"data: " + json.dumps(end).encode() + b"\n\n" + DONE)
 
@@ -192,6 +197,41 @@ def test_stopped_reply_keeps_what_was_said_and_goes_on(talk, tmp_path: Path):
     session = talk(echo, screen)
     assert session.messages[1] == Message(Role.ASSISTANT, "heard: ", is_partial=True)
     assert screen.notes == ["stopped", "stopped"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages
+
+
+def test_stopped_reply_has_figures(talk):
+    screen = Screen("a", "/stats", interrupt_at="heard: ")
+    talk(echo, screen)
+    assert screen.turns[0].reply == "heard: "
+    assert screen.told[0].startswith("about 1 tokens in")
+    assert screen.told[0].endswith("stopped")
+    assert screen.failures == []
+
+
+def test_reply_that_breaks_off_is_kept_with_its_figures(talk):
+    def breaks_off(messages):
+        yield "half a"
+        raise ConnectionAbortedError
+
+    screen = Screen("a", "/stats")
+    session = talk(breaks_off, screen)
+    assert [exc.code for exc in screen.failures] == ["network"]
+    assert session.messages[1] == Message(Role.ASSISTANT, "half a", is_partial=True)
+    assert "stopped" in screen.told[0]
+
+
+def test_reply_without_a_word_is_told(talk):
+    screen = Screen("a")
+    session = talk(lambda messages: iter(()), screen)
+    assert screen.notes == ["the model said nothing; /retry asks again"]
+    assert session.messages == []
+
+
+def test_stopped_reply_is_edited_away(talk, tmp_path: Path):
+    screen = Screen("a", "/edit b", interrupt_at="heard: ")
+    session = talk(echo, screen)
+    assert texts(session) == ["b", "heard: "]
     assert read_journal(last_journal(tmp_path / "j")) == session.messages
 
 

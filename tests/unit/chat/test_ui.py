@@ -7,7 +7,7 @@ import pytest
 from qtool.chat.request import Think
 from qtool.chat.stdin import read_lines, read_prompt
 from qtool.chat.stream import Delta, ReplyEnd
-from qtool.chat.turn import Turn, describe_speed
+from qtool.chat.turn import STOPPED, Turn, describe_speed, describe_turn
 from qtool.chat.ui import JsonScreen, PlainScreen
 from qtool.errors import UsageError
 from qtool.output import Mode, Output
@@ -74,6 +74,16 @@ def test_speed_is_one_line_and_leaves_out_what_is_unknown():
     )
     unknown = replace(TURN, end=ReplyEnd("stop"), first_token_s=None)
     assert describe_speed(unknown) == "0 tokens in 1.5 s"
+
+
+def test_speed_of_a_stopped_reply_is_what_was_seen_of_it():
+    stopped = replace(TURN, end=ReplyEnd(STOPPED), total_s=2.25, n_pieces=41)
+    assert describe_speed(stopped) == (
+        "about 41 tokens in 2.2 s, first after 0.25 s, 20.0 tokens/s, stopped"
+    )
+    assert describe_turn(stopped)["timings"]["decode_tokens_per_s"] == pytest.approx(20)
+    few = replace(stopped, n_pieces=3)
+    assert describe_speed(few) == "about 3 tokens in 2.2 s, first after 0.25 s, stopped"
 
 
 def test_lines_lose_their_ends():
