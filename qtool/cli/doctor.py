@@ -6,12 +6,14 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from qtool.cli.doctor_options import ExamineFlags, FixFlags, ReportFlags
 from qtool.cli.doctor_view import painted
-from qtool.cli.options import Debug, Json, Quiet, make_output
+from qtool.cli.flags import takes_flags
+from qtool.cli.options import VoiceFlags
 from qtool.doctor.finding import Finding, Goal, Severity
 from qtool.errors import ExitCode, UsageError
 from qtool.output import Output
@@ -27,125 +29,60 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Model = Annotated[
-    str | None,
-    typer.Argument(help="A GGUF file, a model's folder, or the name of a starter model."),
-]
-Wanted = Annotated[
-    Goal | None, typer.Option("--goal", help="What you want to run; a model's format decides else.")
-]
-Python = Annotated[
-    str | None,
-    typer.Option(help="Interpreter or environment to examine (default: the active one)."),
-]
-Context = Annotated[int | None, typer.Option(min=1, help="Context length in tokens.")]
-SnapshotFile = Annotated[
-    str | None,
-    typer.Option("--snapshot", help="Examine this saved snapshot (FILE.json or FILE.json#ID)."),
-]
-Save = Annotated[
-    Path | None,
-    typer.Option(help="Save the snapshot here, without names of people and machines."),
-]
-Diff = Annotated[
-    str | None, typer.Option("--diff", help="Say what changed since this saved snapshot.")
-]
-Markdown = Annotated[
-    bool, typer.Option("--markdown", help="Print the report as Markdown, to paste into an issue.")
-]
-Fixing = Annotated[
-    bool, typer.Option("--fix", help="Cure the examined environment; shows the plan and asks.")
-]
-Dry = Annotated[bool, typer.Option("--dry-run", help="With --fix: only show the plan.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="With --fix: apply it without asking.")]
-
 
 @dataclass(frozen=True, slots=True)
 class _Question:
     """What is asked about a machine, whichever it is."""
 
-    goal: Goal | None
+    asked: ExamineFlags
     info: "ModelInfo | None"
-    n_ctx_tokens: int | None
-    python: str | None = None
 
     def about(self, snapshot: "Snapshot", goal_of_file: Goal | None = None) -> "Case":
         """Return the case of a snapshot."""
         from qtool.doctor.case import make_case
 
-        goal = self.goal or (None if self.info else goal_of_file)
-        return make_case(snapshot, goal, self.info, self.n_ctx_tokens)
+        goal = self.asked.goal or (None if self.info else goal_of_file)
+        return make_case(snapshot, goal, self.info, self.asked.n_ctx_tokens)
 
     def about_this_machine(self) -> "Case":
-        """Take a snapshot and return its case."""
-        return self.about(_obtain_snapshot(None, self.python, has_model=False)[0])
+        """Take a snapshot and return its case; nothing is imported."""
+        from qtool.doctor.probes.take import take_snapshot
+
+        return self.about(take_snapshot(os.environ, python=self.asked.python))
 
 
 @app.command()
-def doctor(
-    model: Model = None,
-    goal: Wanted = None,
-    python: Python = None,
-    ctx: Context = None,
-    snapshot_file: SnapshotFile = None,
-    save: Save = None,
-    diff_file: Diff = None,
-    is_markdown: Markdown = False,
-    is_fixing: Fixing = False,
-    is_dry: Dry = False,
-    is_agreed: Yes = False,
-    is_json: Json = False,
-    is_quiet: Quiet = False,
-    is_debug: Debug = False,
-) -> int:
+@takes_flags
+def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice: VoiceFlags) -> int:
     """Say whether this machine runs the model, why not, and what cures it.
 
-    Nothing is imported, and without --fix nothing is changed. Exits with 1 if something is wrong,
-    or if the model or the goal cannot run here.
+    Nothing is imported without --deep, and nothing is changed without --fix. Exits with 1 if
+    something is wrong, or if the model or the goal cannot run here.
     """
-    output = make_output(is_json, is_quiet, is_debug)
-    _check_options(snapshot_file, is_fixing, is_dry or is_agreed, is_markdown, diff_file)
-    info = _inspect(model) if model else None
-    if info and ctx:
-        _check_context(info, ctx, model)
-    question = _Question(goal, info, ctx, python)
-    snapshot, goal_of_file = _obtain_snapshot(snapshot_file, python, has_model=info is not None)
+    output = voice.make_output()
+    examined.check()
+    fixing.check(examined, report)
+    info = _inspect(examined.model) if examined.model else None
+    if info and examined.n_ctx_tokens:
+        _check_context(info, examined.n_ctx_tokens, examined.model)
+    question = _Question(examined, info)
+    snapshot, goal_of_file = _obtain_snapshot(output, examined)
     _say_which_python(output, snapshot)
     case = question.about(snapshot, goal_of_file)
-    if save:
-        _save(snapshot, save)
-        output.note(f"saved {save}")
-    if is_fixing:
+    if report.save:
+        _save(snapshot, report.save)
+        output.note(f"saved {report.save}")
+    if fixing.is_fixing:
         from qtool.cli.doctor_fix import fix
 
-        return fix(output, case, question.about_this_machine, is_dry=is_dry, is_agreed=is_agreed)
-    if snapshot_file is None:
+        again = question.about_this_machine
+        return fix(output, case, again, is_dry=fixing.is_dry, is_agreed=fixing.is_agreed)
+    if examined.snapshot_file is None:
         _warn_of_unfinished_cure(output, snapshot)
-    if diff_file:
-        return _show_difference(output, question, case, diff_file)
-    return _show_diagnosis(output, case, has_goal=goal is not None, is_markdown=is_markdown)
-
-
-def _check_options(
-    snapshot_file: str | None,
-    is_fixing: bool,
-    is_of_fix: bool,
-    is_markdown: bool,
-    diff_file: str | None,
-) -> None:
-    """Refuse options that make no sense together.
-
-    Raises:
-        UsageError: says which.
-    """
-    if is_of_fix and not is_fixing:
-        raise UsageError("--dry-run and -y belong to --fix", hint="qtool doctor --fix --dry-run")
-    if is_fixing and snapshot_file:
-        raise UsageError("--snapshot is another machine: there is nothing here to fix")
-    if (is_fixing or diff_file) and is_markdown:
-        raise UsageError("--markdown prints a report; run it without --fix and --diff")
-    if is_fixing and diff_file:
-        raise UsageError("--fix shows a difference of its own; run --diff before or after")
+    if report.diff_file:
+        return _show_difference(output, question, case, report.diff_file)
+    has_goal = examined.goal is not None
+    return _show_diagnosis(output, case, has_goal=has_goal, is_markdown=report.is_markdown)
 
 
 def _show_diagnosis(output: Output, case: "Case", *, has_goal: bool, is_markdown: bool) -> int:
@@ -229,18 +166,24 @@ def _check_context(info: "ModelInfo", wanted_tokens: int, model: str | None) -> 
         )
 
 
-def _obtain_snapshot(
-    file: str | None, python: str | None, *, has_model: bool
-) -> "tuple[Snapshot, Goal | None]":
-    if file is None:
-        from qtool.doctor.probes.take import take_snapshot
+def _obtain_snapshot(output: Output, examined: ExamineFlags) -> "tuple[Snapshot, Goal | None]":
+    """Return the snapshot to look at, and the goal that a saved one names."""
+    if examined.snapshot_file is not None:
+        from qtool.doctor.snapshot_file import load
 
-        return take_snapshot(os.environ, python=python, needs_bandwidth=has_model), None
-    if python is not None:
-        raise UsageError("--snapshot is another machine: there is no interpreter to examine")
-    from qtool.doctor.snapshot_file import load
+        return load(examined.snapshot_file)
+    from qtool.doctor.probes.take import take_snapshot
 
-    return load(file)
+    has_model = examined.model is not None
+    snapshot = take_snapshot(os.environ, python=examined.python, needs_bandwidth=has_model)
+    if examined.is_deep:
+        from qtool.doctor.deep.imports import look_deeper
+
+        snapshot = look_deeper(
+            snapshot, os.environ, lambda module: output.status(f"importing {module}")
+        )
+        output.status()
+    return snapshot, None
 
 
 def _say_which_python(output: Output, snapshot: "Snapshot") -> None:

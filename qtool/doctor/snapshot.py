@@ -6,7 +6,7 @@ Three answers are kept apart everywhere: a value, ``None`` (looked, and it is no
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -74,6 +74,7 @@ class TorchBuild:
     arch_list: tuple[str, ...] | Unknown = UNKNOWN
     has_cxx11_abi: bool | Unknown = UNKNOWN
     is_cuda_available: bool | Unknown = UNKNOWN
+    is_mps_available: bool | Unknown = UNKNOWN
     hip: Maybe[str] = UNKNOWN
 
 
@@ -94,6 +95,38 @@ class Cpu:
     name: str | Unknown = UNKNOWN
     n_cores: int | Unknown = UNKNOWN
     flags: tuple[str, ...] | Unknown = UNKNOWN
+
+
+class ImportEnding(StrEnum):
+    """How the import of a module ended."""
+
+    IMPORTED = "imported"
+    RAISED = "raised"
+    CRASHED = "crashed"
+    HUNG = "hung"
+    EXITED = "exited"  # in the middle of it, without an exception
+
+
+@dataclass(frozen=True, slots=True)
+class ImportAttempt:
+    """What came of importing a module in a process of its own.
+
+    Attributes:
+        detail: The exception's type and last line, or the signal's name; empty if it imported.
+        where: The file and line that raised, from site-packages on, where that is known.
+        n_output_bytes: How much the import printed.
+    """
+
+    ending: ImportEnding
+    detail: str = ""
+    where: str = ""
+    seconds: float | Unknown = UNKNOWN
+    n_output_bytes: int | Unknown = UNKNOWN
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the module cannot be used."""
+        return self.ending is not ImportEnding.IMPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +154,7 @@ class Snapshot:
             looked at; an empty tuple means it has none.
         import_results: Error text by module, from real imports; ``UNKNOWN`` when nothing was
             imported, and a module that is not a key imported well.
+        imports: What came of each import, by module; ``UNKNOWN`` without ``--deep``.
         missing_symbols: Undefined symbols of torch's namespaces that the installed torch does not
             export, by module; an empty tuple means all of them resolve.
         missing_libraries: Shared libraries a module needs that are not to be found.
@@ -137,6 +171,7 @@ class Snapshot:
     dists: Mapping[str, str] | Unknown = UNKNOWN
     ext_files: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     import_results: Mapping[str, str] | Unknown = UNKNOWN
+    imports: Mapping[str, ImportAttempt] | Unknown = UNKNOWN
     missing_symbols: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     missing_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)

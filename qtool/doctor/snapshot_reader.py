@@ -14,6 +14,8 @@ from qtool.doctor.snapshot import (
     UNKNOWN,
     Cpu,
     Gpu,
+    ImportAttempt,
+    ImportEnding,
     Interpreter,
     Maybe,
     OperatingSystem,
@@ -40,6 +42,7 @@ def from_mapping(source: object) -> Snapshot:
         dists=_read_dists(env.get("dists")) if _is_mapping(env.get("dists")) else UNKNOWN,
         ext_files=_tuples(env.get("ext_files"), canonical_name),
         import_results=_read_import_results(env.get("import_results")),
+        imports=_read_imports(env.get("imports")),
         missing_symbols=_tuples(env.get("missing_symbols")),
         missing_libraries=_tuples(env.get("missing_libraries")),
         requires=_tuples(env.get("requires"), canonical_name),
@@ -156,6 +159,23 @@ def _read_import_results(value: object) -> dict[str, str] | Unknown:
     return _texts(value) if isinstance(value, Mapping) else UNKNOWN
 
 
+def _read_imports(value: object) -> dict[str, ImportAttempt] | Unknown:
+    if not isinstance(value, Mapping):
+        return UNKNOWN
+    pairs = ((str(name), _mapping(item)) for name, item in value.items())
+    return {
+        name: ImportAttempt(
+            ending=ImportEnding(item["ending"]),
+            detail=_text(item, "detail") or "",
+            where=_text(item, "where") or "",
+            seconds=_number(item, "seconds"),
+            n_output_bytes=_whole(item, "n_output_bytes"),
+        )
+        for name, item in pairs
+        if item.get("ending") in list(ImportEnding)
+    }
+
+
 def _read_torch(env: Mapping[str, Any]) -> TorchBuild | Unknown | None:
     source = env.get("torch", UNKNOWN)
     if source is None:
@@ -169,6 +189,7 @@ def _read_torch(env: Mapping[str, Any]) -> TorchBuild | Unknown | None:
         arch_list=_strings(archs) if isinstance(archs, list) else UNKNOWN,
         has_cxx11_abi=_flag(source, "cxx11_abi"),
         is_cuda_available=_flag(source, "cuda_available"),
+        is_mps_available=_flag(source, "mps_available"),
         hip=_text(source, "hip"),
     )
 

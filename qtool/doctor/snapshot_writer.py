@@ -12,6 +12,11 @@ _OPTIONAL: dict[str, Any] = {
     "unknown": {},
     "missing_libraries": {},
 }
+_TORCH_NAMES = {
+    "has_cxx11_abi": "cxx11_abi",
+    "is_cuda_available": "cuda_available",
+    "is_mps_available": "mps_available",
+}
 
 
 def to_mapping(snapshot: Snapshot) -> dict[str, Any]:
@@ -22,8 +27,7 @@ def to_mapping(snapshot: Snapshot) -> dict[str, Any]:
     env["os"] = _renamed(env["os"], {"is_jetson": "jetson", "is_wsl": "wsl"})
     python_names = {"is_externally_managed": "externally_managed"}
     env["interpreter"] = _renamed(env["interpreter"], python_names)
-    torch_names = {"has_cxx11_abi": "cxx11_abi", "is_cuda_available": "cuda_available"}
-    env["torch"] = _renamed(env["torch"], torch_names)
+    env["torch"] = _renamed(env["torch"], _TORCH_NAMES)
     if snapshot.gpus is not UNKNOWN:
         env["gpus"] = [_gpu_to_mapping(gpu) for gpu in snapshot.gpus]
     if snapshot.model is not None:

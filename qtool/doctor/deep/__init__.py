@@ -1,0 +1,1 @@
+"""Looking deeper, on request: real imports and real kernels, each in a contained child process."""

@@ -1,0 +1,103 @@
+"""Import one module and write down how that went; runs in the examined interpreter.
+
+``import_child.py MODULE[:ATTRIBUTE] yes|no REPORT``: after torch, whose libraries a compiled module
+links against, or not. Needs Python 3.7 and nothing else, and neither prints nor leaves files.
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.path.pop(0)  # this folder: what is in it is not the examined environment's
+
+import importlib
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+MAX_TEXT = 600
+
+
+def main(target: str, is_after_torch: bool, report: str) -> None:
+    """Import the module; the report says ``imported`` or what was raised."""
+    limit_damage()
+    if is_after_torch:
+        attempt("torch", report, needed_by=target)
+    module, seconds = attempt(target, report)
+    write(report, {"imported": True, "seconds": seconds})
+    if target == "torch":
+        facts = describe_torch(module)
+        write(report, {"imported": True, "seconds": seconds, "torch": facts})
+    os._exit(0)  # what a module does at exit is not asked
+
+
+def attempt(target: str, report: str, needed_by: str = "") -> tuple[Any, float]:
+    """Return the imported module and how long that took; report what was raised, and end."""
+    name, _, attribute = target.partition(":")
+    write(report, {"stage": "importing " + name})
+    began = time.time()
+    try:
+        module = importlib.import_module(name)
+        if attribute:
+            getattr(module, attribute)
+    except BaseException as exc:  # noqa: BLE001 - SystemExit too: a module may raise anything
+        write(report, {**describe(exc), "instead_of": needed_by and name})
+        os._exit(0)
+    return module, round(time.time() - began, 3)
+
+
+def describe(exc: BaseException) -> dict[str, Any]:
+    """Return an exception's type, the last line of its text, and the line that raised it."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    frames = [one for one in traceback.extract_tb(exc.__traceback__) if one[0][:1] != "<"]
+    place = frames[-1][0].replace("\\", "/").rpartition("site-packages/")[2] if frames else ""
+    return {
+        "imported": False,
+        "type": type(exc).__name__,
+        "text": (lines or [""])[-1][-MAX_TEXT:],
+        "where": f"{place}:{frames[-1][1]}" if place else "",
+    }
+
+
+def describe_torch(torch: Any) -> dict[str, Any]:
+    """Return what torch says of itself; what it does not answer is left out."""
+    questions: dict[str, Any] = {
+        "cuda_available": lambda: bool(torch.cuda.is_available()),
+        "arch_list": lambda: list(torch.cuda.get_arch_list()),
+        "cxx11_abi": lambda: bool(torch._C._GLIBCXX_USE_CXX11_ABI),
+        "mps_available": lambda: bool(torch.backends.mps.is_available()),
+    }
+    answers: dict[str, Any] = {}
+    for name, question in questions.items():
+        try:
+            answers[name] = question()
+        except Exception:  # noqa: BLE001, S112 - whatever a broken torch raises
+            continue
+    return answers
+
+
+def limit_damage() -> None:
+    """Leave no core file behind, and end with the process that asked (Linux)."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if sys.platform.startswith("linux"):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: see prctl(2)
+    except (ImportError, OSError, ValueError, AttributeError):
+        pass
+
+
+def write(path: str, report: dict[str, Any]) -> None:
+    """Replace the report whole: a reader never sees half of one."""
+    with open(path + ".new", "w") as file:  # noqa: PTH123
+        json.dump(report, file)
+    os.replace(path + ".new", path)  # noqa: PTH105
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2] == "yes", sys.argv[3])
