@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from qtool.chat.width import NARROW_COLUMNS, wrap
 from qtool.errors import UsageError
 
 _COMMAND = re.compile(r"/([A-Za-z?][\w-]*)(?:\s+(.*))?", re.DOTALL)
@@ -90,10 +91,17 @@ def _nearest(name: str) -> str:
     return f"{meant}; a blank before the slash sends it to the model"
 
 
-def describe_commands() -> str:
-    """Return a line for each command."""
-    width = max(len(spec.usage) for spec in COMMANDS)
-    return "\n".join(f"{spec.usage:{width}}  {spec.help}" for spec in COMMANDS)
+def describe_commands(columns: int) -> str:
+    """Return what each command does, in lines of at most ``columns``."""
+    first = max(len(spec.usage) for spec in COMMANDS) + 2
+    lines: list[str] = []
+    for spec in COMMANDS:
+        if columns < NARROW_COLUMNS:
+            lines += [spec.usage, *wrap(spec.help, columns, indent="    ")]
+        else:
+            begin, *more = wrap(spec.help, columns, indent=" " * first)
+            lines += [f"{spec.usage:{first}}{begin.lstrip()}", *more]
+    return "\n".join(lines)
 
 
 def complete(text: str) -> Iterator[str]:

@@ -11,9 +11,10 @@ from qtool.chat.messages import EXIT_WORDS, Message, Role, with_system
 from qtool.chat.queries import render_prompt
 from qtool.chat.request import Think
 from qtool.chat.screen import Screen
-from qtool.chat.sessions import Earlier, describe_earlier, list_earlier, shorten
+from qtool.chat.sessions import Earlier, describe_earlier, list_earlier
 from qtool.chat.tuning import change_sampling, describe_sampling
 from qtool.chat.turn import describe_speed
+from qtool.chat.width import shorten
 from qtool.errors import QtoolError, Terminated, UsageError
 
 PlanEngine = Callable[[str], tuple[str, Engine]]
@@ -39,7 +40,7 @@ class Console:
         self._attachments: list[Attachment] = []
         self._listed: list[Earlier] = []
         self._commands: dict[str, Callable[[str], None]] = {
-            "help": lambda _: screen.tell(describe_commands()),
+            "help": lambda _: screen.tell(describe_commands(screen.columns)),
             "clear": self._clear,
             "undo": self._undo,
             "retry": self._retry,
@@ -225,7 +226,7 @@ class Console:
         self._listed = list_earlier(self._journals, argument)
         if not self._listed:
             raise UsageError("there is no earlier conversation" + " like that" * bool(argument))
-        self._screen.tell(describe_earlier(self._listed))
+        self._screen.tell(describe_earlier(self._listed, self._screen.columns))
         self._screen.note("/load N goes on with one")
 
     def _template(self, _: str) -> None:

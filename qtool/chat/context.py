@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qtool.chat.messages import Message, Role, count_oldest_turn, count_system, drop_oldest
+from qtool.chat.width import shorten
 
 WARNING_SHARE = 0.8
 """How full the context is when the user is told."""
@@ -100,8 +101,8 @@ class Fill:
 
 def describe_relief(relief: Relief, gone: Sequence[Message], *, width: int = 40) -> str:
     """Say what went, by the beginnings of what the user said in it."""
-    said = [" ".join(m.content.split()) for m in gone if m.role is Role.USER]
-    short = [text if len(text) <= width else f"{text[: width - 2]} …" for text in said]
+    said = [m.content for m in gone if m.role is Role.USER]
+    short = [shorten(text, width) for text in said]
     if len(short) > 3:
         short = [*short[:2], f"{len(short) - 3} more", short[-1]]
     what = ", ".join(f"“{text}”" for text in short)

@@ -19,6 +19,11 @@ class Screen(Protocol):
     """Whether each reply is followed by its figures."""
 
     @property
+    def columns(self) -> int:
+        """How wide a line may be."""
+        ...
+
+    @property
     def keeps_going(self) -> bool:
         """Tell whether a failed or stopped turn is followed by the next one."""
         ...

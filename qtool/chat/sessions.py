@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qtool.chat.journal import read_journal
 from qtool.chat.messages import Message, Role
+from qtool.chat.width import NARROW_COLUMNS, shorten
 
 SHOWN = 20
 """How many are listed at once."""
@@ -46,21 +47,18 @@ def list_earlier(folder: Path, words: str = "", *, limit: int = SHOWN) -> list[E
     return found
 
 
-def describe_earlier(found: Sequence[Earlier], *, width: int = 78) -> str:
-    """Return a numbered line for each."""
+def describe_earlier(found: Sequence[Earlier], columns: int) -> str:
+    """Return a numbered line for each, two where ``columns`` are few."""
     lines = []
     for number, one in enumerate(found, 1):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written_at))
         n_turns = sum(message.role is Role.USER for message in one.messages)
-        head = f"{number:3}  {when}  {n_turns:3} {'turn ' if n_turns == 1 else 'turns'}  "
-        lines.append(head + shorten(one.title, max(20, width - len(head))))
+        size = f"{when}  {n_turns:3} turn{'s' * (n_turns > 1)}"
+        if columns < NARROW_COLUMNS:
+            lines += [f"{number:3}  {shorten(one.title, columns - 5)}", f"     {size}"]
+        else:
+            lines.append(f"{number:3}  {size:27}  {shorten(one.title, columns - 34)}")
     return "\n".join(lines)
-
-
-def shorten(text: str, width: int) -> str:
-    """Return ``text`` on one line of at most ``width`` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 2]} …"
 
 
 def _has(one: Earlier, words: Sequence[str]) -> bool:

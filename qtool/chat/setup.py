@@ -13,6 +13,7 @@ from qtool.chat.messages import Message, Role, with_system
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session
 from qtool.chat.templates import fallback_template
+from qtool.chat.width import shorten
 from qtool.engines import llama_cpp, transformers
 from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.engines.interpreters import EnginePython, find_python
@@ -152,11 +153,10 @@ def open_session(
     return Session(folder, model=model, messages=messages, output=files.output)
 
 
-def last_exchange(messages: Sequence[Message], *, width: int = 76) -> str:
-    """Return the last question and reply, each on a line of at most ``width`` characters."""
+def last_exchange(messages: Sequence[Message], columns: int) -> str:
+    """Return the last question and reply, each on a line of at most ``columns``."""
     lines = []
     for message in [m for m in messages if m.role is not Role.SYSTEM][-2:]:
-        text = " ".join(message.content.split())
-        shown = text if len(text) <= width else f"{text[: width - 2]} …"
+        shown = shorten(message.content, columns - 3)
         lines.append(f"{'>' if message.role is Role.USER else ' '} {shown}")
     return "\n".join(lines)

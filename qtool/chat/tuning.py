@@ -62,4 +62,4 @@ def _parse(name: str, text: str) -> Any:
 
 
 def _shown(value: object) -> str:
-    return "(left to the model and engine)" if value in (None, ()) else str(value)
+    return "(left to the engine)" if value in (None, ()) else str(value)

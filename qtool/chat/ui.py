@@ -6,6 +6,7 @@ Besides ``qtool/output.py`` this is the only module that prints.
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn, describe_speed, describe_turn
+from qtool.chat.width import wrap
 from qtool.errors import QtoolError, Terminated, UsageError
 from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
 
@@ -43,6 +45,11 @@ class PlainScreen:
         self._is_streaming = is_streaming
         self.is_verbose = is_verbose
         self._is_at_line_start = True
+
+    @property
+    def columns(self) -> int:
+        """How wide a line may be where nobody is watching."""
+        return 80
 
     def read(self, text: str = "") -> str | None:
         """Return the next prompt; there is nobody who could edit ``text``."""
@@ -148,6 +155,11 @@ class TerminalScreen(PlainScreen):
         self._has_status = False
         self._has_spoken = False
 
+    @property
+    def columns(self) -> int:
+        """How wide the terminal is now."""
+        return shutil.get_terminal_size().columns
+
     def read(self, text: str = "") -> str | None:
         """Let the user edit a message, an empty line above it; ``None`` on Ctrl+D."""
         if self._has_spoken:
@@ -193,7 +205,8 @@ class TerminalScreen(PlainScreen):
         self._thinking_since = None
         self._clear_status()
         self._end_line()
-        self._output.note(self._output.paint_note(f"[{text}]", Style.DIM))
+        for line in wrap(f"[{text}]", self.columns):
+            self._output.note(self._output.paint_note(line, Style.DIM))
 
     def tell(self, text: str) -> None:
         """Show what was asked for."""

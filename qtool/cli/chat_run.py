@@ -104,6 +104,8 @@ def _take_turns(
 def _open_session(
     request: Request, model: str, starter: "Starter | None", output: "Output", config: Config
 ) -> "Session":
+    import shutil
+
     from qtool.chat.messages import Role
     from qtool.chat.setup import last_exchange, open_session
 
@@ -115,7 +117,8 @@ def _open_session(
         fallback_system=starter.system if starter else None,
         is_continued=request.is_continued,
     )
-    if request.is_continued and (last := last_exchange(session.messages)):
+    columns = shutil.get_terminal_size().columns
+    if request.is_continued and (last := last_exchange(session.messages, columns)):
         output.note(f"going on after {len(session.messages)} messages; the last ones:\n{last}")
         if session.messages[-1].role is Role.USER:
             output.note("the last message has no reply; /retry asks for one")

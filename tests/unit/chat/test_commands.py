@@ -60,7 +60,7 @@ def test_any_text_is_a_command_a_mistake_or_something_to_say(text: str):
 
 def test_every_command_is_described_and_completed():
     for spec in COMMANDS:
-        assert spec.usage in describe_commands()
+        assert spec.usage in describe_commands(80)
         assert f"/{spec.name}" in list(complete(f"/{spec.name[:2]}"))
     assert list(complete("/think f")) == ["fold"]
     assert list(complete("/nothing x")) == []

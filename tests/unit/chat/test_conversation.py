@@ -80,6 +80,7 @@ class Screen:
     """Says ``lines`` and remembers what it was shown; ``interrupt_at`` plays Ctrl+C."""
 
     is_verbose = False
+    columns = 80
     think = Think.FOLD
 
     def __init__(

@@ -21,7 +21,7 @@ def test_conversations_are_listed_newest_first_and_found_by_words(tmp_path: Path
     assert [one.title for one in list_earlier(tmp_path, "oslo WEATHER")] == ["the weather"]
     assert list_earlier(tmp_path, "oslo cats") == []
     assert list_earlier(tmp_path / "none") == []
-    lines = describe_earlier(list_earlier(tmp_path)).splitlines()
+    lines = describe_earlier(list_earlier(tmp_path), 78).splitlines()
     assert lines[0].startswith("  1  20")
     assert lines[0].endswith("  2 turns  the weather")
 

@@ -45,8 +45,8 @@ def test_one_file_for_both_excludes_the_others():
 
 def test_last_exchange_is_two_short_lines():
     messages = [Message(Role.SYSTEM, "S"), *HELLO, Message(Role.USER, "a\n" * 50), *HELLO[1:]]
-    first, second = last_exchange(messages).splitlines()
+    first, second = last_exchange(messages, 80).splitlines()
     assert first.startswith("> a a a")
-    assert len(first) <= 78
+    assert len(first) <= 79
     assert second == "  Hi!"
-    assert last_exchange([]) == ""
+    assert last_exchange([], 80) == ""
