@@ -180,7 +180,10 @@ def _obtain_snapshot(output: Output, examined: ExamineFlags) -> "tuple[Snapshot,
         from qtool.doctor.deep.imports import look_deeper
 
         snapshot = look_deeper(
-            snapshot, os.environ, lambda module: output.status(f"importing {module}")
+            snapshot,
+            os.environ,
+            timeout_s=examined.timeout_s,
+            on_start=lambda module: output.status(f"importing {module}"),
         )
         output.status()
     return snapshot, None

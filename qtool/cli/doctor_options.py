@@ -25,6 +25,10 @@ Deep = Annotated[
     bool,
     typer.Option("--deep", help="Import each relevant module for real, each in its own process."),
 ]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", min=1, help="With --deep: seconds that each module gets."),
+]
 SnapshotFile = Annotated[
     str | None,
     typer.Option("--snapshot", help="Examine this saved snapshot (FILE.json or FILE.json#ID)."),
@@ -55,6 +59,7 @@ class ExamineFlags:
     python: Python = None
     n_ctx_tokens: Context = None
     is_deep: Deep = False
+    timeout_s: Timeout = 90.0
     snapshot_file: SnapshotFile = None
 
     def check(self) -> None:

@@ -36,14 +36,15 @@ def main(target: str, is_after_torch: bool, report: str) -> None:
 def attempt(target: str, report: str, needed_by: str = "") -> tuple[Any, float]:
     """Return the imported module and how long that took; report what was raised, and end."""
     name, _, attribute = target.partition(":")
-    write(report, {"stage": "importing " + name})
+    instead_of = needed_by and name
+    write(report, {"instead_of": instead_of})
     began = time.time()
     try:
         module = importlib.import_module(name)
         if attribute:
             getattr(module, attribute)
     except BaseException as exc:  # noqa: BLE001 - SystemExit too: a module may raise anything
-        write(report, {**describe(exc), "instead_of": needed_by and name})
+        write(report, {**describe(exc), "instead_of": instead_of})
         os._exit(0)
     return module, round(time.time() - began, 3)
 

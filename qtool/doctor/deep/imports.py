@@ -76,9 +76,9 @@ def import_all(
     tasks: Sequence[ImportTask],
     environ: Mapping[str, str],
     *,
-    n_at_once: int = 1,
-    timeout_s: float = IMPORT_TIMEOUT_S,
-    on_start: Callable[[str], None] = lambda _: None,
+    n_at_once: int,
+    timeout_s: float,
+    on_start: Callable[[str], None],
 ) -> Iterator[tuple[ImportTask, Outcome]]:
     """Import each module in a child of ``python``; yield the outcomes as they come.
 
@@ -127,28 +127,29 @@ def attempt_of(outcome: Outcome) -> ImportAttempt:
 
 def _ending_of(outcome: Outcome) -> tuple[ImportEnding, str]:
     report = outcome.report
-    if report.get("imported") is False:
-        instead = f"import {report['instead_of']}: " if report.get("instead_of") else ""
-        text = f"{report.get('type')}: {report.get('text') or ''}"
-        return ImportEnding.RAISED, instead + text.rstrip(": ")
     is_imported = report.get("imported") is True
+    before = f"import {report['instead_of']}: " if report.get("instead_of") else ""
+    if report.get("imported") is False:
+        text = f"{report.get('type')}: {report.get('text') or ''}"
+        return ImportEnding.RAISED, before + text.rstrip(": ")
+    if is_imported:  # only torch is asked anything afterwards
+        before = "asked for its devices: "
     match outcome.ending:
         case Ending.CRASHED:
-            ending = ImportEnding.CRASHED
+            return ImportEnding.CRASHED, before + outcome.how
         case Ending.HUNG:
-            ending = ImportEnding.HUNG
+            return ImportEnding.HUNG, before + outcome.how
         case _ if is_imported:
             return ImportEnding.IMPORTED, ""
         case _:
-            ending = ImportEnding.EXITED
-    stage = "asked for its devices" if is_imported else str(report.get("stage") or "")
-    is_telling = is_imported or stage == "importing torch"
-    return ending, f"{stage}: {outcome.how}" if is_telling else outcome.how
+            return ImportEnding.EXITED, before + outcome.how
 
 
 def look_deeper(
     snapshot: Snapshot,
     environ: Mapping[str, str],
+    *,
+    timeout_s: float = IMPORT_TIMEOUT_S,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> Snapshot:
     """Return the snapshot with what real imports in its interpreter tell."""
@@ -156,7 +157,11 @@ def look_deeper(
         return snapshot
     python, n_cores = snapshot.interpreter.path, snapshot.cpu.n_cores or 1
     tasks = plan_imports(snapshot)
-    outcomes = dict(import_all(python, tasks, environ, n_at_once=n_cores, on_start=on_start))
+    outcomes = dict(
+        import_all(
+            python, tasks, environ, n_at_once=n_cores, timeout_s=timeout_s, on_start=on_start
+        )
+    )
     attempts = {task.module: attempt_of(outcomes[task]) for task in tasks}
     of_torch = next((o.report for t, o in outcomes.items() if t.target == "torch"), {})
     return replace(

@@ -15,6 +15,7 @@ from qtool.doctor.rules import (
     gptq,
     gptqmodel,
     gpu,
+    imports,
     llama_cpp,
     torch,
 )
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     *bitsandbytes.RULES,
     *llama_cpp.RULES,
     *build.RULES,
+    *imports.RULES,
     *environment.RULES,
     *fit.RULES,
 )
