@@ -34,7 +34,7 @@ def painted(output: Output, line: "Line") -> list[str]:
     """Wrap prose to a terminal's width, never a command; then paint it."""
     styles = STYLES.get(line.kind, ())
     texts = [line.text]
-    if output.stdout.isatty() and line.kind != "command" and line.text:
+    if output.stdout.isatty() and line.kind not in ("command", "table") and line.text:
         import shutil
         import textwrap
 

@@ -2,8 +2,7 @@
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case
-from qtool.doctor.rules.gptq import gptq_kernels
-from qtool.doctor.rules.kernels import KernelState
+from qtool.doctor.kernels import KernelState, gptq_kernels
 from qtool.doctor.versions import capability_words
 
 

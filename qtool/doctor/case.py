@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qtool.doctor import facts
 from qtool.doctor.described import describe, goal_of
@@ -10,6 +11,9 @@ from qtool.doctor.snapshot import UNKNOWN, Snapshot, TorchBuild
 from qtool.doctor.versions import Capability, is_within, number_tuple, parse_arch, parse_version
 from qtool.models.info import ModelInfo
 from qtool.models.memory import DEFAULT_CONTEXT_TOKENS
+
+if TYPE_CHECKING:
+    from qtool.envs.environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +29,18 @@ class GpuFacts:
 class Case:
     """A machine and what its user wants of it. ``goal`` is ``None`` for "just look around".
 
-    ``unreachable``: addresses of wheel indexes that are known not to answer.
+    ``is_ctx_asked``: the context length is the user's wish, not a default. ``unreachable``:
+    addresses of wheel indexes that are known not to answer. ``environments``: those that
+    ``qtool env`` made on this machine.
     """
 
     snapshot: Snapshot
     goal: Goal | None = None
     model: ModelInfo | None = None
     n_ctx_tokens: int = DEFAULT_CONTEXT_TOKENS
+    is_ctx_asked: bool = False
     unreachable: frozenset[str] = frozenset()
+    environments: "tuple[Environment, ...]" = ()
 
     # --- distributions ---
 
@@ -175,6 +183,7 @@ def make_case(
     goal: Goal | None = None,
     model: ModelInfo | None = None,
     n_ctx_tokens: int | None = None,
+    environments: "Iterable[Environment]" = (),
 ) -> Case:
     """Fill in what was not said: the model a snapshot describes, its goal, its context length."""
     if model is None and snapshot.model is not None:
@@ -183,7 +192,8 @@ def make_case(
         goal = goal_of(model)
     asked = n_ctx_tokens or (snapshot.model.n_ctx_tokens if snapshot.model else None)
     longest = (model.context_length_tokens if model else None) or DEFAULT_CONTEXT_TOKENS
-    return Case(snapshot, goal, model, asked or min(longest, DEFAULT_CONTEXT_TOKENS))
+    n_ctx_tokens = asked or min(longest, DEFAULT_CONTEXT_TOKENS)
+    return Case(snapshot, goal, model, n_ctx_tokens, bool(asked), environments=tuple(environments))
 
 
 def _is_vendor_version(text: str) -> bool:

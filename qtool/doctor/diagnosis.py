@@ -6,17 +6,16 @@ from dataclasses import replace
 from qtool.doctor.case import Case
 from qtool.doctor.commands import TORCH_INDEX_URL, TORCH_INDEX_VARIABLE
 from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.kernels import KernelReport, KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.new_environment import in_new_environment
 from qtool.doctor.rules import RULES, Rule
-from qtool.doctor.rules.awq import awq_kernels
-from qtool.doctor.rules.gptq import gptq_kernels
-from qtool.doctor.rules.kernels import KernelReport, KernelState
+from qtool.doctor.rules.imports import with_imports_as_evidence
 
 
 def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """Return every finding about ``case``, worst first; pure."""
     found = [finding for rule in rules for finding in rule(case)]
-    found = _without_blame_for_conflicts(found)
+    found = _without_blame_for_conflicts(with_imports_as_evidence(found))
     if any(finding.code == "ENGINE-MISSING" for finding in found):
         # Its cures bring the torch that the engine needs.
         found = [finding for finding in found if finding.code != "TORCH-MISSING"]

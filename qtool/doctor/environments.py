@@ -8,12 +8,12 @@ from qtool.doctor.commands import torch_index_url
 from qtool.doctor.finding import Goal
 from qtool.doctor.fixes import torch_sources
 from qtool.doctor.snapshot import Snapshot
+from qtool.doctor.tested_sets import machine_of
 from qtool.doctor.versions import parse_capability
 from qtool.envs.indexes import Indexes
-from qtool.envs.machine import Machine
 from qtool.models.info import ModelFormat
 
-CUDA_MAJORS = (13, 12, 11)
+__all__ = ["indexes_for", "look_around", "machine_of", "recipe_for"]
 
 
 def look_around(environ: Mapping[str, str]) -> Case:
@@ -33,19 +33,6 @@ def look_around(environ: Mapping[str, str]) -> Case:
             nvml_error=gpu.nvml_error,
             env_vars=machine.read_env_vars(environ),
         )
-    )
-
-
-def machine_of(case: Case) -> Machine:
-    """Return what the conditions of recipes are held against."""
-    runs = [major for major in CUDA_MAJORS if case.driver_runs(major)]
-    is_known = any(case.driver_runs(major) is not None for major in CUDA_MAJORS)
-    return Machine(
-        system=str(case.snapshot.os.system or "unknown"),
-        arch=str(case.snapshot.os.arch or "unknown"),
-        capabilities=case.capabilities,
-        has_unknown_gpu=bool(case.gpus) and not case.capabilities,
-        highest_cuda_major=max(runs, default=0) if is_known else None,
     )
 
 

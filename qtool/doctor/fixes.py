@@ -18,6 +18,8 @@ from qtool.doctor.commands import (
 )
 from qtool.doctor.facts import TorchIndex
 from qtool.doctor.finding import Fix
+from qtool.doctor.fit import Fit
+from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, number_tuple, parse_capability
 
@@ -272,10 +274,27 @@ def _computes(case: Case) -> bool:
 # --- others ---------------------------------------------------------------------------------
 
 
-def gguf(case: Case, title: str = "Run a GGUF of the model with llama.cpp instead") -> Fix:
+def gguf(case: Case, title: str | None = None) -> Fix:
     """Leave GPTQ and AWQ alone and use a GGUF: find the one that fits this machine."""
     then = "# then `qtool download` the GGUF that fits, and `qtool chat` with it: llama.cpp runs it"
+    title = title or say("Run a GGUF of the model with llama.cpp instead")
     return Fix(title, (f"qtool find {quoted(_searched_name(case))} --format gguf", then))
+
+
+def smaller_variant(case: Case, fit: Fit) -> Fix:
+    """Find a variant of the model that does fit, named where it is known which.
+
+    ``gguf`` where few bits would do it; else a smaller model is needed.
+    """
+    wanted = fit.bits_that_fit or 0.0
+    rows = facts.fact("llama_cpp", "bits_per_weight").items()
+    fitting = {name: bits for name, bits in rows if bits <= wanted}
+    if not fitting:
+        return gguf(case, say("No variant of it fits here, a smaller model would"))
+    best = max(fitting, key=lambda name: fitting[name])
+    title = say("A GGUF of at most {bits} bits a weight fits: {quant}",
+                bits=f"{wanted:.1f}", quant=best)  # fmt: skip
+    return gguf(case, title)
 
 
 def _searched_name(case: Case) -> str:

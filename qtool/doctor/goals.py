@@ -8,9 +8,7 @@ from qtool.doctor import facts
 from qtool.doctor.answers import awq_answers, flash_attn_answer
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Goal, Severity
-from qtool.doctor.rules.flash_attn import flash_attn_kernels
-from qtool.doctor.rules.gptq import gptq_kernels
-from qtool.doctor.rules.kernels import KernelState
+from qtool.doctor.kernels import KernelState, flash_attn_kernels, gptq_kernels
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import judge_format
 from qtool.models.info import ModelFormat

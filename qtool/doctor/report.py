@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qtool.doctor.case import Case
-from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.finding import Confidence, Finding, Fix, Severity
+from qtool.doctor.fit import Fit, FitKind
 from qtool.doctor.goals import GoalAnswer
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import FormatVerdict, Verdict
@@ -24,6 +25,7 @@ class LineKind(StrEnum):
     OK = "ok"
     TEXT = "text"
     COMMAND = "command"
+    TABLE = "table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +130,21 @@ def _finding_lines(finding: Finding) -> Iterator[Line]:
     for evidence in finding.evidence:
         yield Line(LineKind.INFO, f"  seen: {evidence}")
     for fix in finding.fixes:
-        yield Line(LineKind.TEXT, f"  {fix.title}:")
-        for command in fix.commands:
-            yield Line(LineKind.COMMAND, f"      {command}")
+        yield from _fix_lines(fix)
+
+
+def _fix_lines(fix: Fix) -> Iterator[Line]:
+    yield Line(LineKind.TEXT, f"  {fix.title}:")
+    for command in fix.commands:
+        yield Line(LineKind.COMMAND, f"      {command}")
 
 
 def _verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterator[Line]:
     kind = LineKind.OK if verdict.runs else LineKind.ERROR
     mark = "✓ runs" if verdict.runs else "✗ does not run"
     yield Line(kind, f"{mark}: {_model_words(model, name)}: {verdict.why}")
-    if verdict.kernel:
-        yield Line(LineKind.TEXT, f"  kernel: {verdict.kernel}")
+    if how := _how(verdict):
+        yield Line(LineKind.TEXT, f"  {how}")
     yield from (Line(LineKind.TEXT, f"  {text}") for text in _memory_words(verdict))
     if verdict.tokens_per_s_estimate:
         estimate = f"{verdict.tokens_per_s_estimate:.3g}"
@@ -146,8 +152,50 @@ def _verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Itera
             LineKind.TEXT,
             f"  speed: about {estimate} tokens/s, an estimate from memory bandwidth",
         )
+    yield from _gpu_table(verdict)
     for note in verdict.notes:
         yield Line(LineKind.TEXT, f"  {note}")
+    for fix in verdict.cures:
+        yield from _fix_lines(fix)
+
+
+def _how(verdict: FormatVerdict) -> str:
+    """Return kernel, float type and attention, as far as they are known."""
+    parts = {"kernel": verdict.kernel, "dtype": verdict.dtype, "attention": verdict.attention}
+    return ", ".join(f"{name}: {value}" for name, value in parts.items() if value)
+
+
+def _gpu_table(verdict: FormatVerdict) -> Iterator[Line]:
+    """Yield a line for each of several GPUs: how the model would do on it alone."""
+    rows = [
+        (
+            f"GPU {row.index}",
+            row.gpu.name,
+            "?" if row.gpu.vram_bytes is None else format_size(row.gpu.vram_bytes),
+            f"alone: {fit_words(row.fit)}",
+            f"about {row.tokens_per_s_estimate:.3g} tokens/s" if row.tokens_per_s_estimate else "",
+        )
+        for row in verdict.gpus
+    ]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield Line(LineKind.TABLE, f"  {'  '.join(cells)}".rstrip())
+
+
+def fit_words(fit: Fit) -> str:
+    """Say how a model fits, in a few words."""
+    match fit.kind:
+        case FitKind.FITS:
+            return "fits"
+        case FitKind.WITH_LAYERS:
+            return f"fits with {fit.n_gpu_layers} layers on the GPU, the others in RAM"
+        case FitKind.WITH_CONTEXT:
+            return f"fits with a context of at most {fit.n_ctx_max_tokens} tokens"
+        case FitKind.DOES_NOT_FIT:
+            return "does not fit"
+        case FitKind.UNKNOWN:
+            return "nobody can say whether it fits"
 
 
 def _model_words(model: ModelInfo, name: str) -> str:
@@ -171,9 +219,7 @@ def _memory_words(verdict: FormatVerdict) -> Iterator[str]:
     yield (
         f"memory: {format_size(need.total_bytes)} of {have} (weights "
         f"{format_size(need.weights_bytes)}, KV cache {kv_cache} at {fit.n_ctx_tokens} tokens, "
-        f"overhead {format_size(need.overhead_bytes)})"
+        f"overhead {format_size(need.overhead_bytes)}): {fit_words(fit)}"
     )
-    if fit.n_ctx_max_tokens:
+    if fit.n_ctx_max_tokens and fit.kind is not FitKind.WITH_CONTEXT:
         yield f"longest context that fits: {fit.n_ctx_max_tokens} tokens"
-    if fit.n_gpu_layers is not None:
-        yield f"layers that fit on the GPU: {fit.n_gpu_layers}"

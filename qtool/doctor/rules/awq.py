@@ -15,15 +15,10 @@ from qtool.doctor.fixes import (
     torch_2_2_commands,
     torch_commands,
 )
-from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
+from qtool.doctor.kernels import KernelState, awq_kernels
 from qtool.doctor.versions import capability_words, is_within, parse_capability
 
 PACKAGE = "autoawq-kernels"
-
-
-def awq_kernels(case: Case) -> KernelReport:
-    """Judge the compiled modules of autoawq-kernels."""
-    return inspect_kernels(case, PACKAGE, facts.fact("autoawq", "modules"))
 
 
 def kernels_abi(case: Case) -> Iterator[Finding]:

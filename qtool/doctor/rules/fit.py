@@ -4,48 +4,77 @@ from collections.abc import Iterator
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
-from qtool.doctor.fit import Device, Fit, fit_on
-from qtool.doctor.fixes import gguf
+from qtool.doctor.fit import Device, Fit, FitKind, fit_on
+from qtool.doctor.fixes import gguf, smaller_variant
+from qtool.doctor.message import Message, say
+from qtool.doctor.repacked import as_run
+from qtool.doctor.routes import find_route
+from qtool.doctor.tested_sets import model_word
 from qtool.models.info import ModelFormat
 from qtool.units import format_size
 
 
 def vram_insufficient(case: Case) -> Iterator[Finding]:
     """Report a model that does not fit into the GPUs' memory."""
-    if case.model is None or not case.gpus:
+    if case.model is None or not case.gpus or _is_on_cpu(case):
         return
     fit = fit_on(case, case.model, Device.CUDA)
     if fit.fits is not False:
         return
     is_gguf = case.model.format is ModelFormat.GGUF
+    explanation = say(
+        "{need} That is more than the VRAM of {gpus}. ",
+        need=describe_need(fit), gpus=_gpu_words(case),
+    )  # fmt: skip
+    if fit.n_gpu_layers is not None:
+        explanation += say("llama.cpp can keep the other layers in RAM, at the speed of RAM.")
+    elif not is_gguf:
+        explanation += say(
+            "Quantised kernels want every module on the GPU: what accelerate moves to the CPU or "
+            'the disk fails or crawls ("Found modules on cpu/disk").'
+        )
     yield Finding(
         code="VRAM-INSUFFICIENT",
-        severity=Severity.WARNING if is_gguf else Severity.ERROR,
-        title=f"The model needs {format_size(fit.need.total_bytes)} of VRAM; there are "
-        f"{format_size(fit.available_bytes or 0)}",
-        explanation=(
-            f"{describe_need(fit)} That is more than the VRAM of {_gpu_words(case)}. "
-            + (
-                "llama.cpp can keep the other layers in RAM, at the speed of RAM."
-                if is_gguf
-                else "Quantised kernels want every module on the GPU: what accelerate moves to "
-                'the CPU or the disk fails or crawls ("Found modules on cpu/disk").'
-            )
-        ),
+        severity=_severity(case, fit),
+        title=say("The model needs {needed} of VRAM; there are {available}",
+                  needed=format_size(fit.need.total_bytes),
+                  available=format_size(fit.available_bytes or 0)),
+        explanation=explanation,
         evidence=(f"VRAM: {_gpu_words(case)}",),
         fixes=_fixes(case, fit),
         confidence=Confidence.LIKELY,
-    )
+    )  # fmt: skip
 
 
-def describe_need(fit: Fit) -> str:
+def _is_on_cpu(case: Case) -> bool:
+    """Tell whether a GGUF runs on the CPU although there is a GPU: qtool's own llama.cpp does."""
+    if case.model is None or case.model.format is not ModelFormat.GGUF:
+        return False
+    is_own = bool(case.snapshot.llama_cpp) and not case.has("llama-cpp-python")
+    return is_own and find_route(case, ModelFormat.GGUF).device is not Device.CUDA
+
+
+def _severity(case: Case, fit: Fit) -> Severity:
+    """A shorter context or layers in RAM are a way out, unless a longer context is asked for."""
+    match fit.kind:
+        case FitKind.WITH_LAYERS:
+            return Severity.WARNING
+        case FitKind.WITH_CONTEXT if not case.is_ctx_asked:
+            return Severity.WARNING
+        case _:
+            return Severity.ERROR
+
+
+def describe_need(fit: Fit) -> Message:
     """Say what the need is made of, in one sentence."""
     need = fit.need
-    return (
-        f"Weights {format_size(need.weights_bytes)} + KV cache {format_size(need.kv_cache_bytes)} "
-        f"for {fit.n_ctx_tokens} tokens + overhead {format_size(need.overhead_bytes)} "
-        f"= {format_size(need.total_bytes)}."
-    )
+    return say(
+        "Weights {weights} + KV cache {kv_cache} for {n_ctx} tokens + overhead {overhead} "
+        "= {total}.",
+        weights=format_size(need.weights_bytes), kv_cache=format_size(need.kv_cache_bytes),
+        n_ctx=fit.n_ctx_tokens, overhead=format_size(need.overhead_bytes),
+        total=format_size(need.total_bytes),
+    )  # fmt: skip
 
 
 def _gpu_words(case: Case) -> str:
@@ -53,60 +82,48 @@ def _gpu_words(case: Case) -> str:
 
 
 def _fixes(case: Case, fit: Fit) -> tuple[Fix, ...]:
-    shorter: tuple[Fix, ...] = ()
-    if fit.n_ctx_max_tokens:
-        shorter = (
-            Fix(
-                f"A context of at most {fit.n_ctx_max_tokens} tokens fits",
-                (f"qtool chat {_model_word(case)} --ctx {fit.n_ctx_max_tokens}",),
-            ),
-        )
+    shorter = _shorter_context(case, fit)
     if case.model and case.model.format is ModelFormat.GGUF:
-        layers = fit.n_gpu_layers or 0
-        return (
-            *shorter,
-            Fix(
-                f"{layers} layers on the GPU, the others in RAM",
-                (f"qtool chat {_model_word(case)} --gpu-layers {layers}",),
-            ),
-        )
-    title = "A GGUF of it with llama.cpp, partly in RAM; or a smaller model"
-    return (*shorter, gguf(case, title))
+        if fit.n_gpu_layers is None:
+            return (*shorter, smaller_variant(case, fit))
+        title = say("{layers} layers on the GPU, the others in RAM", layers=fit.n_gpu_layers)
+        command = f"qtool chat {model_word(case)} --gpu-layers {fit.n_gpu_layers}"
+        return (*shorter, Fix(title, (command,)))
+    return (
+        *shorter,
+        gguf(case, say("A GGUF of it with llama.cpp, partly in RAM; or a smaller model")),
+    )
 
 
-def _model_word(case: Case) -> str:
-    text = str(case.model.path) if case.model else "MODEL"
-    return f'"{text}"' if " " in text else text
+def _shorter_context(case: Case, fit: Fit) -> tuple[Fix, ...]:
+    if not fit.n_ctx_max_tokens:
+        return ()
+    n_ctx = fit.n_ctx_max_tokens
+    title = say("A context of at most {n_ctx} tokens fits", n_ctx=n_ctx)
+    return (Fix(title, (f"qtool chat {model_word(case)} --ctx {n_ctx}",)),)
 
 
 def ram_insufficient(case: Case) -> Iterator[Finding]:
-    """Report a model that does not fit into RAM on a machine without a GPU."""
-    if case.model is None or not case.has_no_gpu:
+    """Report a model that does not fit into RAM where it is the CPU that runs it."""
+    model = as_run(case)
+    if model is None or not (case.has_no_gpu or _is_on_cpu(case)):
         return
-    fit = fit_on(case, case.model, Device.CPU)
+    fit = fit_on(case, model, Device.CPU)
     if fit.fits is not False:
         return
     yield Finding(
         code="RAM-INSUFFICIENT",
-        severity=Severity.ERROR,
-        title=f"The model needs {format_size(fit.need.total_bytes)} of RAM; there are "
-        f"{format_size(fit.available_bytes or 0)}",
-        explanation=f"{describe_need(fit)} That is more than this machine can give a program.",
+        severity=_severity(case, fit),
+        title=say("The model needs {needed} of RAM; there are {available}",
+                  needed=format_size(fit.need.total_bytes),
+                  available=format_size(fit.available_bytes or 0)),
+        explanation=say(
+            "{need} That is more than this machine can give a program.", need=describe_need(fit)
+        ),
         evidence=(f"RAM: {format_size(fit.available_bytes or 0)} available",),
-        fixes=_fixes_for_ram(case, fit),
+        fixes=_shorter_context(case, fit) or (smaller_variant(case, fit),),
         confidence=Confidence.LIKELY,
-    )
-
-
-def _fixes_for_ram(case: Case, fit: Fit) -> tuple[Fix, ...]:
-    if fit.n_ctx_max_tokens:
-        return (
-            Fix(
-                f"A context of at most {fit.n_ctx_max_tokens} tokens fits",
-                (f"qtool chat {_model_word(case)} --ctx {fit.n_ctx_max_tokens}",),
-            ),
-        )
-    return (gguf(case, "A smaller model, or one with fewer bits"),)
+    )  # fmt: skip
 
 
 RULES = (vram_insufficient, ram_insufficient)

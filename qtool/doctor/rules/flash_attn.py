@@ -7,18 +7,12 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, python_is_within, some
-from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
+from qtool.doctor.kernels import KernelState, flash_attn_kernels
 from qtool.doctor.versions import capability_words, is_within
 
-MODULES = ("flash_attn_2_cuda",)
 SDPA_ON_CPU = (
     '# in your code: AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa")'
 )
-
-
-def flash_attn_kernels(case: Case) -> KernelReport:
-    """Judge flash-attn's compiled module."""
-    return inspect_kernels(case, "flash-attn", MODULES)
 
 
 def no_gpu(case: Case) -> Iterator[Finding]:

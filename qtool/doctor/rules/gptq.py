@@ -7,14 +7,9 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import build_gptq, gguf, legacy_gptq, modern, python_is_within, some
-from qtool.doctor.rules.kernels import KernelReport, KernelState, inspect_kernels
+from qtool.doctor.kernels import KernelReport, KernelState, gptq_kernels
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within
-
-
-def gptq_kernels(case: Case) -> KernelReport:
-    """Judge auto-gptq's compiled modules."""
-    return inspect_kernels(case, "auto-gptq", facts.fact("auto_gptq", "modules"))
 
 
 def is_unsupported_system(case: Case) -> bool:

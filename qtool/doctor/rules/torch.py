@@ -7,6 +7,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some, torch_fixes
+from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, minor_release
 
@@ -126,6 +127,8 @@ def torch_missing(case: Case) -> Iterator[Finding]:
     """Say that torch is missing where the goal needs it."""
     if case.goal not in NEEDS_TORCH or not case.lacks("torch") or case.torch is not None:
         return
+    if runs_repacked(case):
+        return  # llama.cpp runs the model, and needs no torch
     if case.snapshot.torch is UNKNOWN and case.snapshot.dists is UNKNOWN:
         return
     if case.goal is Goal.FLASH_ATTN and not _has_gpu_for_flash_attn(case):

@@ -11,6 +11,7 @@ from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within
 
 MAX_EVIDENCE = 5
+FLASH_ATTN_MODULES = ("flash_attn_2_cuda",)
 
 
 class KernelState(StrEnum):
@@ -36,6 +37,21 @@ class KernelReport:
     def built_for(self) -> str | None:
         """Return in words the torch that the modules were built for, judged by their symbols."""
         return next(filter(None, map(facts.built_for_by_symbol, self.symbols)), None)
+
+
+def gptq_kernels(case: Case) -> KernelReport:
+    """Judge auto-gptq's compiled modules."""
+    return inspect_kernels(case, "auto-gptq", facts.fact("auto_gptq", "modules"))
+
+
+def awq_kernels(case: Case) -> KernelReport:
+    """Judge the compiled modules of autoawq-kernels."""
+    return inspect_kernels(case, "autoawq-kernels", facts.fact("autoawq", "modules"))
+
+
+def flash_attn_kernels(case: Case) -> KernelReport:
+    """Judge flash-attn's compiled module."""
+    return inspect_kernels(case, "flash-attn", FLASH_ATTN_MODULES)
 
 
 def inspect_kernels(case: Case, package: str, known_modules: Sequence[str]) -> KernelReport:
@@ -66,13 +82,16 @@ def _by_import(case: Case, modules: tuple[str, ...]) -> KernelReport | None:
     failed = [(name, results[name]) for name in modules if name in results]
     if not failed:
         return KernelReport(KernelState.LOADS, modules, ("every module imports",))
+    if all(text.startswith("import torch: ") for _, text in failed):
+        return None  # they were not reached
     symbols = tuple(
         text.partition("undefined symbol: ")[2].split()[0]
         for _, text in failed
         if text.partition("undefined symbol: ")[2].split()
     )
     evidence = tuple(f"import {name}: {text}" for name, text in failed[:MAX_EVIDENCE])
-    return KernelReport(KernelState.BROKEN, modules, evidence, symbols)
+    evidence += _symbol_evidence(case, modules)  # an import names the first obstacle only
+    return KernelReport(KernelState.BROKEN, modules, evidence, symbols or _missing(case, modules))
 
 
 def _by_libraries(case: Case, modules: tuple[str, ...]) -> KernelReport | None:

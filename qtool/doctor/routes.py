@@ -1,0 +1,206 @@
+"""How a format would run in an environment: engine, device, kernel. Memory comes later. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qtool.doctor import facts
+from qtool.doctor.case import Case, runs_on
+from qtool.doctor.fit import Device
+from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
+from qtool.doctor.message import Message, say
+from qtool.doctor.repacked import runs_repacked
+from qtool.doctor.snapshot import UNKNOWN
+from qtool.models.info import ModelFormat
+
+INT4PACK_GROUP_SIZES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a format would run. ``lacks_packages``: others, or another environment, would change it.
+
+    ``wants_gpu_build``: it runs, but leaves a GPU idle that another build would use.
+    """
+
+    runs: bool
+    why: str
+    engine: str | None = None
+    device: Device | None = None
+    kernel: str | None = None
+    lacks_packages: bool = False
+    wants_gpu_build: bool = False
+
+
+def find_route(case: Case, form: ModelFormat) -> Route:
+    """Return how ``form`` would run in the environment of ``case``, or why it does not."""
+    return _ROUTES.get(form, _route_unknown)(case)
+
+
+def _refused(why: str) -> Route:
+    return Route(False, why, lacks_packages=True)
+
+
+def _route_gguf(case: Case) -> Route:
+    files = " ".join(case.snapshot.ext_files.get("llama-cpp-python", ()))
+    if case.gpus and "ggml-cuda" in files:
+        why = say("llama-cpp-python in this environment is built with CUDA")
+        return Route(True, why, "llama.cpp", Device.CUDA)
+    if case.snapshot.llama_cpp is None and not case.has("llama-cpp-python"):
+        return _refused(say("there is no llama.cpp: neither xllamacpp nor llama-server"))
+    system = (case.snapshot.os.system, case.snapshot.os.arch)
+    device = Device.METAL if system == ("Darwin", "arm64") else Device.CPU
+    how = case.snapshot.llama_cpp or (
+        "llama-cpp-python" if case.has("llama-cpp-python") else say("xllamacpp, which qtool brings")
+    )
+    if not case.gpus:
+        return Route(True, say("llama.cpp by {how}", how=how), "llama.cpp", device)
+    why = say(
+        "llama.cpp by {how}; the GPU is not used, for that takes a llama.cpp built with CUDA",
+        how=how,
+    )
+    return Route(True, why, "llama.cpp", device, wants_gpu_build=True)
+
+
+def _route_repacked(case: Case) -> Route | None:
+    """On a CPU llama.cpp runs GPTQ and AWQ several times faster, after a repack without loss."""
+    if not runs_repacked(case):
+        return None
+    why = say("llama.cpp on the CPU, after a repack without loss that qtool chat does by itself")
+    return Route(True, why, "llama.cpp", Device.CPU)
+
+
+def _route_gptq(case: Case) -> Route:
+    if repacked := _route_repacked(case):
+        return repacked
+    device, where = torch_device(case)
+    if device is None:
+        return _refused(where)
+    if _loads_gptq_by_gptqmodel(case):
+        why = say("transformers with gptqmodel; {where}", where=where)
+        return Route(True, why, "transformers", device, _gptqmodel_kernel(case, device))
+    is_heard = case.has_within("transformers", "<5") or case.lacks("transformers")
+    if case.has("auto-gptq") and is_heard:
+        return _route_auto_gptq(case, device, where)
+    return _refused(say("no gptqmodel for this transformers, and no auto-gptq it would use"))
+
+
+def _route_auto_gptq(case: Case, device: Device, where: Message) -> Route:
+    if device is not Device.CUDA:
+        return _refused(say("auto-gptq on a CPU crawls (0.1 to 0.5 tokens per second)"))
+    match gptq_kernels(case).state:
+        case KernelState.LOADS:
+            why = say("auto-gptq, whose kernels load; {where}", where=where)
+            return Route(True, why, "transformers", device, "exllamav2")
+        case KernelState.UNKNOWN:
+            return Route(False, say("auto-gptq is there, but whether its kernels load is unknown"))
+        case _:
+            return _refused(say("auto-gptq is there, but its CUDA kernels do not work"))
+
+
+def _loads_gptq_by_gptqmodel(case: Case) -> bool:
+    if not case.has("optimum") and case.snapshot.dists is not UNKNOWN:
+        return False
+    if case.has_within("transformers", ">=5"):
+        return case.has_within("gptqmodel", facts.fact("gptqmodel", "written_for_transformers_5"))
+    first = facts.fact("gptqmodel", "known_to_transformers_from")
+    return case.has_within("transformers", f">={first}") and case.has_within("gptqmodel", ">=1.4.3")
+
+
+def _gptqmodel_kernel(case: Case, device: Device) -> str | None:
+    quantization = case.model.quantization if case.model else None
+    if quantization is None:
+        return None
+    if device is Device.CPU:
+        is_fast = quantization.bits == 4 and quantization.group_size in INT4PACK_GROUP_SIZES
+        return "int4pack" if is_fast else "torch (slow)"
+    lowest = (7, 5) if case.has_within("gptqmodel", ">=6.1") else (8, 0)
+    has_marlin = all(one >= lowest for one in case.capabilities)
+    return "marlin" if has_marlin and quantization.bits in (4, 8) else "exllamav2"
+
+
+def _route_awq(case: Case) -> Route:
+    if repacked := _route_repacked(case):
+        return repacked
+    device, where = torch_device(case)
+    if device is None:
+        return _refused(where)
+    if case.has_within("transformers", ">=5"):
+        needed = facts.fact("gptqmodel", "written_for_transformers_5")
+        if case.has_within("gptqmodel", needed):
+            why = say("transformers 5 with gptqmodel; {where}", where=where)
+            return Route(True, why, "transformers", device)
+        return _refused(
+            say("transformers 5 loads AWQ through gptqmodel{needed} only", needed=needed)
+        )
+    if not case.has("autoawq"):
+        return _refused(say("no autoawq, and no transformers 5 with gptqmodel"))
+    if case.has_within("transformers", ">=4.57"):
+        return _refused(say("autoawq cannot be imported with this transformers"))
+    if device is not Device.CUDA:
+        return _refused(say("autoawq needs a GPU (on a CPU it asks for IPEX, which is retired)"))
+    return _route_autoawq(case, device, where)
+
+
+def _route_autoawq(case: Case, device: Device, where: Message) -> Route:
+    if case.has("autoawq-kernels") and awq_kernels(case).state is KernelState.LOADS:
+        why = say("autoawq with its kernels; {where}", where=where)
+        return Route(True, why, "transformers", device, "awq_ext")
+    lowest = facts.capability("features", "lowest_triton")
+    if all(one >= lowest for one in case.capabilities):
+        why = say("autoawq through Triton; {where}", where=where)
+        return Route(True, why, "transformers", device, "triton")
+    return _refused(say("autoawq has no kernel for this GPU, and neither has Triton"))
+
+
+def _route_plain(case: Case) -> Route:
+    device, where = torch_device(case)
+    if device is None:
+        return _refused(where)
+    if not case.has("transformers"):
+        return _refused(say("transformers is not installed"))
+    return Route(True, say("transformers; {where}", where=where), "transformers", device)
+
+
+def _route_bitsandbytes(case: Case) -> Route:
+    plain = _route_plain(case)
+    if not plain.runs or case.has("bitsandbytes"):
+        return plain
+    return _refused(say("bitsandbytes is not installed"))
+
+
+def _route_unknown(case: Case) -> Route:
+    if case.has("vllm") and case.gpus:
+        why = say("vLLM is installed and reads most formats")
+        return Route(True, why, "vllm", Device.CUDA)
+    return Route(False, say("none of qtool's engines but vLLM reads this format"))
+
+
+_ROUTES: dict[ModelFormat, Callable[[Case], Route]] = {
+    ModelFormat.GGUF: _route_gguf,
+    ModelFormat.GPTQ: _route_gptq,
+    ModelFormat.AWQ: _route_awq,
+    ModelFormat.PLAIN: _route_plain,
+    ModelFormat.BITSANDBYTES: _route_bitsandbytes,
+}
+
+
+def torch_device(case: Case) -> tuple[Device | None, Message]:
+    """Return where the installed torch would compute, and why."""
+    build = case.torch
+    if build is None:
+        is_missing = case.snapshot.torch is None or case.lacks("torch")
+        if is_missing:
+            return None, say("torch is not installed")
+        return None, say("nothing is known of torch")
+    if not case.gpus:
+        return Device.CPU, say("on the CPU, for there is no NVIDIA GPU")
+    if not case.torch_cuda:
+        return Device.CPU, say("on the CPU, for torch is a CPU build")
+    if case.driver_runs(case.torch_cuda[0]) is False or case.snapshot.nvml_error:
+        return Device.CPU, say("on the CPU, for the driver does not serve this torch")
+    archs = build.arch_list
+    if archs is not UNKNOWN and case.capabilities:
+        has_code = any(runs_on(one, archs) for one in case.capabilities)
+        if not has_code:
+            return Device.CPU, say("on the CPU, for torch has no code for this GPU")
+    return Device.CUDA, say("on the {gpu}", gpu=case.gpus[0].name)
