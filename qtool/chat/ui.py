@@ -214,15 +214,17 @@ class TerminalScreen(PlainScreen):
         super().tell(text)
 
     def choose(self, question: str, choices: Sequence[str]) -> str | None:
-        """Let the user type the beginning of one of ``choices``; ``None``: given up."""
+        """Let the user type the beginning of one of ``choices``.
+
+        Raises:
+            KeyboardInterrupt: the user gives the whole turn up (Ctrl+C, Ctrl+D).
+        """
         while True:
             self.note(f"{question}: {', '.join(choices)}?")
             try:
                 typed = self._editor.read().strip().lower()
-            except (EOFError, KeyboardInterrupt) as exc:
-                if isinstance(exc, Terminated):
-                    raise
-                return None
+            except EOFError:
+                raise KeyboardInterrupt from None
             meant = [choice for choice in choices if typed and choice.startswith(typed)]
             if len(meant) == 1:
                 return meant[0]

@@ -21,6 +21,7 @@ class OpenAiServer(http.server.ThreadingHTTPServer):
         self.key = "secret-key"
         self.models = ["tiny"]
         self.n_ctx_tokens: int | None = None
+        self.finish_reason = "stop"
         self.bodies: list[dict] = []
         self.is_cut_off = threading.Event()
 
@@ -74,7 +75,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             n_pieces += 1
             time.sleep(self.server.pace_s)
         usage = {"prompt_tokens": size, "completion_tokens": n_pieces}
-        self._event({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage})
+        self._event(
+            {"choices": [{"delta": {}, "finish_reason": self.server.finish_reason}], "usage": usage}
+        )
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _event(self, chunk: dict) -> None:

@@ -226,6 +226,27 @@ def test_killed_engine_costs_one_reply(own_settings: Path, terminal: "pexpect.sp
     terminal.expect("name is Ada.*>>>")
 
 
+def test_engine_killed_in_mid_reply_costs_the_rest_of_it(own_settings: Path):
+    child = spawn("chat", "starter", "--temperature", "0", "-m", "2000")
+    child.expect(">>>")
+    say(child, "Write a long story about a cat.")
+    child.expect("Once upon")
+    for pid in engines_of(child):
+        os.kill(pid, signal.SIGKILL)
+    child.expect("error:.*>>>")
+    say(child, "What is the capital of France?")
+    child.expect("Paris")
+    child.expect(">>>")
+    child.sendeof()
+    child.expect(pexpect.EOF)
+    child.close()
+    messages = read_journal(last_journal(own_settings / "state" / "conversations"))
+    assert messages[2].is_partial
+    assert messages[2].content.startswith("Once upon")
+    assert messages[3].content == "What is the capital of France?"
+    assert wait_until_no_engine()
+
+
 @pytest.mark.parametrize("is_loaded", [False, True], ids=["while loading", "in mid-reply"])
 def test_no_engine_is_left_when_qtool_is_killed(is_loaded: bool, own_settings: Path):
     child = spawn("chat", "starter", "--temperature", "0", "-m", "2000")

@@ -2,55 +2,16 @@
 
 import os
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyte
 import pytest
 
 from qtool.chat.journal import last_journal, read_journal
-from qtool.chat.messages import Role
+from tests.cli.chat.conftest import Start, said
 from tests.cli.openai_server import OpenAiServer
 from tests.cli.terminal import Terminal
-
-
-def echo(messages: list[dict[str, str]]) -> Iterator[str]:
-    yield "You said: "
-    yield messages[-1]["content"]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAiServer]:
-    with OpenAiServer(echo) as server:
-        monkeypatch.setenv("QTOOL_API_KEY", server.key)
-        yield server
-
-
-Start = Callable[..., Terminal]
-
-
-@pytest.fixture
-def start(server: OpenAiServer) -> Iterator[Start]:
-    """Return a function that starts a conversation and waits for its first prompt."""
-    terminals: list[Terminal] = []
-
-    def run(*arguments: str, **options) -> Terminal:
-        terminal = Terminal("chat", "--endpoint", server.url, *arguments, **options)
-        terminals.append(terminal)
-        terminal.wait_for_prompt()
-        return terminal
-
-    yield run
-    for terminal in terminals:
-        terminal.__exit__()
-
-
-def said(own_settings: Path) -> list[str]:
-    """Return what the last journal holds."""
-    journal = last_journal(own_settings / "state" / "conversations")
-    return [message.content for message in read_journal(journal)]
 
 
 @pytest.mark.parametrize("columns", [40, 120])
@@ -153,6 +114,47 @@ def test_window_that_changes_its_size_keeps_the_line(start: Start, own_settings:
     assert said(own_settings)[0].endswith("to be shown again")
 
 
+@pytest.mark.parametrize("columns", [40, 120])
+def test_replies_in_chinese_and_emoji_are_shown_whole(
+    start: Start, server: OpenAiServer, columns: int
+):
+    text = "月亮🌕和星星⭐，还有 café、한국어 und Größe。" * 6
+    server.reply = lambda messages: iter(text[i : i + 2] for i in range(0, len(text), 2))
+    terminal = start(columns=columns)
+    terminal.submit("诗")
+    shown = "".join(terminal.text.partition(">>> 诗\n")[2].removesuffix("\n\n>>>").split("\n"))
+    assert shown.replace(" ", "") == text.replace(" ", ""), terminal.text
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_block_of_code_pasted_with_long_and_wide_lines_is_sent_as_it_was(
+    start: Start, own_settings: Path, columns: int
+):
+    code = "def 问候(name):\n\treturn f'你好，{name}！🙂' + '" + "x" * 130 + "'\n\n\n# 完"
+    terminal = start(columns=columns)
+    terminal.paste(code.replace("\n", "\r"))
+    terminal.wait("完")
+    terminal.submit("")
+    assert said(own_settings)[0] == code.replace("\t", "    ") or said(own_settings)[0] == code
+
+
+def test_window_that_changes_its_size_in_mid_reply_costs_no_word(
+    start: Start, server: OpenAiServer, own_settings: Path
+):
+    words = [f"w{n} " for n in range(60)]
+    server.pace_s = 0.02
+    server.reply = lambda messages: iter(words)
+    terminal = start(columns=100)
+    terminal.type("go\r")
+    for n, columns in ((10, 50), (25, 90), (40, 41)):
+        terminal.wait(lambda n=n: f"w{n} " in terminal.printed.decode())
+        terminal.resize(columns)
+    terminal.wait_for_prompt()
+    assert said(own_settings)[1] == "".join(words)
+    terminal.submit("/stats")
+    assert "60 tokens in" in terminal.text
+
+
 def test_dumb_terminal_is_served_without_a_line_editor(start: Start, own_settings: Path):
     terminal = start(TERM="dumb")
     terminal.type("你好\n")
@@ -186,58 +188,6 @@ def test_prompt_costs_little_however_busy_the_machine_is(server: OpenAiServer):
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     assert min(cost_s() for _ in range(4)) < 0.35
-
-
-def test_killed_program_has_every_turn_for_the_next_one(start: Start, own_settings: Path):
-    terminal = start()
-    terminal.submit("one")
-    terminal.submit("two")
-    os.kill(terminal.child.pid, signal.SIGKILL)
-    start("-c").wait("going on after 4 messages")
-    assert said(own_settings) == ["one", "You said: one", "two", "You said: two"]
-
-
-def test_every_command_on_a_terminal(start: Start, own_settings: Path, tmp_path: Path):
-    note, talk = tmp_path / "note.txt", tmp_path / "talk.json"
-    note.write_text("The code is 42.\n")
-    terminal = start(columns=120, rows=50)
-    shows = {
-        "/help": "/sessions [WORDS]",
-        "/system Be brief.": "the system prompt is set",
-        "one": "You said: one",
-        "/retry": "You said: one",
-        "/edit uno": "You said: uno",
-        "two": "You said: two",
-        "/undo": "1 turn withdrawn",
-        "/set temperature 0.5": "temperature     0.5",
-        "/stats": "tokens in",
-        "/stats on": "figures after each reply: on",
-        "/think show": "reasoning: show",
-        f"/file {note}": "note.txt (2 lines) goes with",
-        "what is the code?": "The code is 42.",
-        "/copy": "[copied",
-        f"/save {talk}": "saved to",
-        "/info": "engine    endpoint at http://127.0.0.1",
-        "/model": "tiny",
-        "/template": "does not show its prompts",
-        "/clear": "a new conversation",
-        f"/load {talk}": "going on after 5 messages",
-        "/continue": "You said: ",
-        "/sessions uno": "turns  uno",
-        "/unod": "hint: /undo",
-    }
-    for typed, shown in shows.items():
-        before = terminal.text.count(shown)
-        terminal.submit(typed)
-        assert terminal.text.count(shown) > before, f"{typed}:\n{terminal.text}"
-    assert b"\x1b]52;c;" in terminal.printed
-    terminal.type("/exit\r")
-    assert terminal.end() == 0
-    journal = last_journal(own_settings / "state" / "conversations")
-    kept = read_journal(journal)
-    assert kept[0].role is Role.SYSTEM
-    assert kept[1].content == "uno"
-    assert len(kept) == 5
 
 
 REPLY = """# Plan
