@@ -1,5 +1,6 @@
 """The KV cache that lives across turns: fast, and never seen in what is said."""
 
+import json
 import random
 import threading
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engines.conftest import Serve, Server
+from qtool.engines.interpreters import EnginePython
+from qtool.engines.transformers import PROGRAM
+from tests.engines.conftest import HERE, Serve, Server, run_script
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -120,3 +123,11 @@ def test_clients_at_the_same_time_get_what_they_would_get_alone(serve: Serve, ti
     for thread in threads:
         thread.join(60)
     assert [together[place] for place in range(len(talks))] == alone
+
+
+def test_cache_grows_in_place_and_holds_what_concatenation_would(engine_python: EnginePython):
+    script = str(HERE / "check_kv_cache.py")
+    found = json.loads(run_script(engine_python, script, str(PROGRAM)))
+    assert found["agrees"]
+    assert found["moves"] < found["steps"] / 10
+    assert found["attention_error"] < 1e-5

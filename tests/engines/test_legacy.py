@@ -59,6 +59,13 @@ def test_oldest_transformers_computes_the_same_scores(
     assert new == pytest.approx(old, abs=1e-3)
 
 
+def test_oldest_transformers_has_the_same_cache():
+    oldest = environment("transformers-4.36", OLDEST)
+    found = json.loads(run_script(oldest, str(HERE / "check_kv_cache.py"), str(PROGRAM)))
+    assert found["agrees"]
+    assert found["moves"] < found["steps"] / 10
+
+
 @pytest.mark.parametrize("name", ["gptq-sym-64", "gptq-asym-64", "gptq-act-order-64"])
 def test_auto_gptq_computes_on_a_cpu(tiny_models: Path, name: str):
     python = environment("auto-gptq-cpu", AUTO_GPTQ, ("--no-deps", "auto-gptq==0.7.1"))

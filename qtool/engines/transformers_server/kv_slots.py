@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .network import Network, cache_bytes, copy_cache, crop_cache
+from .kv_cache import cache_bytes, copy_cache, crop_cache
+from .network import Network
 from .prefix import plan_reuse
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from .grouped_attention import share_keys
+from .kv_cache import GrowingCache, copy_cache, crop_cache, is_plain
+
 CHUNK_TOKENS = {"cuda": 2048, "cpu": 512}
 """A prompt is read in chunks: between two of them a client may go, and memory peaks are lower."""
 
@@ -15,8 +18,6 @@ N_PROBE_TOKENS = 8
 MAX_PROBE_ERROR = 0.1
 """The mean difference by the scores' standard deviation. Rounding in bfloat16 makes about a
 hundredth, a cache that is read wrongly about one."""
-
-PLAIN_LAYERS = {"DynamicLayer"}
 
 
 class Network:
@@ -33,6 +34,8 @@ class Network:
         self.model = model
         embeddings = model.get_input_embeddings()
         self.device = embeddings.weight.device
+        if self.device.type == "cpu":
+            share_keys()
         parameters = inspect.signature(model.forward).parameters
         names = ("logits_to_keep", "num_logits_to_keep")  # 4.50 and later, 4.45 and later
         self._last_only = {name: 1 for name in names if name in parameters}
@@ -46,7 +49,7 @@ class Network:
         """Return an empty cache; ``None`` lets the model make its own."""
         if not self.keeps_cache:
             return None
-        return _plain_cache()
+        return GrowingCache()
 
     def extend(self, cache: Any, ids: Sequence[int], n_past: int) -> tuple[Any, Any]:
         """Read ``ids`` after the ``n_past`` tokens in ``cache``.
@@ -75,7 +78,7 @@ class Network:
         """Compare reading at once with reading in parts, cutting, copying, and reading again."""
         half = N_PROBE_TOKENS // 2
         try:
-            _, cache = self.extend(_plain_cache(), ids[:half], 0)
+            _, cache = self.extend(GrowingCache(), ids[:half], 0)
             parts, cache = self.extend(cache, ids[half:], half)
             if not is_plain(cache):
                 return False
@@ -93,54 +96,6 @@ class Network:
         return all(_distance(one, whole) <= limit for one in (parts, again, copied))
 
 
-def is_plain(cache: Any) -> bool:
-    """Tell whether every layer of a cache is an ordinary list of keys and values."""
-    layers = getattr(cache, "layers", None)
-    if layers is not None:
-        return all(type(layer).__name__ in PLAIN_LAYERS for layer in layers)
-    return type(cache).__name__ == "DynamicCache"
-
-
-def crop_cache(cache: Any, n_kept: int) -> None:
-    """Cut a cache to its first ``n_kept`` tokens.
-
-    ``crop`` takes a length to keep up to transformers 5.22 and a number to remove after that;
-    a negative number has always meant the latter. Before 4.42 there is no ``crop``.
-    """
-    n_removed = int(cache.get_seq_length()) - n_kept
-    if n_removed <= 0:
-        return
-    if hasattr(cache, "crop"):
-        cache.crop(-n_removed)
-    else:
-        cache.key_cache = [keys[..., :n_kept, :] for keys in cache.key_cache]
-        cache.value_cache = [values[..., :n_kept, :] for values in cache.value_cache]
-        for name in ("seen_tokens", "_seen_tokens"):
-            if name in vars(cache):
-                setattr(cache, name, n_kept)
-
-
-def copy_cache(cache: Any, n_kept: int) -> Any:
-    """Return a new cache with the first ``n_kept`` tokens of ``cache``, sharing no memory."""
-    copy = _plain_cache()
-    for index, (keys, values) in enumerate(layers_of(cache)):
-        copy.update(keys[..., :n_kept, :].clone(), values[..., :n_kept, :].clone(), index)
-    return copy
-
-
-def layers_of(cache: Any) -> list[tuple[Any, Any]]:
-    """Return the keys and values of each layer, of shape (batch, heads, tokens, dimension)."""
-    if hasattr(cache, "layers"):
-        return [(layer.keys, layer.values) for layer in cache.layers]
-    return list(zip(cache.key_cache, cache.value_cache))
-
-
-def cache_bytes(cache: Any) -> int:
-    """Return the size of a cache, of what is kept and not of what it was cut from."""
-    tensors = [tensor for layer in layers_of(cache) for tensor in layer if tensor is not None]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
 def _extended(cache: Any, answered: Any, n_tokens: int) -> Any:
     """Return the cache that holds ``n_tokens`` now: the one given to the model, or its answer.
 
@@ -151,12 +106,6 @@ def _extended(cache: Any, answered: Any, n_tokens: int) -> Any:
     if int(cache.get_seq_length()) == n_tokens or not isinstance(answered, tuple):
         return cache
     return type(cache).from_legacy_cache(answered)
-
-
-def _plain_cache() -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache()
 
 
 def _distance(one: Any, other: Any) -> float:
