@@ -66,6 +66,13 @@ def run_script(python: EnginePython, *arguments: str) -> str:
     return done.stdout
 
 
+def run_beside(python: EnginePython, script: str, *arguments: str) -> None:
+    """Run a program of this folder that imports its neighbours."""
+    command = [python.path, "-s", str(HERE / script), *arguments]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="session")
 def tiny_models(engine_python: EnginePython) -> Path:
     """Return the folder of the models that ``make_models`` makes."""

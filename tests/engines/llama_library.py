@@ -6,6 +6,7 @@ any of them, filled in by the library's own defaults, of which only the first nu
 """
 
 import ctypes
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def _library() -> ctypes.CDLL:
         ("llama_init_from_model", pointer, [pointer, Blob]),
         ("llama_model_get_vocab", pointer, [pointer]),
         ("llama_vocab_n_tokens", integer, [pointer]),
+        ("llama_set_n_threads", None, [pointer, integer, integer]),
         ("llama_decode", integer, [pointer, Batch]),
         ("llama_get_logits", ctypes.POINTER(ctypes.c_float), [pointer]),
         ("llama_free", None, [pointer]),
@@ -95,6 +97,8 @@ class LlamaModel:
         parameters.words[0:3] = [len(ids), len(ids), len(ids)]
         context = self._library.llama_init_from_model(self._model, parameters)
         assert context
+        n_threads = len(os.sched_getaffinity(0))
+        self._library.llama_set_n_threads(context, n_threads, n_threads)
         tokens = np.array(ids, np.int32)
         wanted = np.ones(len(ids), np.int8)
         batch = Batch(len(ids), tokens.ctypes.data, None, None, None, None, wanted.ctypes.data)

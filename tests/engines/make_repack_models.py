@@ -2,8 +2,13 @@
 
 ``python make_repack_models.py FOLDER`` makes for each of ``MODELS`` ``FOLDER/<name>``, packed as
 GPTQ or AWQ, and ``FOLDER/<name>.npy``: transformers' logits (n, vocabulary) for the ids in
-``FOLDER/ids.json``, computed in float32 with the weights that the codes stand for. Runs in an
+``FOLDER/ids.json``, computed in float32 with the weights that the codes stand for.
+``FOLDER/bfloat16.json`` says how near transformers comes to them in bfloat16. Runs in an
 environment with torch and transformers.
+
+Random weights of this size magnify every rounding from layer to layer: good for finding mistakes,
+too much for counting top tokens in low precision. ``<name>-calm`` is the same model with layers
+that add to the embedding a little at a time, as those of trained models do.
 """
 
 import json
@@ -90,14 +95,22 @@ MODELS = {
 }
 
 
-def make_model(base: Path, name: str, ids: "list[int]") -> None:
-    """Write one model, and what transformers computes with it."""
-    model_type, method, group, values = MODELS[name]
+CALM = "-calm"
+CALM_GAIN = 0.03
+CALM_TIED_NORM = 0.05
+"""Tied heads know the last token again: without this they would be sure of it."""
+
+
+def make_model(base: Path, name: str, ids: "list[int]") -> dict[str, float]:
+    """Write one model, and what transformers computes with it; return how near bfloat16 comes."""
+    model_type, method, group, values = MODELS[name.removesuffix(CALM)]
     folder = base / name
     tied = {"tie_word_embeddings": True} if model_type.startswith("gemma") else {}
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **{**COMMON, **tied, **values})
     model = AutoModelForCausalLM.from_config(config).float().eval()
+    if name.endswith(CALM):
+        calm(model)
     packed = {}
     with torch.no_grad():
         for key, tensor in model.named_parameters():
@@ -109,7 +122,8 @@ def make_model(base: Path, name: str, ids: "list[int]") -> None:
                 tensor.add_(torch.randn_like(tensor) * 0.2)
             tensor.copy_(tensor.half().float())
             packed[key] = tensor.half()
-        np.save(base / f"{name}.npy", model(torch.tensor([ids])).logits[0].numpy())
+        expected = model(torch.tensor([ids])).logits[0]
+    np.save(base / f"{name}.npy", expected.numpy())
     model.config.save_pretrained(folder)
     make_tokenizer(folder)
     save_file(packed, folder / "model.safetensors", metadata={"format": "pt"})
@@ -119,6 +133,29 @@ def make_model(base: Path, name: str, ids: "list[int]") -> None:
     own = {"quantization_config": quantization, "architectures": [type(model).__name__]}
     stated = json.loads(path.read_text()) | own
     path.write_text(json.dumps(stated))
+    return nearness(model.bfloat16(), ids, expected)
+
+
+@torch.no_grad()
+def calm(model: torch.nn.Module) -> None:
+    """Weaken the layers beside the embedding, whose rows get a mean square of 1."""
+    for key, tensor in model.named_parameters():
+        if key.endswith(("o_proj.weight", "down_proj.weight")):
+            tensor.mul_(CALM_GAIN)
+    embedding = model.get_input_embeddings().weight
+    embedding.div_(embedding.square().mean().sqrt())
+    if model.config.tie_word_embeddings:
+        model.model.norm.weight.mul_(CALM_TIED_NORM)
+
+
+@torch.no_grad()
+def nearness(model: torch.nn.Module, ids: "list[int]", expected: torch.Tensor) -> dict[str, float]:
+    """Return the share of same top tokens, and the mean Kullback-Leibler divergence."""
+    theirs = expected.double().log_softmax(-1)
+    ours = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    divergence = (theirs.exp() * (theirs - ours)).sum(-1).mean()
+    same = (ours.argmax(-1) == theirs.argmax(-1)).double().mean()
+    return {"top": same.item(), "divergence": divergence.item()}
 
 
 def pack(tensor: torch.Tensor, method: str, group: int) -> "dict[str, torch.Tensor]":
@@ -133,8 +170,9 @@ def main() -> None:
     rng = random.Random(1)
     ids = [rng.randrange(2, 258) for _ in range(N_IDS)]
     (base / "ids.json").write_text(json.dumps(ids))
-    for name in MODELS:
-        make_model(base, name, ids)
+    calm_ones = [f"{name}{CALM}" for name in MODELS if not name.startswith("gemma")]
+    near = {name: make_model(base, name, ids) for name in [*MODELS, *calm_ones]}
+    (base / "bfloat16.json").write_text(json.dumps(near))
 
 
 if __name__ == "__main__":
