@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from qtool.chat.client import FOREIGN
 from qtool.chat.queries import list_models
-from qtool.engines.base import Endpoint
+from qtool.engines.base import Endpoint, OnWait
 from qtool.errors import NotFoundError, UsageError
 
 KEY_VARIABLES = ("QTOOL_API_KEY", "OPENAI_API_KEY")
@@ -29,7 +29,7 @@ class RemoteEngine:
         self._api_key = api_key
         self._model = model
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, on_wait: OnWait | None = None) -> Endpoint:
         """Return where it listens, asking for the model's name where none is given.
 
         Raises:

@@ -6,6 +6,7 @@ from typing import Protocol
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn
+from qtool.engines.base import Progress
 from qtool.errors import QtoolError
 
 
@@ -40,8 +41,8 @@ class Screen(Protocol):
         """
         ...
 
-    def wait_for_engine(self, is_ready: bool) -> None:
-        """Say that the model is still loading, unless ``is_ready``."""
+    def wait_for_engine(self, is_ready: bool, progress: Progress | None = None) -> None:
+        """Say that the model is still loading, and how far it is, unless ``is_ready``."""
         ...
 
     def show(self, delta: Delta) -> None:

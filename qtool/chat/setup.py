@@ -90,7 +90,8 @@ def _keeper(
     settings = {**launch.settings, **own, **extra}
     size_bytes = sum(path.stat().st_size for path in info.files)
     limit_s = START_S + size_bytes / SLOWEST_DISK_BYTES_PER_S
-    return EngineKeeper(replace(launch, settings=settings), limit_s=limit_s)
+    launch = replace(launch, settings=settings, weights_bytes=size_bytes)
+    return EngineKeeper(launch, limit_s=limit_s)
 
 
 def _select(

@@ -18,10 +18,15 @@ from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn, describe_speed, describe_turn
 from qtool.chat.width import wrap
+from qtool.engines.base import Progress
 from qtool.errors import QtoolError, Terminated, UsageError
 from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
+
+
+TELL_EVERY_S = 5
+"""How often a line says how far the engine is, where nothing can be drawn over."""
 
 
 class PlainScreen:
@@ -38,12 +43,15 @@ class PlainScreen:
         think: Think = Think.FOLD,
         is_streaming: bool = True,
         is_verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._output = output
         self._prompts = prompts
         self.think = think
         self._is_streaming = is_streaming
         self.is_verbose = is_verbose
+        self._clock = clock
+        self._told_at: float | None = None
         self._is_at_line_start = True
 
     @property
@@ -55,8 +63,16 @@ class PlainScreen:
         """Return the next prompt; there is nobody who could edit ``text``."""
         return next(self._prompts, None)
 
-    def wait_for_engine(self, is_ready: bool) -> None:
-        """Say nothing: nobody is watching."""
+    def wait_for_engine(self, is_ready: bool, progress: Progress | None = None) -> None:
+        """Say every few seconds on stderr how far the engine is."""
+        now = self._clock()
+        if is_ready:
+            self._told_at = None
+        elif self._told_at is None:
+            self._told_at = now
+        elif now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            self._output.note(_loading(progress))
 
     def show(self, delta: Delta) -> None:
         """Print a piece of the reply as it comes."""
@@ -144,15 +160,13 @@ class TerminalScreen(PlainScreen):
         *,
         editor: Editor,
         markdown: MarkdownStream | None = None,
-        clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
         super().__init__(output, prompts=iter(()), **options)
         self._editor = editor
         self._markdown = markdown
-        self._clock = clock
         self._thinking_since: float | None = None
-        self._has_status = False
+        self._status: str | None = None
         self._has_spoken = False
 
     @property
@@ -177,12 +191,12 @@ class TerminalScreen(PlainScreen):
                     self.note("exit, quit, bye or Ctrl+D ends the conversation")
                 text = ""
 
-    def wait_for_engine(self, is_ready: bool) -> None:
+    def wait_for_engine(self, is_ready: bool, progress: Progress | None = None) -> None:
         """Show that the model is loading, and take that away again."""
         if is_ready:
             self._clear_status()
         else:
-            self._set_status("loading the model …")
+            self._set_status(_loading(progress))
 
     def show(self, delta: Delta) -> None:
         """Print a piece of the reply as far as it is clear; fold reasoning into a status."""
@@ -282,12 +296,19 @@ class TerminalScreen(PlainScreen):
         super()._end_line()
 
     def _set_status(self, text: str) -> None:
-        if self._output.is_animated and not self._has_status:
+        if self._output.is_animated and text != self._status:
+            self._clear_status()
             painted = self._output.paint_note(text, Style.DIM)
             print(painted, end="", file=self._output.stderr, flush=True)
-            self._has_status = True
+            self._status = text
 
     def _clear_status(self) -> None:
-        if self._has_status:
+        if self._status is not None:
             print("\r\x1b[K", end="", file=self._output.stderr, flush=True)
-            self._has_status = False
+            self._status = None
+
+
+def _loading(progress: Progress | None) -> str:
+    return (
+        "loading the model …" if progress is None else f"loading the model: {progress.describe()} …"
+    )

@@ -12,15 +12,19 @@ from qtool.cli.engine_start import obtain_model, start_engine
 from qtool.cli.flags import takes_flags
 from qtool.cli.options import VoiceFlags
 from qtool.config import Config
-from qtool.engines.base import Endpoint
+from qtool.engines.base import Endpoint, OnWait, Progress
 from qtool.errors import EnvironmentFault, ExitCode, Terminated, UsageError
 
 if TYPE_CHECKING:
     from qtool.engines.keeper import EngineKeeper
+    from qtool.output import Output
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 POLL_S = 0.3
+
+TELL_EVERY_S = 5
+"""How often a line says how far the engine is, where nothing can be drawn over."""
 
 KEY_VARIABLE = "QTOOL_API_KEY"
 
@@ -42,8 +46,9 @@ def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     """Run a model for other programs, as a server that speaks the OpenAI API.
 
     It listens on this machine alone and wants a key: $QTOOL_API_KEY, or a random one. Ctrl+C
-    ends it.
+    ends it, and so do SIGINT and SIGTERM where it was started with &.
     """
+    _heed_interrupts()
     output, config = voice.make_output(), Config()
     key = _own_key()
     listening = {"port": _free_port(where.port), **({"api_key": key} if key else {})}
@@ -51,9 +56,38 @@ def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     local, _ = obtain_model(request, output, config)
     with start_engine(local, request, output, config) as keeper:
         output.note("loading the model …")
-        endpoint = keeper.endpoint()
+        endpoint = keeper.endpoint(_teller(output))
+        output.status()
         output.result(_describe(endpoint), _lines(endpoint, is_key_known=bool(key)))
         return _wait(keeper)
+
+
+def _heed_interrupts() -> None:
+    """Let SIGINT end the server also where a shell's ``&`` has it ignored.
+
+    Of a script that is interrupted nothing would be left then but a model that holds the memory.
+    """
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _teller(output: "Output") -> OnWait:
+    """Return what says how far the engine is: drawn over on a terminal, else now and then."""
+    told_at = time.monotonic()
+
+    def tell(progress: Progress | None) -> None:
+        nonlocal told_at
+        if progress is None:
+            return
+        if output.is_animated:
+            output.status(f"loading the model: {progress.describe()}")
+        elif time.monotonic() - told_at >= TELL_EVERY_S:
+            told_at = time.monotonic()
+            output.note(f"loading the model: {progress.describe()}")
+
+    return tell
 
 
 def _wait(keeper: "EngineKeeper") -> int:

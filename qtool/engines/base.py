@@ -11,7 +11,7 @@ out is an ``Endpoint`` that ``chat.client`` talks to. Standard streams of an eng
 - stderr: its log.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -48,14 +48,26 @@ class Progress:
     stage: str
     fraction: float
 
+    def describe(self) -> str:
+        """Return ``weights 40%``, or the stage alone where nothing of it is known to be done."""
+        return f"{self.stage} {self.fraction:.0%}" if self.fraction > 0 else self.stage
+
+
+OnWait = Callable[[Progress | None], None]
+"""Is told several times a second what an engine does that is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start an engine: its program and the settings written to its stdin."""
+    """How to start an engine: its program and the settings written to its stdin.
+
+    ``weights_bytes`` is what it has to read; zero is unknown.
+    """
 
     kind: EngineKind
     argv: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False)
+    weights_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from qtool.engines.base import Endpoint, Launch, Progress
+from qtool.engines.base import Endpoint, Launch, OnWait, Progress
 from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault
 
@@ -50,8 +50,10 @@ class EngineKeeper:
         """The engine's process id, if it was started."""
         return self._process.pid if self._process else None
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, on_wait: OnWait | None = None) -> Endpoint:
         """Wait for the engine, after a crash or a failed start for a new one; say where it listens.
+
+        ``on_wait`` is told several times a second what the engine does meanwhile.
 
         Raises:
             EnvironmentFault: the engine does not start. The next call tries again.
@@ -63,6 +65,8 @@ class EngineKeeper:
             try:
                 if self._process and (endpoint := self._process.wait_until_ready(POLL_S)):
                     return endpoint
+                if on_wait is not None:
+                    on_wait(self.progress)
                 self._check_patience()
             except EnvironmentFault:
                 self._has_told_failure = True

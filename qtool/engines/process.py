@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from qtool.engines.base import Endpoint, Launch, Progress
+from qtool.engines.resident import estimate_progress
 from qtool.errors import EnvironmentFault
 
 LOG_TAIL_BYTES = 4000
@@ -41,7 +42,7 @@ class EngineProcess:
             raise EnvironmentFault(f"cannot start {launch.argv[0]}: {exc.strerror}") from exc
         self._url: str | None = None
         self._reason: str | None = None
-        self.progress: Progress | None = None
+        self._progress: Progress | None = None
         self._has_reported = threading.Event()
         self._send_settings()
         self._reader = threading.Thread(target=self._read_report, daemon=True)
@@ -61,6 +62,13 @@ class EngineProcess:
     def is_alive(self) -> bool:
         """Tell whether the process still runs."""
         return self._process.poll() is None
+
+    @property
+    def progress(self) -> Progress | None:
+        """What it does while it starts: as it says itself, else as its memory shows."""
+        if self._progress is None and self.launch.weights_bytes:
+            return estimate_progress(self.pid, self.launch.weights_bytes)
+        return self._progress
 
     @property
     def has_crashed(self) -> bool:
@@ -123,7 +131,7 @@ class EngineProcess:
                 self._url = url
                 self._has_reported.set()
             case {"progress": {"stage": str(stage), "fraction": float() | int() as fraction}}:
-                self.progress = Progress(stage, float(fraction))
+                self._progress = Progress(stage, float(fraction))
             case {"error": {"message": str(message)}}:
                 self._reason = message
 

@@ -122,6 +122,22 @@ def test_port_that_is_asked_for_is_used_and_free_again_after_sigterm(serve):
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_server_in_a_scripts_background_ends_when_told(starter_gguf: Path, number: int):
+    """A shell without job control has SIGINT ignored by what it starts with &."""
+    command = [sys.executable, "-m", "qtool", "serve", str(starter_gguf), "--ctx", "512", "--json"]
+    script = f"trap '' INT; {shlex.join(command)} & echo $! >&2; wait"
+    with subprocess.Popen(
+        ["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as shell:
+        server = int(shell.stderr.readline())
+        assert json.loads(shell.stdout.readline())["engine"] == "llama.cpp"
+        os.kill(server, number)
+        shell.communicate(timeout=20)
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+
+
 def test_engine_that_dies_ends_the_command(serve):
     server = serve("--json")
     server.read_json()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qtool.chat import queries
 from qtool.chat.console import Console
 from qtool.chat.context import Overflow
 from qtool.chat.conversation import Conversation
@@ -38,14 +39,23 @@ class Engine(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.reply = reply
         self.is_ready = True
+        self.try_template: Callable[[list[dict[str, str]]], None] = lambda messages: None
+        self.n_stops = 0
 
-    def endpoint(self) -> Endpoint:
+    def stop(self) -> None:
+        self.n_stops += 1
+
+    def endpoint(self, on_wait: object = None) -> Endpoint:
         return Endpoint(f"http://127.0.0.1:{self.server_port}", "key", "m.gguf", "llama.cpp")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/apply-template":
+            self.server.try_template(body["messages"])
+            self.send_error(404)
+            return
         is_chat = self.path.endswith("/chat/completions")
         asked = body["messages"] if is_chat else body["prompt"]
         reply = self.server.reply(asked)
@@ -109,7 +119,7 @@ class Screen:
             self.offered.append(text)
         return next(self.lines, None)
 
-    def wait_for_engine(self, is_ready: bool) -> None:
+    def wait_for_engine(self, is_ready: bool, progress: object = None) -> None:
         pass
 
     def show(self, delta: Delta) -> None:
@@ -509,6 +519,27 @@ def test_template_that_refuses_everything_is_an_error(talk):
     screen = Screen("a")
     talk(lambda messages: 422, screen, messages=[Message(Role.SYSTEM, "S")])
     assert [exc.code for exc in screen.failures] == ["template"]
+
+
+def test_template_that_never_ends_costs_the_turn_and_the_engine(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(queries, "TIMEOUT_S", 0.2)
+    is_over = threading.Event()
+    engine = Engine(echo)
+    engine.try_template = lambda messages: is_over.wait(10) if "boom" in str(messages) else None
+    threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True).start()
+    screen = Screen("a", "boom", "/template", "b")
+    session = Session(tmp_path, model="m.gguf")
+    talk = Conversation(session, engine, Sampling(), screen, clock=time.monotonic)
+    try:
+        Console(talk, screen, journals=tmp_path).run()
+    finally:
+        is_over.set()
+        engine.shutdown()
+        engine.server_close()
+        session.close()
+    assert [exc.code for exc in screen.failures] == ["template", "usage"]
+    assert engine.n_stops == 1
+    assert texts(session) == ["a", "heard: a", "b", "heard: a|heard: a|b"]
 
 
 def test_raw_texts_are_sent_without_a_template(talk):

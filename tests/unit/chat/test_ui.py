@@ -8,7 +8,8 @@ from qtool.chat.request import Think
 from qtool.chat.stdin import read_lines, read_prompt
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import STOPPED, Turn, describe_speed, describe_turn
-from qtool.chat.ui import JsonScreen, PlainScreen
+from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen
+from qtool.engines.base import Progress
 from qtool.errors import UsageError
 from qtool.output import Mode, Output
 
@@ -104,3 +105,26 @@ def test_input_that_is_not_utf8_is_refused_with_the_cure(data: bytes):
 def test_prompt_is_followed_by_what_is_piped_in():
     assert read_prompt("Summarise:", io.BytesIO(b" text\n")) == "Summarise:\n\ntext"
     assert read_prompt("Hi", io.BytesIO(b"\n")) == read_prompt("Hi", None) == "Hi"
+
+
+def test_waiting_without_a_terminal_is_told_every_few_seconds_and_only_then():
+    times = iter([0.0, 2.0, 5.0, 6.0, 10.0, 11.0])
+    screen = screen_on(io.StringIO(), clock=lambda: next(times))
+    for n_seen in range(5):
+        screen.wait_for_engine(False, Progress("weights", n_seen / 10))
+    screen.wait_for_engine(True)
+    told = screen._output.stderr.getvalue().splitlines()
+    assert told == ["loading the model: weights 20% …", "loading the model: weights 40% …"]
+
+
+def test_status_on_a_terminal_follows_the_engine_and_goes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stderr = Terminal()
+    output = Output(Mode.TEXT, stdout=Terminal(), stderr=stderr, environ={"NO_COLOR": "1"})
+    screen = TerminalScreen(output, editor=None)
+    for progress in (None, Progress("weights", 0.5), Progress("weights", 0.5)):
+        screen.wait_for_engine(False, progress)
+    screen.wait_for_engine(True)
+    erase = "\r\x1b[K"
+    shown = f"loading the model …{erase}loading the model: weights 50% …{erase}"
+    assert stderr.getvalue() == shown

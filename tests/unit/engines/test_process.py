@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,26 @@ def test_progress_is_known_while_the_model_loads():
     with EngineKeeper(launch(LISTENS.replace("print", says + "print") + HOLD)) as keeper:
         keeper.endpoint()
         assert keeper.progress == Progress("weights", 0.5)
+
+
+def test_who_waits_is_told_how_far_the_engine_is():
+    report = {"progress": {"stage": "weights", "fraction": 0.5}}
+    says = f"print(json.dumps({report}), flush=True); time.sleep(0.5); "
+    told: list[Progress | None] = []
+    with EngineKeeper(launch(LISTENS.replace("print", says + "print") + HOLD)) as keeper:
+        keeper.endpoint(told.append)
+    assert Progress("weights", 0.5) in told
+
+
+def test_progress_of_a_silent_engine_is_what_it_holds_in_memory():
+    plan = replace(launch(READS_SETTINGS + HOLD), weights_bytes=10**15)
+    process = EngineProcess(plan)
+    try:
+        assert process.wait_until_ready(0.05) is None
+        assert process.progress is not None
+        assert 0 < process.progress.fraction < 0.01
+    finally:
+        process.stop()
 
 
 def test_program_that_is_killed_is_reported():
