@@ -19,12 +19,13 @@ from qtool.errors import ExitCode, UsageError
 from qtool.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qtool.doctor.case import Case
     from qtool.doctor.goals import GoalAnswer
     from qtool.doctor.snapshot import Snapshot
     from qtool.doctor.verdict import Verdict
+    from qtool.envs.environment import Environment
     from qtool.models.info import ModelInfo
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -42,7 +43,17 @@ class _Question:
         from qtool.doctor.case import make_case
 
         goal = self.asked.goal or (None if self.info else goal_of_file)
-        return make_case(snapshot, goal, self.info, self.asked.n_ctx_tokens)
+        return make_case(
+            snapshot, goal, self.info, self.asked.n_ctx_tokens, environments=self._environments()
+        )
+
+    def _environments(self) -> "Iterable[Environment]":
+        """Return what ``qtool env`` made here; of another machine's that is not known."""
+        if self.asked.snapshot_file is not None:
+            return ()
+        from qtool.envs.store import Store
+
+        return Store().all()
 
     def about_this_machine(self) -> "Case":
         """Take a snapshot and return its case; nothing is imported."""

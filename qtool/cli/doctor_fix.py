@@ -1,10 +1,12 @@
 """``qtool doctor --fix``: show the plan, ask, apply it, look again; or put everything back."""
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qtool.cli.doctor_prescribe import make_prescribed
 from qtool.cli.doctor_view import diff_lines, painted, plan_json, plan_lines
 from qtool.cli.env_view import Progress
 from qtool.config import Config
@@ -12,13 +14,15 @@ from qtool.doctor.apply import environment_of
 from qtool.doctor.backup import Backup
 from qtool.doctor.case import Case
 from qtool.doctor.cures import CurePlan
+from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Severity
 from qtool.doctor.goals import answer_goal
+from qtool.doctor.prescription import prescribe
 from qtool.doctor.treatment import Treatment
 from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
-from qtool.errors import ExitCode, UsageError
+from qtool.errors import EnvironmentFault, ExitCode, UsageError
 from qtool.output import Output
 
 
@@ -81,18 +85,39 @@ def fix(
     is_dry: bool,
     is_agreed: bool,
 ) -> int:
-    """Cure the examined environment, or with ``is_dry`` only say how.
+    """Cure the examined environment, or make another one; with ``is_dry`` only say how.
+
+    What can be installed is installed. Where the examined Python may not be changed, or nothing
+    that could be installed there would do, the cure is an environment of qtool's own.
 
     Raises:
         EnvironmentFault: it is not ours to change, or no cure helped and it is as it was before.
         UsageError: nobody has agreed and nobody can be asked.
     """
-    prefix = environment_of(case, Store().root)
+    prescription = prescribe(case, diagnose(case))
+    try:
+        prefix = environment_of(case, Store().root)
+    except EnvironmentFault as fault:
+        if prescription is None:
+            raise
+        output.note(fault.message)
+        terminal = Terminal(output, _prefix_of(case), case, is_agreed=is_agreed)
+        return make_prescribed(output, prescription, look_again, terminal.agrees, is_dry=is_dry)
     terminal = Terminal(output, prefix, case, is_agreed=is_agreed)
-    state = Config().state_dir()
-    treatment = Treatment(case, look_again, terminal, prefix=prefix, state=state)
+    treatment = Treatment(case, look_again, terminal, prefix=prefix, state=Config().state_dir())
+    if prescription and not treatment.unfinished() and not treatment.plan().cures:
+        return make_prescribed(output, prescription, look_again, terminal.agrees, is_dry=is_dry)
     if is_dry:
         return _show_plan(output, treatment, terminal, prefix)
+    return _carry_out(output, treatment, terminal, prefix)
+
+
+def _prefix_of(case: Case) -> Path:
+    interpreter = case.snapshot.interpreter
+    return Path(interpreter.path).parent.parent if interpreter else Path(sys.prefix)
+
+
+def _carry_out(output: Output, treatment: Treatment, terminal: Terminal, prefix: Path) -> int:
     diff = treatment.carry_out()
     rest = treatment.outlook()
     if rest.by_hand and not rest.cures:

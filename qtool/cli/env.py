@@ -42,33 +42,13 @@ def create(
     Packages come from where pip or uv are configured to look. Interrupted at any moment it leaves
     nothing behind that is ever used.
     """
-    import os
-
-    from qtool.cli.env_view import Progress, created_lines, plan_lines
-    from qtool.config import Config
-    from qtool.doctor.environments import indexes_for, look_around, machine_of
-    from qtool.envs.create import create
-    from qtool.envs.order import Order, plan
-    from qtool.envs.recipes import find_recipe
-    from qtool.envs.store import Store
+    from qtool.cli.env_create import create_environment
+    from qtool.cli.env_view import created_lines
 
     output = make_output(is_json, is_quiet, is_debug)
-    wanted, store = find_recipe(recipe), Store()
-    store.folder(name or recipe)
-    case = look_around(os.environ)
-    order = Order(wanted, machine_of(case), name or recipe, python, installer, is_replacing)
-    chosen = plan(order, os.environ)
-    for line in plan_lines(chosen):
-        output.note(line)
-    with Progress(output) as progress:
-        environment, is_new = create(
-            chosen,
-            store,
-            environ=os.environ,
-            logs=Config().state_dir() / "logs",
-            indexes=indexes_for(case, is_for_gpu=chosen.variant.gpu is not None),
-            on_event=progress.on_event,
-        )
+    environment, is_new = create_environment(
+        output, recipe, name=name, python=python, installer=installer, is_replacing=is_replacing
+    )
     document = {"created": is_new, "environment": environment.to_json()}
     lines = created_lines(environment, is_new=is_new)
     output.result(document, [str(environment.python)] if is_quiet else lines)

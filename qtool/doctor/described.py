@@ -22,6 +22,11 @@ def goal_of(model: ModelInfo) -> Goal | None:
     return _GOALS.get(model.format)
 
 
+def format_of(goal: Goal | None) -> ModelFormat | None:
+    """Return the format that a goal is about; ``None`` where it is about none."""
+    return next((form for form, its_goal in _GOALS.items() if its_goal is goal), None)
+
+
 def describe(model: SnapshotModel, goal: Goal | None) -> ModelInfo | None:
     """Return the model with its weights' size estimated from parameters and bits.
 
@@ -52,7 +57,7 @@ def _format(model: SnapshotModel, goal: Goal | None) -> ModelFormat:
     for form in (ModelFormat.GPTQ, ModelFormat.AWQ, ModelFormat.GGUF):
         if form.value in text:
             return form
-    return next((form for form, its_goal in _GOALS.items() if its_goal is goal), ModelFormat.PLAIN)
+    return format_of(goal) or ModelFormat.PLAIN
 
 
 def _attention(model: SnapshotModel) -> AttentionShape | None:

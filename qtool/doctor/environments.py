@@ -1,19 +1,21 @@
 """What recipes of environments ask of the doctor: the machine in short, and its wheel indexes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import torch_index_url
 from qtool.doctor.finding import Goal
 from qtool.doctor.fixes import torch_sources
+from qtool.doctor.proven_sets import machine_of, proven_set
 from qtool.doctor.snapshot import Snapshot
-from qtool.doctor.tested_sets import machine_of
 from qtool.doctor.versions import parse_capability
 from qtool.envs.indexes import Indexes
-from qtool.models.info import ModelFormat
+from qtool.envs.store import Store
+from qtool.models.info import ModelFormat, ModelInfo
 
-__all__ = ["indexes_for", "look_around", "machine_of", "recipe_for"]
+__all__ = ["hint_for", "indexes_for", "look_around", "machine_of", "recipe_for"]
 
 
 def look_around(environ: Mapping[str, str]) -> Case:
@@ -72,6 +74,16 @@ def _llama_cpp_indexes(case: Case) -> tuple[str | None, ...]:
             for one in case.capabilities
         )
     )
+
+
+def hint_for(info: ModelInfo, environ: Mapping[str, str]) -> str | None:
+    """Return how to run ``info`` in an environment of qtool's own; ``None`` where none is for it.
+
+    The same cure as in the doctor's verdict, for a chat that finds nothing to run a model with.
+    """
+    case = replace(look_around(environ), model=info, environments=tuple(Store().all()))
+    cure = proven_set(case, info.format)
+    return " && ".join(cure.commands) if cure else None
 
 
 def recipe_for(case: Case) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 from qtool.doctor.case import Case
 from qtool.doctor.commands import COMPANIONS, Commands
-from qtool.doctor.finding import Finding, Fix, Goal
+from qtool.doctor.described import format_of
+from qtool.doctor.finding import Finding, Fix
+from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import parse_version
 
@@ -28,9 +30,6 @@ _WITH_ITS_TORCH = (
     "llama-cpp-python",
 )
 
-_RECIPES = {Goal.GPTQ: "transformers", Goal.AWQ: "transformers", Goal.PLAIN: "transformers"}
-_TITLE_OF_SET = "Or a tested set, made and proven by qtool in an environment of its own"
-
 
 @dataclass(frozen=True, slots=True)
 class _Change:
@@ -46,15 +45,8 @@ def in_new_environment(case: Case, finding: Finding) -> Finding:
         return finding
     moved = tuple(_moved(case, fix) for fix in finding.fixes)
     is_changed = moved != finding.fixes
-    return replace(finding, fixes=(*moved, *(_tested_set(case) if is_changed else ())))
-
-
-def _tested_set(case: Case) -> tuple[Fix, ...]:
-    """Offer the environment that qtool itself makes and proves, where there is a recipe."""
-    recipe = _RECIPES.get(case.goal) if case.goal else None
-    if recipe is None or not case.is_linux_x86:
-        return ()
-    return (Fix(_TITLE_OF_SET, (f"qtool env create {recipe}",)),)
+    own = proven_set(case, format_of(case.goal)) if is_changed else None
+    return replace(finding, fixes=moved if own is None or own in moved else (*moved, own))
 
 
 def _moved(case: Case, fix: Fix) -> Fix:

@@ -15,10 +15,10 @@ from qtool.doctor.fit import Device, Fit, FitKind, fit_on, fit_on_gpu
 from qtool.doctor.fixes import smaller_variant
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
 from qtool.doctor.message import say
+from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import Route, find_route
 from qtool.doctor.speed import tokens_per_s, tokens_per_s_on
-from qtool.doctor.tested_sets import tested_set
 from qtool.doctor.versions import capability_words
 from qtool.models.info import ModelFormat, ModelInfo
 
@@ -158,7 +158,7 @@ def _as_held(model: ModelInfo | None, route: Route) -> ModelInfo | None:
 def _cures(case: Case, form: ModelFormat, route: Route, fit: Fit | None) -> tuple[Fix, ...]:
     found: list[Fix | None] = []
     if route.lacks_packages or route.wants_gpu_build:
-        found.append(tested_set(case, form))
+        found.append(proven_set(case, form))
     if fit and fit.kind in (FitKind.DOES_NOT_FIT, FitKind.WITH_CONTEXT):
         found.append(smaller_variant(case, fit))
     return tuple(one for one in found if one)

@@ -262,17 +262,41 @@ def test_two_at_once_are_told(fix, broken: Path, own_settings: Path) -> None:
     assert f"process {process.pid}" in refused.stderr
 
 
-def test_a_systems_python_is_not_touched(run_qtool: Run, tmp_path: Path) -> None:
-    real = Path(sys.executable).resolve()
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python3").write_text(f'#!/bin/sh\nexec {real} "$@"\n')
-    (tmp_path / "bin" / "python3").chmod(0o755)
+SYSTEM_PYTHON = str(Path(sys.executable).resolve())
 
-    refused = run_qtool("doctor", "--goal", "gptq", "--python", str(real), "--fix", "-y")
+
+def test_a_systems_python_is_not_touched(run_qtool: Run, wheels: Path) -> None:
+    make_wheel(wheels, "torchvision", "0.18.1")
+
+    refused = run_qtool("doctor", "--goal", "bnb", "--python", SYSTEM_PYTHON, "--fix", "-y")
 
     assert refused.returncode == 7
     assert "is no virtual environment" in refused.stderr
-    assert "hint: qtool env create transformers" in refused.stderr
+    assert "hint: qtool env create" in refused.stderr
+
+
+def test_where_a_python_may_not_be_changed_an_environment_is_the_cure(run_qtool: Run) -> None:
+    arguments = ("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON, "--fix")
+
+    planned, unasked = run_qtool(*arguments, "--dry-run"), run_qtool(*arguments)
+
+    assert planned.returncode == 1
+    assert "1. ENGINE-MISSING" in planned.stdout
+    assert "qtool env create transformers" in planned.stdout
+    assert "qtool chat MODEL --env transformers" in planned.stdout
+    assert (unasked.returncode, "--fix -y" in unasked.stderr) == (2, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the recipe is for Linux")
+def test_the_environment_that_is_the_cure_is_made(
+    run_qtool: Run, wheels: Path, own_settings: Path
+) -> None:
+    """The recipe's packages cannot be had here: it fails as the recipe does, nothing is left."""
+    failed = run_qtool("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON, "--fix", "-y")
+
+    assert failed.returncode != 0
+    assert "transformers (cpu)" in failed.stderr
+    assert not list((own_settings / "data").glob("**/environment.json"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
+from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import (
     autoawq_on_windows,
@@ -16,9 +17,11 @@ from qtool.doctor.fixes import (
     modern,
     some,
 )
+from qtool.doctor.message import say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.versions import is_within, parse_version
 
 ENGINES: dict[Goal, tuple[str, ...]] = {
@@ -123,9 +126,10 @@ def engine_missing(case: Case) -> Iterator[Finding]:
         return
     if any(name in other.dists for other in others for name in wanted):
         return
+    own = environment_for(case, form) if (form := format_of(case.goal)) else None
     yield Finding(
         code="ENGINE-MISSING",
-        severity=Severity.WARNING,
+        severity=Severity.INFO if own else Severity.WARNING,
         title=f"Nothing is installed that runs {case.goal.upper()}: no {' and no '.join(wanted)}",
         explanation=_about_engines(case),
         evidence=(f"none of {', '.join(wanted)} among the distributions",),
@@ -153,10 +157,12 @@ def _engines(case: Case) -> tuple[Fix, ...]:
     """Return the ways to run the goal's format, the best for this machine first."""
     if case.goal is Goal.BNB:
         return some(bitsandbytes(case), gguf(case))
+    own = proven_set(case, format_of(case.goal))
     if case.has_no_gpu:
-        return some(gguf(case, "Without a GPU: a GGUF of the model with llama.cpp"), modern(case))
+        title = say("Without a GPU: a GGUF of the model with llama.cpp")
+        return some(gguf(case, title), own, modern(case))
     legacy = legacy_gptq(case) if case.goal is Goal.GPTQ else legacy_awq(case)
-    return some(modern(case), legacy, gguf(case))
+    return some(own, modern(case), legacy, gguf(case))
 
 
 def pip_conflict(case: Case) -> Iterator[Finding]:

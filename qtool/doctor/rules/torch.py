@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
+from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some, torch_fixes
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.versions import is_within, minor_release
 
 NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)
@@ -140,7 +142,10 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         title="torch is not installed in this interpreter",
         explanation=f"The goal {case.goal} needs torch; GGUF does not.",
         evidence=("no distribution torch",),
-        fixes=torch_fixes(case, ">=2.0", f"torch for {where}"),
+        fixes=(
+            *torch_fixes(case, ">=2.0", f"torch for {where}"),
+            *some(proven_set(case, format_of(case.goal))),
+        ),
     )
 
 

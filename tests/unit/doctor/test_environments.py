@@ -1,13 +1,22 @@
 """What the doctor tells recipes of the machine, and which environments it may change."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qtool.doctor import environments
 from qtool.doctor.apply import environment_of
-from qtool.doctor.environments import indexes_for, machine_of, recipe_for
+from qtool.doctor.diagnosis import diagnose
+from qtool.doctor.environments import hint_for, indexes_for, machine_of, recipe_for
+from qtool.doctor.prescription import prescribe
+from qtool.doctor.proven_sets import proven_set
+from qtool.envs.environment import Environment
 from qtool.errors import EnvironmentFault
-from tests.unit.doctor.machines import RTX_3090, RTX_5090, T4, case_of
+from qtool.models.info import ModelFormat, ModelInfo
+from tests.unit.doctor.machines import RTX_3090, RTX_5090, T4, case_of, torch
 
 CPU = {"gpus": [], "driver": None}
 
@@ -118,3 +127,89 @@ def test_a_tested_set_is_made_anew_instead(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="tested set") as caught:
         environment_of(case, tmp_path / "store")
     assert caught.value.hint == "qtool env create gguf --force"
+
+
+# --- environments as cures ------------------------------------------------------------------
+
+
+def own(name: str, *serves: str, python: str = sys.executable) -> Environment:
+    return Environment(
+        name=name, recipe=name, variant="cpu", path=Path("/data/envs") / name,
+        python=Path(python), python_version="3.11", engine="transformers", serves=serves,
+        versions={}, proof=(), created_at="", size_bytes=0,
+    )  # fmt: skip
+
+
+def cure(form: ModelFormat, *environments: Environment, **fields: Any) -> tuple[str, ...]:
+    case = replace(case_of(**fields), environments=environments)
+    found = proven_set(case, form)
+    return found.commands if found else ()
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "recipe"),
+    [
+        (ModelFormat.GPTQ, CPU, "transformers"),
+        (ModelFormat.AWQ, {"gpus": [T4]}, "transformers"),
+        (ModelFormat.GGUF, {}, "gguf"),
+        (ModelFormat.GGUF, CPU, None),  # it is qtool's own llama.cpp once more
+        (ModelFormat.GGUF, {**CPU, "llama_cpp": None}, "gguf"),
+        (ModelFormat.BITSANDBYTES, CPU, None),
+        (ModelFormat.GPTQ, {**CPU, "os": {"system": "Darwin", "arch": "arm64"}}, None),
+        (ModelFormat.GPTQ, {**CPU, "os": {}}, None),
+        (ModelFormat.PLAIN, {"gpus": [{"name": "GeForce GTX 980", "cc": "5.2"}]}, "transformers"),
+    ],
+)
+def test_the_recipe_follows_format_and_machine(
+    form: ModelFormat, fields: dict, recipe: str | None
+) -> None:
+    commands = cure(form, **fields)
+
+    assert commands[:1] == ((f"qtool env create {recipe}",) if recipe else ())
+
+
+def test_an_environment_that_is_there_is_taken() -> None:
+    assert cure(ModelFormat.AWQ, own("mine", "gptq", "awq")) == ("qtool chat MODEL --env mine",)
+
+
+def test_an_environment_for_other_formats_or_without_its_python_is_not() -> None:
+    others = (own("old", "gptq", "awq", python="/nowhere/python"), own("gguf", "gguf"))
+
+    assert cure(ModelFormat.AWQ, *others)[0] == "qtool env create transformers"
+
+
+def test_where_an_own_environment_serves_the_examined_one_lacks_nothing() -> None:
+    case = replace(case_of("awq", dists={}, **CPU), environments=(own("mine", "awq"),))
+
+    (finding,) = (one for one in diagnose(case) if one.code == "ENGINE-MISSING")
+
+    assert finding.severity == "info"
+
+
+def test_nothing_is_prescribed_where_nothing_is_wrong() -> None:
+    case = case_of(**CPU)
+
+    assert prescribe(case, diagnose(case)) is None
+
+
+def test_the_cure_of_a_model_without_a_finding_is_prescribed() -> None:
+    info = ModelInfo(path=Path("/m/x y"), format=ModelFormat.PLAIN)
+    case = replace(case_of(dists={"torch": "2.6.0"}, torch=torch("2.6.0+cpu", None), **CPU),
+                   model=info)  # fmt: skip
+
+    found = prescribe(case, diagnose(case))
+
+    assert found is not None
+    assert (found.recipe, found.runs) == (
+        "transformers",
+        ("qtool chat '/m/x y' --env transformers",),
+    )
+
+
+def test_the_chats_hint_is_the_doctors_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = ModelInfo(path=Path("/m/x"), format=ModelFormat.GPTQ)
+    monkeypatch.setattr(environments, "look_around", lambda environ: case_of(**CPU))
+
+    hint = hint_for(info, {})
+
+    assert hint == "qtool env create transformers && qtool chat /m/x --env transformers"

@@ -28,9 +28,9 @@ def test_nothing_is_installed_into_the_distributions_python(goal: str) -> None:
 
 @pytest.mark.parametrize(("goal", "is_offered"), [("gptq", True), ("awq", True), ("bnb", False)])
 def test_a_tested_set_is_offered_where_there_is_a_recipe(goal: str, is_offered: bool) -> None:
-    *_, last = fixes_of("ENGINE-MISSING", goal)
+    firsts = [fix.commands[0] for fix in fixes_of("ENGINE-MISSING", goal)]
 
-    assert (last.commands == ("qtool env create transformers",)) is is_offered
+    assert firsts.count("qtool env create transformers") == is_offered
 
 
 def test_a_cure_without_an_installation_needs_no_environment() -> None:

@@ -27,7 +27,7 @@ def machine_of(case: Case) -> Machine:
     )
 
 
-def tested_set(case: Case, form: ModelFormat | None) -> Fix | None:
+def proven_set(case: Case, form: ModelFormat | None) -> Fix | None:
     """Return how to run ``form`` in an environment of qtool's own; ``None`` where none is for it.
 
     One that is there already is taken; else the first recipe whose conditions the machine meets.
@@ -65,8 +65,9 @@ def recipe_for_format(case: Case, form: ModelFormat) -> Recipe | None:
         variants = [one for one in recipe.variants if not any(refusals(one, machine))]
         if form not in recipe.serves or not variants:
             continue
-        if case.gpus and form is ModelFormat.GGUF and variants[0].gpu is None:
-            continue  # qtool's own llama.cpp does as much
+        has_llama_cpp = case.snapshot.llama_cpp is not None
+        if form is ModelFormat.GGUF and variants[0].gpu is None and has_llama_cpp:
+            continue  # it is qtool's own llama.cpp once more
         return recipe
     return None
 

@@ -1,0 +1,66 @@
+"""``qtool doctor --fix`` where an environment of qtool's own is the cure: plan, consent, making."""
+
+from collections.abc import Callable, Sequence
+
+from qtool.cli.doctor_view import painted
+from qtool.cli.env_create import create_environment
+from qtool.doctor.case import Case
+from qtool.doctor.diagnosis import diagnose
+from qtool.doctor.finding import Finding, Severity
+from qtool.doctor.prescription import Prescription
+from qtool.doctor.report import Line, LineKind
+from qtool.errors import ExitCode
+from qtool.output import Output
+
+
+def make_prescribed(
+    output: Output,
+    prescription: Prescription,
+    look_again: Callable[[], Case],
+    agrees: Callable[[str], bool],
+    *,
+    is_dry: bool,
+) -> int:
+    """Show the environment that is to be made, ask, make it, and say how to use it.
+
+    Raises:
+        UsageError: nobody has agreed and nobody can be asked.
+        QtoolError: it could not be made; nothing is left behind.
+    """
+    texts = [text for line in _plan_lines(prescription) for text in painted(output, line)]
+    plan = {"environment": prescription.recipe, "then": list(prescription.runs)}
+    if is_dry:
+        output.result({"plan": plan, "applied": False}, texts)
+        return ExitCode.FINDINGS
+    for text in texts:
+        output.note(text)
+    if not agrees("make it?"):
+        output.result({"plan": plan, "applied": False}, ["nothing was made"])
+        return ExitCode.FINDINGS
+    environment, _ = create_environment(output, prescription.recipe)
+    findings = diagnose(look_again())
+    lines = [f"{environment.name} is made: {environment.python}"]
+    lines += [f"  proven: {text}" for text in environment.proof]
+    lines += [f"now: {command}" for command in prescription.runs]
+    document = {
+        "plan": plan,
+        "applied": True,
+        "environment": environment.to_json(),
+        "findings": [finding.to_json() for finding in findings],
+    }
+    output.result(document, lines)
+    return _exit_code(findings)
+
+
+def _plan_lines(prescription: Prescription) -> Sequence[Line]:
+    return (
+        Line(LineKind.SUMMARY, "plan: an environment of its own; the examined one stays as it is"),
+        Line(LineKind.TEXT, f"  1. {prescription.code}: {prescription.title}"),
+        Line(LineKind.COMMAND, f"      qtool env create {prescription.recipe}"),
+        *(Line(LineKind.TEXT, f"  then: {command}") for command in prescription.runs),
+    )
+
+
+def _exit_code(findings: Sequence[Finding]) -> int:
+    is_bad = any(finding.severity is Severity.ERROR for finding in findings)
+    return ExitCode.FINDINGS if is_bad else ExitCode.OK
