@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from qtool.download.finish import FrontHasher
+from qtool.download.growth import Growth
 from qtool.download.job import Job
-from qtool.download.pacing import Growth
 from qtool.download.request import DEFAULT_CONNECTIONS
 from qtool.download.sinks import PartialFile
 from qtool.download.transfer import Worker, Workshop

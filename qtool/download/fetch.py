@@ -20,9 +20,10 @@ from qtool.download.events import (
     Waiting,
 )
 from qtool.download.finish import SMALL_FOLDER, Finisher
+from qtool.download.growth import Growth
 from qtool.download.job import Job
 from qtool.download.mirrors import MOST_CONNECTIONS, Fleet, Mirror
-from qtool.download.pacing import Growth, RateLimit
+from qtool.download.pacing import RateLimit
 from qtool.download.partials import PARTIAL_FOLDER, identity_of, is_small, remove_orphans
 from qtool.download.progress import Meter, Tally
 from qtool.download.provenance import Provenance

@@ -1,4 +1,4 @@
-"""How patient, how many, how fast: retries of a file, connections at work, bytes per second."""
+"""How patient, how many at most, how fast: retries, connections at work, bytes per second."""
 
 import threading
 import time
@@ -115,74 +115,6 @@ class ConnectionLimit:
                 half = max(1, self._allowed // 2)
                 self._allowed = n_served if 0 < n_served < self._allowed else half
                 self._changed_at = now
-
-
-class Growth:
-    """Finds the number of connections that pays: doubled while the rate follows, else taken back.
-
-    ``observe`` is told the bytes received so far, a few times a second.
-    """
-
-    STEP_S = 0.09
-    PATIENT_S = 1.5
-    RETRY_S = 15.0
-    WORTH = 1.1
-    # A connection as fast as this is not what limits the download.
-    PLENTY_PER_CONNECTION = 32 * 1024 * 1024
-    SHORT_S = 0.5
-
-    def __init__(self, start: int, most: int) -> None:
-        self.wanted = min(start, most)
-        self._most = most
-        self._before = self.wanted
-        self._base_rate = 0.0
-        self._is_growing = True
-        self._step_s = self._window_s = 0.0
-        self._window_bytes: int | None = None
-
-    def require(self, count: int) -> None:
-        """Use at least so many connections: there are more endpoints."""
-        if count > self.wanted:
-            self.wanted = self._before = min(count, self._most)
-
-    def hold(self, now: float) -> None:
-        """Leave the number as it is for a while: a server protests."""
-        self._settle(now)
-
-    def observe(self, now: float, received: int, left_bytes: int) -> int:
-        """Return the number of connections wanted from now on."""
-        if self._window_bytes is None or not received:
-            self._begin_window(now, received)
-            self._step_s = now
-            return self.wanted
-        if now - self._window_s < self.STEP_S:
-            return self.wanted
-        rate = (received - self._window_bytes) / (now - self._window_s)
-        self._begin_window(now, received)
-        if self._is_growing:
-            self._judge(now, rate, left_bytes)
-        elif now - self._step_s >= self.RETRY_S:
-            self._base_rate, self._is_growing = 0.0, True
-        return self.wanted
-
-    def _judge(self, now: float, rate: float, left_bytes: int) -> None:
-        if rate <= self.WORTH * self._base_rate:
-            if now - self._step_s >= self.PATIENT_S:
-                self.wanted = self._before
-                self._settle(now)
-            return
-        is_enough = rate >= self.PLENTY_PER_CONNECTION * self.wanted
-        if is_enough or left_bytes < rate * self.SHORT_S or self.wanted == self._most:
-            self._settle(now)
-            return
-        self._base_rate, self._before, self._step_s = rate, self.wanted, now
-        self.wanted = min(2 * self.wanted, self._most)
-
-    def _settle(self, now: float) -> None:
-        self._is_growing, self._before, self._step_s = False, self.wanted, now
-
-    def _begin_window(self, now: float, received: int) -> None:
-        self._window_s, self._window_bytes = now, received
 
 
 class RateLimit:

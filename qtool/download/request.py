@@ -8,7 +8,7 @@ from qtool.download.plan import Selection
 from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from qtool.hub.repo import RepoRef
 
-DEFAULT_CONNECTIONS = 8
+DEFAULT_CONNECTIONS = 4
 
 
 class Backend(StrEnum):

@@ -6,7 +6,6 @@ from qtool.download.pacing import (
     LONGEST_RETRY_AFTER_S,
     MAX_ROUNDS,
     ConnectionLimit,
-    Growth,
     Patience,
     RateLimit,
     Silence,
@@ -94,68 +93,6 @@ def test_bytes_take_as_long_as_the_rate_says(counts):
     for count in counts:
         limit.spend(count)
     assert abs(clock.now - 100.0 - sum(counts) / 10_000) < 1e-6
-
-
-MIB = 1024 * 1024
-
-
-def grown(growth, rate_of, seconds, left_bytes=1000 * MIB, step_s=0.1):
-    """Return the numbers of connections wanted over time; ``rate_of`` knows the line."""
-    received, now, seen = 0.0, 0.0, []
-    while now < seconds:
-        seen.append(growth.observe(now, int(received), left_bytes))
-        now += step_s
-        received += rate_of(seen[-1]) * step_s
-    return seen
-
-
-def test_number_is_doubled_while_the_rate_follows():
-    seen = grown(Growth(8, 32), lambda count: count * 4 * MIB, 1.0)
-    assert seen[:2] == [8, 16]
-    assert seen[4] == seen[-1] == 32
-
-
-def test_number_goes_back_when_more_bring_nothing():
-    seen = grown(Growth(8, 32), lambda count: 20 * MIB, 3.0)
-    assert max(seen) == 16
-    assert seen[-1] == 8
-
-
-def test_number_ends_where_the_line_is_full():
-    seen = grown(Growth(8, 32), lambda count: min(count, 16) * MIB, 5.0)
-    assert seen[-1] == 16
-
-
-def test_small_remainder_is_left_to_those_at_work():
-    assert set(grown(Growth(8, 32), lambda count: count * MIB, 2.0, left_bytes=3 * MIB)) == {8}
-
-
-def test_fast_connections_are_enough():
-    assert set(grown(Growth(8, 32), lambda count: count * 64 * MIB, 2.0)) == {8}
-
-
-def test_silence_is_no_reason_to_stop_growing():
-    growth = Growth(8, 32)
-    assert set(grown(growth, lambda count: 0, 3.0)) == {8}
-    for step in range(1, 9):
-        growth.observe(3.0 + step * 0.1, step * 4 * MIB * growth.wanted // 10, 1000 * MIB)
-    assert growth.wanted > 8
-
-
-def test_held_number_stays_for_a_while_and_is_tried_again_later():
-    growth = Growth(8, 32)
-    growth.hold(0.0)
-    seen = grown(growth, lambda count: count * MIB, Growth.RETRY_S + 5)
-    assert set(seen[: int(Growth.RETRY_S * 10) - 2]) == {8}
-    assert seen[-1] == 32
-
-
-def test_more_endpoints_bear_more_connections():
-    growth = Growth(8, 32)
-    growth.require(16)
-    assert growth.wanted == 16
-    growth.require(64)
-    assert growth.wanted == 32
 
 
 def test_silence_is_borne_longer_when_it_comes_again():
