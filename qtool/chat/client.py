@@ -16,7 +16,14 @@ from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
 from qtool.chat.stream import read_events, read_reply
 from qtool.engines.base import Endpoint
-from qtool.errors import AuthError, NetworkError, QtoolError, ResourceError, UsageError
+from qtool.errors import (
+    AuthError,
+    EnvironmentFault,
+    NetworkError,
+    QtoolError,
+    ResourceError,
+    UsageError,
+)
 
 CONNECT_TIMEOUT_S = 10
 MAX_ERROR_BYTES = 64 * 1024
@@ -42,6 +49,12 @@ class ContextFullError(ResourceError):
 
 class TemplateRefusedError(UsageError):
     """The model's chat template does not take the messages as they are."""
+
+    code = "template"
+
+
+class TemplateEndlessError(EnvironmentFault):
+    """The model's chat template does not come to an end."""
 
     code = "template"
 

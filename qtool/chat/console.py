@@ -8,7 +8,6 @@ from qtool.chat.commands import Command, describe_commands, parse_command, parse
 from qtool.chat.conversation import Conversation, Engine
 from qtool.chat.history import check_writable, load_history, save_history
 from qtool.chat.messages import EXIT_WORDS, Message, Role, with_system
-from qtool.chat.queries import render_prompt
 from qtool.chat.request import Think
 from qtool.chat.screen import Screen
 from qtool.chat.sessions import Earlier, describe_earlier, list_earlier
@@ -230,8 +229,7 @@ class Console:
         self._screen.note("/load N goes on with one")
 
     def _template(self, _: str) -> None:
-        messages = self._session.messages or [Message(Role.USER, "Hello!")]
-        self._screen.tell(render_prompt(self._conversation.await_engine(), messages))
+        self._screen.tell(self._conversation.render_prompt())
 
     def _model(self, argument: str) -> None:
         if not argument:

@@ -2,22 +2,21 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from qtool.chat.client import ContextFullError, TemplateRefusedError, stream_chat
+from qtool.chat.asking import Asker
+from qtool.chat.client import TemplateEndlessError
 from qtool.chat.context import WARNING_SHARE, Fill, Overflow, Relief, describe_relief
-from qtool.chat.mend import Mend, find_mends
 from qtool.chat.messages import Message, Role, split_last_turn
-from qtool.chat.queries import count_tokens, find_context_length
+from qtool.chat.queries import count_tokens, find_context_length, render_prompt
 from qtool.chat.reasoning import AllWasReasoning, Piece
 from qtool.chat.request import Sampling
-from qtool.chat.room import RoomMaker
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import STOPPED, Draft, Question, Turn
-from qtool.engines.base import Endpoint
+from qtool.engines.base import Endpoint, OnWait
 from qtool.errors import QtoolError, Terminated, UsageError
 
 
@@ -29,7 +28,7 @@ class Engine(Protocol):
         """Tell whether a request would be answered at once."""
         ...
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, on_wait: OnWait | None = None) -> Endpoint:
         """Wait until it is ready; say where it listens."""
         ...
 
@@ -57,9 +56,7 @@ class Conversation:
         self.sampling = sampling
         self.turns: list[Turn] = []
         self.fill = Fill()
-        self._overflow = overflow
-        self._is_raw = is_raw
-        self._mend: Mend | None = None
+        self._asker = Asker(screen, overflow=overflow, is_raw=is_raw)
         self._measured: Endpoint | None = None
         self._has_warned = False
         self._unanswered: str | None = None
@@ -163,12 +160,27 @@ class Conversation:
     def await_engine(self) -> Endpoint:
         """Wait for the engine and say on the screen that the model is loading."""
         self._screen.wait_for_engine(self.engine.is_ready)
-        endpoint = self.engine.endpoint()
+        endpoint = self.engine.endpoint(lambda now: self._screen.wait_for_engine(False, now))
         self._screen.wait_for_engine(True)
         if self._measured != endpoint:
-            self._measured, self._mend = endpoint, None
+            self._measured = endpoint
+            self._asker.meet_engine()
             self.fill = Fill(find_context_length(endpoint))
         return endpoint
+
+    def render_prompt(self) -> str:
+        """Return the conversation as the model's template renders it, or a greeting.
+
+        Raises:
+            QtoolError: the engine does not tell, or cannot.
+        """
+        try:
+            return render_prompt(
+                self.await_engine(), self.session.messages or [Message(Role.USER, "Hello!")]
+            )
+        except TemplateEndlessError:
+            self.engine.stop()
+            raise
 
     def count_tokens(self, text: str) -> str:
         """Return ``, 42 tokens`` for ``text``, nothing where the engine does not tell yet."""
@@ -224,42 +236,15 @@ class Conversation:
         self._measure(draft.end)
 
     def _receive(self, endpoint: Endpoint, question: Question, draft: Draft) -> None:
-        """Stream the reply into ``draft``; leave the oldest turns out where the context is full.
-
-        They go only once the engine takes the rest: a message that is too long by itself costs
-        nothing.
-        """
-        room = self._room(endpoint)
-        relief = room.plan(question.messages)
-        mends = iter(find_mends(question.messages))
-        mend = self._mend
-        while True:
-            messages = relief.apply(question.messages)
-            messages = mend.apply(messages) if mend else messages
-            with contextlib.closing(self._ask(endpoint, messages)) as pieces:
-                try:
-                    first = next(pieces)
-                except ContextFullError as exc:
-                    relief = room.relieve(question.messages, relief, exc)
-                    continue
-                except TemplateRefusedError:
-                    mend = next(mends, None)
-                    if mend is None:
-                        raise
-                    continue
-                self._drop(relief)
-                self._keep_mend(mend)
-                self._collect(itertools.chain([first], pieces), draft)
-                return
-
-    def _ask(self, endpoint: Endpoint, messages: Sequence[Message]) -> Generator[Piece]:
-        return stream_chat(endpoint, messages, self.sampling, is_raw=self._is_raw)
-
-    def _keep_mend(self, mend: Mend | None) -> None:
-        """Send messages like this from here on, and say so the first time."""
-        if mend is not None and mend is not self._mend:
-            self._screen.note(f"the model's template refuses these messages: {mend.told}")
-            self._mend = mend
+        """Stream the reply into ``draft``; drop what has to go, once the engine takes the rest."""
+        try:
+            answer = self._asker.ask(endpoint, question.messages, self.sampling, self.fill)
+        except TemplateEndlessError:
+            self.engine.stop()  # it renders on for ever; the next turn starts another one
+            raise
+        with contextlib.closing(answer.pieces):
+            self._drop(answer.relief)
+            self._collect(itertools.chain([answer.first], answer.pieces), draft)
 
     def _collect(self, pieces: Iterator[Piece], draft: Draft) -> None:
         for piece in pieces:
@@ -270,16 +255,6 @@ class Conversation:
                 if draft.first_token_at is None:
                     draft.first_token_at = self._clock()
                 self._screen.show(piece)
-
-    def _room(self, endpoint: Endpoint) -> RoomMaker:
-        return RoomMaker(endpoint, self.fill, self.sampling, self._screen, self._choose_overflow)
-
-    def _choose_overflow(self) -> Overflow:
-        """Return what to do when the context is full; ask the first time, if there is a user."""
-        if self._overflow is None:
-            chosen = self._screen.choose("the context is full; what shall be done", tuple(Overflow))
-            self._overflow = Overflow(chosen) if chosen else Overflow.DROP_OLDEST
-        return self._overflow
 
     def _drop(self, relief: Relief) -> None:
         if relief.count:

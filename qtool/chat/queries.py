@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtool.chat.client import connect, request_json
+from qtool.chat.client import TemplateEndlessError, connect, request_json
 from qtool.chat.messages import Message
 from qtool.engines.base import Endpoint
 from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
@@ -25,10 +25,19 @@ def render_prompt(endpoint: Endpoint, messages: Sequence[Message]) -> str:
 
     Raises:
         UsageError: the engine does not tell.
+        TemplateEndlessError: it does not come to an end; it goes on after that.
         NetworkError: it cannot be reached.
     """
     body = {"messages": [message.to_api() for message in messages]}
-    answer = _ask(endpoint, "POST", "/apply-template", body)
+    try:
+        answer = _ask(endpoint, "POST", "/apply-template", body)
+    except NetworkError as exc:
+        if isinstance(exc.__cause__, TimeoutError):
+            raise TemplateEndlessError(
+                f"the model's chat template was stopped after {TIMEOUT_S} s",
+                hint="qtool chat … --template FILE gives another one, --raw does without",
+            ) from exc
+        raise
     if not isinstance(answer, dict) or not isinstance(answer.get("prompt"), str):
         raise UsageError(f"the {endpoint.engine} engine does not show its prompts")
     return str(answer["prompt"])

@@ -63,9 +63,13 @@ def build_params(settings: dict[str, Any]) -> Any:
 def main() -> None:
     """Load the model, say where the server listens, and serve until killed."""
     from qtool.engines.lifeline import tie_to_parent
+    from qtool.engines.memory_limit import bound_memory
+    from qtool.ram import read_ram
 
     settings = read_settings()
     tie_to_parent(0)
+    if free_bytes := read_ram().available_bytes:
+        bound_memory(free_bytes)
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import xllamacpp
 

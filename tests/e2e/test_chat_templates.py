@@ -1,5 +1,7 @@
 """Chat templates in llama.cpp's own server: given, strict, standing in, broken, never ending."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -7,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from qtool.chat import queries
+from qtool.chat.client import TemplateEndlessError, TemplateRefusedError, stream_chat
 from qtool.chat.messages import Message, Role
 from qtool.chat.queries import render_prompt
+from qtool.chat.request import Sampling
 from qtool.chat.setup import plan_engine
 from qtool.chat.templates import CHATML, GEMMA, MISTRAL, PHI, PLAIN, FallbackTemplate
 from qtool.engines.base import Endpoint, EngineKind, EngineOptions
 from qtool.engines.keeper import EngineKeeper
-from qtool.errors import EnvironmentFault
+from qtool.errors import EnvironmentFault, QtoolError
 from qtool.models.local import LocalModel
 from tests.conftest import Run
 
@@ -88,6 +93,66 @@ def test_broken_template_ends_with_7(run_qtool: Run, starter_gguf: Path, tmp_pat
     done = run_qtool("chat", str(starter_gguf), "--template", str(template), "-p", "a")
     assert done.returncode == 7
     assert "Traceback" not in done.stderr
+
+
+BOOM = "{% if messages[-1].content == 'boom' %}BODY{% endif %}{{ messages[-1].content }}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% for i in range(30000) %}{% for j in range(30000) %}{% endfor %}{% endfor %}",
+        "{{ (3000000000 * 'a')|length }}{{ range(1000000000)|list|length }}",
+    ],
+    ids=["time", "memory"],
+)
+def test_template_that_takes_for_ever_on_a_message_is_stopped(
+    starter_gguf: Path, monkeypatch: pytest.MonkeyPatch, body: str
+):
+    monkeypatch.setattr(queries, "TIMEOUT_S", 1.5)
+    with serving(starter_gguf, BOOM.replace("BODY", body)) as endpoint:
+        assert render_prompt(endpoint, [Message(Role.USER, "fine")]).endswith("fine")
+        with pytest.raises(TemplateEndlessError, match="was stopped after"):
+            render_prompt(endpoint, [Message(Role.USER, "boom")])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bound no mapped memory")
+def test_template_that_wants_all_memory_is_refused_it(starter_gguf: Path):
+    import resource
+
+    options = EngineOptions(n_ctx_tokens=512)
+    template = BOOM.replace("BODY", "{{ ('a' * 3000000000)|length }}")
+    keeper, _, _ = plan_engine(
+        LocalModel(starter_gguf), EngineKind.AUTO, options, template=template
+    )
+    with keeper:
+        endpoint = keeper.endpoint()
+        bound, hard = resource.prlimit(keeper.pid, resource.RLIMIT_DATA)
+        assert bound < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 2
+        resource.prlimit(keeper.pid, resource.RLIMIT_DATA, (10**9, hard))
+        with pytest.raises(TemplateRefusedError, match="chat template fails"):
+            list(stream_chat(endpoint, [Message(Role.USER, "boom")], Sampling()))
+        fine = stream_chat(endpoint, [Message(Role.USER, "fine")], Sampling(max_new_tokens=1))
+        assert len(list(fine)) >= 1
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}{{ os.getcwd() }}",
+    ],
+)
+def test_template_that_reaches_outside_gets_nothing(starter_gguf: Path, escape: str):
+    template = f"{{% if messages[-1].content == 'boom' %}}{escape}{{% endif %}}"
+    try:
+        with serving(starter_gguf, template) as endpoint:
+            shown = render_prompt(endpoint, [Message(Role.USER, "boom")])
+    except QtoolError:
+        return
+    assert not any(secret in shown for secret in ("uid=", "root:", "class", "/"))
 
 
 def test_template_that_never_ends_is_given_up(starter_gguf: Path):
