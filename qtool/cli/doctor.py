@@ -80,8 +80,12 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
     snapshot, goal_of_file = _obtain_snapshot(output, examined)
     _say_which_python(output, snapshot)
     case = question.about(snapshot, goal_of_file)
+    if examined.is_running:
+        from qtool.cli.doctor_deep import run_kernels
+
+        case = run_kernels(output, examined, case)
     if report.save:
-        _save(snapshot, report.save)
+        _save(case.snapshot, report.save)
         output.note(f"saved {report.save}")
     if fixing.is_fixing:
         from qtool.cli.doctor_fix import fix
@@ -185,18 +189,12 @@ def _obtain_snapshot(output: Output, examined: ExamineFlags) -> "tuple[Snapshot,
         return load(examined.snapshot_file)
     from qtool.doctor.probes.take import take_snapshot
 
-    has_model = examined.model is not None
-    snapshot = take_snapshot(os.environ, python=examined.python, needs_bandwidth=has_model)
+    needs_bandwidth = examined.model is not None or examined.is_running
+    snapshot = take_snapshot(os.environ, python=examined.python, needs_bandwidth=needs_bandwidth)
     if examined.is_deep:
-        from qtool.doctor.deep.imports import look_deeper
+        from qtool.cli.doctor_deep import import_modules
 
-        snapshot = look_deeper(
-            snapshot,
-            os.environ,
-            timeout_s=examined.timeout_s,
-            on_start=lambda module: output.status(f"importing {module}"),
-        )
-        output.status()
+        snapshot = import_modules(output, examined, snapshot)
     return snapshot, None
 
 
@@ -258,5 +256,9 @@ def _lines(
 
     if output.is_json:
         return []
-    lines = report_lines(case, findings, verdict, answer)
+    lines = list(report_lines(case, findings, verdict, answer))
+    if case.snapshot.kernel_runs:
+        from qtool.doctor.deep.kernel_report import kernel_lines
+
+        lines += kernel_lines(case.snapshot.kernel_runs)
     return [text for line in lines for text in painted(output, line)]

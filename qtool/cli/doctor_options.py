@@ -25,9 +25,15 @@ Deep = Annotated[
     bool,
     typer.Option("--deep", help="Import each relevant module for real, each in its own process."),
 ]
+Run = Annotated[
+    bool,
+    typer.Option("--run", help="Run the real kernels, compare them with fp32, and time them."),
+]
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", min=1, help="With --deep: seconds that each module gets."),
+    typer.Option(
+        "--timeout", min=1, help="Seconds that each module of --deep and kernel of --run gets."
+    ),
 ]
 SnapshotFile = Annotated[
     str | None,
@@ -59,7 +65,8 @@ class ExamineFlags:
     python: Python = None
     n_ctx_tokens: Context = None
     is_deep: Deep = False
-    timeout_s: Timeout = 90.0
+    is_running: Run = False
+    timeout_s: Timeout = 120.0
     snapshot_file: SnapshotFile = None
 
     def check(self) -> None:
@@ -72,8 +79,8 @@ class ExamineFlags:
             return
         if self.python is not None:
             raise UsageError("--snapshot is another machine: there is no interpreter to examine")
-        if self.is_deep:
-            raise UsageError("--snapshot is another machine: nothing can be imported there")
+        if self.is_deep or self.is_running:
+            raise UsageError("--snapshot is another machine: nothing can be imported or run there")
 
 
 @dataclass(frozen=True, slots=True)

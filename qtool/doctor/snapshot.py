@@ -129,6 +129,56 @@ class ImportAttempt:
         return self.ending is not ImportEnding.IMPORTED
 
 
+class KernelEnding(StrEnum):
+    """What came of running a kernel."""
+
+    MEASURED = "measured"
+    RAISED = "raised"
+    CRASHED = "crashed"
+    HUNG = "hung"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRun:
+    """One kernel run for real: a product with one row, as in decoding, or a whole token.
+
+    Attributes:
+        kind: ``half`` (not quantised), ``int4pack``, ``gptq``, ``awq`` or ``gguf``.
+        kernel: The class or function that did it, as its engine names it.
+        relative_error: Distance from the product in fp32, as a part of its length.
+        bytes_per_call: The weights that one call reads.
+        bandwidth_bytes_per_s: What a copy on the same device reached in the same run.
+        is_token: A call is a token of a whole model, not one product.
+        detail: What was raised, or how the child died; empty if it was measured.
+    """
+
+    kind: str
+    ending: KernelEnding
+    engine: str = ""
+    kernel: str = ""
+    device: str = ""
+    device_name: str = ""
+    relative_error: float | Unknown = UNKNOWN
+    seconds_per_call: float | Unknown = UNKNOWN
+    bytes_per_call: int | Unknown = UNKNOWN
+    bandwidth_bytes_per_s: float | Unknown = UNKNOWN
+    is_token: bool = False
+    detail: str = ""
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """The weights read a second."""
+        if not self.seconds_per_call or not self.bytes_per_call:
+            return None
+        return self.bytes_per_call / self.seconds_per_call
+
+    @property
+    def bandwidth_share(self) -> float | None:
+        """The part of the memory bandwidth that its weights take; above 1 is a cache's doing."""
+        rate = self.bytes_per_s
+        return rate / self.bandwidth_bytes_per_s if rate and self.bandwidth_bytes_per_s else None
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotModel:
     """The shape of a model described inside a snapshot, for a machine without its files."""
@@ -155,6 +205,7 @@ class Snapshot:
         import_results: Error text by module, from real imports; ``UNKNOWN`` when nothing was
             imported, and a module that is not a key imported well.
         imports: What came of each import, by module; ``UNKNOWN`` without ``--deep``.
+        kernel_runs: What came of running kernels; ``UNKNOWN`` without ``--run``.
         missing_symbols: Undefined symbols of torch's namespaces that the installed torch does not
             export, by module; an empty tuple means all of them resolve.
         missing_libraries: Shared libraries a module needs that are not to be found.
@@ -172,6 +223,7 @@ class Snapshot:
     ext_files: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     import_results: Mapping[str, str] | Unknown = UNKNOWN
     imports: Mapping[str, ImportAttempt] | Unknown = UNKNOWN
+    kernel_runs: tuple[KernelRun, ...] | Unknown = UNKNOWN
     missing_symbols: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     missing_libraries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)

@@ -17,6 +17,8 @@ from qtool.doctor.snapshot import (
     ImportAttempt,
     ImportEnding,
     Interpreter,
+    KernelEnding,
+    KernelRun,
     Maybe,
     OperatingSystem,
     OtherInterpreter,
@@ -43,6 +45,7 @@ def from_mapping(source: object) -> Snapshot:
         ext_files=_tuples(env.get("ext_files"), canonical_name),
         import_results=_read_import_results(env.get("import_results")),
         imports=_read_imports(env.get("imports")),
+        kernel_runs=_read_kernel_runs(env.get("kernel_runs")),
         missing_symbols=_tuples(env.get("missing_symbols")),
         missing_libraries=_tuples(env.get("missing_libraries")),
         requires=_tuples(env.get("requires"), canonical_name),
@@ -174,6 +177,33 @@ def _read_imports(value: object) -> dict[str, ImportAttempt] | Unknown:
         for name, item in pairs
         if item.get("ending") in list(ImportEnding)
     }
+
+
+def _read_kernel_runs(value: object) -> tuple[KernelRun, ...] | Unknown:
+    if not isinstance(value, list):
+        return UNKNOWN
+    known = list(KernelEnding)
+    return tuple(
+        read_kernel_run(item) for item in map(_mapping, value) if item.get("ending") in known
+    )
+
+
+def read_kernel_run(source: Mapping[str, Any]) -> KernelRun:
+    """Return a kernel's run; its ``ending`` has to be a known one."""
+    return KernelRun(
+        kind=_text(source, "kind") or "",
+        ending=KernelEnding(source["ending"]),
+        engine=_text(source, "engine") or "",
+        kernel=_text(source, "kernel") or "",
+        device=_text(source, "device") or "",
+        device_name=_text(source, "device_name") or "",
+        relative_error=_number(source, "relative_error"),
+        seconds_per_call=_number(source, "seconds_per_call"),
+        bytes_per_call=_whole(source, "bytes_per_call"),
+        bandwidth_bytes_per_s=_number(source, "bandwidth_bytes_per_s"),
+        is_token=source.get("is_token") is True,
+        detail=_text(source, "detail") or "",
+    )
 
 
 def _read_torch(env: Mapping[str, Any]) -> TorchBuild | Unknown | None:

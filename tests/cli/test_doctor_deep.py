@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from qtool.engines.interpreters import EnginePython
 from tests.cli.test_doctor import Environment, environment, report
 from tests.conftest import Run
+from tests.engines.conftest import engine_python
 from tests.unit.doctor.test_deep import BREEDS, HANG, NOISE, SEGFAULT
 
-__all__ = ["environment"]
+__all__ = ["engine_python", "environment"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -88,3 +90,64 @@ def test_another_machines_modules_cannot_be_imported(run_qtool: Run, tmp_path: P
 
     assert result.returncode == 2
     assert "another machine" in result.stderr
+
+
+def test_kernels_of_an_environment_that_has_none_to_run(
+    run_qtool: Run, environment: Environment
+) -> None:
+    result = run_qtool("doctor", "--python", str(environment()), "--run")
+
+    assert result.returncode == 0
+    assert "no kernel to run" in result.stderr
+
+
+def test_a_torch_that_cannot_compute_is_an_error(run_qtool: Run, environment: Environment) -> None:
+    env = environment(torch="2.13.0", transformers="5.23.0")
+    (site,) = env.glob("lib/python3*/site-packages")
+    (site / "torch").mkdir()
+    (site / "torch/version.py").write_text("__version__ = '2.13.0'\ncuda = None\n")
+    (site / "torch/__init__.py").write_text("raise OSError('libiomp5.so: not found')")
+
+    document: dict[str, Any] = report(run_qtool, "--python", str(env), "--run", "--goal", "plain")
+
+    (half, int4pack) = document["snapshot"]["kernel_runs"]
+    assert (half["kind"], half["ending"]) == ("half", "raised")
+    assert "libiomp5.so: not found" in half["detail"]
+    assert int4pack["ending"] == "raised"
+    codes = [finding["code"] for finding in document["findings"] if finding["severity"] == "error"]
+    assert "KERNEL-FAILS" in codes
+
+
+@pytest.mark.network
+@pytest.mark.environments
+@pytest.mark.timeout(1800)
+def test_real_kernels_agree_with_fp32(run_qtool: Run, engine_python: EnginePython) -> None:
+    arguments = ("--python", engine_python.path, "--run", "--timeout", "300")
+    runs = report(run_qtool, *arguments)["snapshot"]["kernel_runs"]
+
+    measured = {run["kind"]: run for run in runs if run["kind"] != "gguf"}
+    assert set(measured) == {"half", "int4pack", "gptq", "awq"}
+    for run in measured.values():
+        assert run["ending"] == "measured"
+        assert 0 < run["relative_error"] < 0.01
+        assert run["device"] == "cpu"
+        assert (
+            0 < run["bytes_per_call"] / run["seconds_per_call"] < 5 * run["bandwidth_bytes_per_s"]
+        )
+    assert measured["gptq"]["kernel"] == "TorchAtenLinear"
+    assert measured["awq"]["engine"] == "gptqmodel"
+
+
+@pytest.mark.network
+@pytest.mark.environments
+@pytest.mark.timeout(1800)
+def test_every_module_of_a_real_environment_imports(
+    run_qtool: Run, engine_python: EnginePython
+) -> None:
+    arguments = ("--python", engine_python.path, "--deep", "--timeout", "300")
+    document = report(run_qtool, *arguments)
+
+    imports = document["snapshot"]["imports"]
+    assert {"torch", "transformers", "gptqmodel", "optimum.gptq"} <= set(imports)
+    assert {one["ending"] for one in imports.values()} == {"imported"}
+    assert document["snapshot"]["torch"]["cuda_available"] is False

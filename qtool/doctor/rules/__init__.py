@@ -17,6 +17,7 @@ from qtool.doctor.rules import (
     gpu,
     imports,
     llama_cpp,
+    runs,
     torch,
 )
 
@@ -34,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     *llama_cpp.RULES,
     *build.RULES,
     *imports.RULES,
+    *runs.RULES,
     *environment.RULES,
     *fit.RULES,
 )

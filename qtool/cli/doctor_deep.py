@@ -1,0 +1,68 @@
+"""``qtool doctor --deep`` and ``--run``: real imports and real kernels, with a line about each."""
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qtool.cli.doctor_options import ExamineFlags
+from qtool.output import Output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qtool.doctor.case import Case
+    from qtool.doctor.snapshot import Snapshot
+
+
+def import_modules(output: Output, asked: ExamineFlags, snapshot: "Snapshot") -> "Snapshot":
+    """Return the snapshot with what became of importing each module of interest."""
+    from qtool.doctor.deep.imports import look_deeper
+
+    seen = look_deeper(
+        snapshot,
+        os.environ,
+        timeout_s=asked.timeout_s,
+        on_start=lambda module: output.status(f"importing {module}"),
+    )
+    output.status()
+    return seen
+
+
+def run_kernels(output: Output, asked: ExamineFlags, case: "Case") -> "Case":
+    """Return the case with what became of running each kernel."""
+    from qtool.doctor.deep import kernel_runs
+    from qtool.doctor.deep.kernel_tasks import plan_kernels
+
+    tasks = plan_kernels(case, _gguf_to_decode(case))
+    if not tasks:
+        output.note("no kernel to run: the examined Python has no torch, and there is no GGUF")
+    snapshot = kernel_runs.run_kernels(
+        case.snapshot,
+        tasks,
+        os.environ,
+        timeout_s=asked.timeout_s,
+        on_start=lambda kind: output.status(f"running the {kind} kernel"),
+    )
+    output.status()
+    return replace(case, snapshot=snapshot)
+
+
+def _gguf_to_decode(case: "Case") -> "Path | None":
+    """Return the model's file if it fits into memory, or without a model a starter that is here."""
+    from qtool.models.info import ModelFormat
+
+    if case.model is None:
+        return _starter_here()
+    if case.model.format is not ModelFormat.GGUF or case.model.missing_files:
+        return None
+    free = case.snapshot.ram_available_bytes or None
+    is_too_large = free is not None and case.model.weights_bytes > free
+    return case.model.files[0] if case.model.files and not is_too_large else None
+
+
+def _starter_here() -> "Path | None":
+    from qtool.config import Config
+    from qtool.models.starters import load_starters, starter_path
+
+    paths = [starter_path(one, Config().cache_dir()) for one in load_starters()]
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,327 @@
+"""Run one quantised matrix product, compare it with fp32, and time it; in the examined Python.
+
+``kernel_child.py KIND SETTINGS REPORT``. KIND is ``half`` (torch alone, not quantised),
+``int4pack`` (torch's CPU kernel), ``gptq`` or ``awq`` (a checkpoint loaded through transformers,
+which chooses the engine and its kernel as it does for every program). SETTINGS is a JSON object:
+``KernelSettings`` in ``kernel_tasks.py``. Needs torch, and for checkpoints transformers; nothing
+of qtool's.
+
+The weights are random, but everything else is as in use: a batch of one row, as in decoding, and
+more weights than a cache holds, each read once a round.
+"""
+
+from __future__ import annotations
+
+import sys
+
+sys.path.pop(0)  # this folder: what is in it is not the examined environment's
+
+import importlib
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Which of eight neighbouring columns is in nibble i of an AWQ word."""
+MIN_ROUNDS, MAX_ROUNDS = 3, 200
+COPY_BYTES = 256 * 2**20
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 128,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float16",
+}
+
+
+def main(kind: str, settings: dict[str, Any], report: str) -> None:
+    """Measure, and write down what came of it or what was raised."""
+    try:
+        torch = importlib.import_module("torch")
+        torch.manual_seed(0)
+        device = choose_device(torch, settings["device"])
+        with torch.no_grad():
+            found = KINDS[kind](torch, device, settings)
+            found["bandwidth_bytes_per_s"] = measure_bandwidth(torch, device)
+        found.update(device=device.type, device_name=name_of(torch, device))
+    except BaseException as exc:  # noqa: BLE001 - SystemExit too: an engine may raise anything
+        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+        frames = [one for one in traceback.extract_tb(exc.__traceback__) if one[0][:1] != "<"]
+        where = frames[-1][0].replace("\\", "/").rpartition("site-packages/")[2] if frames else ""
+        failed = {"type": type(exc).__name__, "text": (lines or [""])[-1][-600:], "where": where}
+        found = {"failed": failed}
+    with open(report + ".new", "w") as file:  # noqa: PTH123
+        json.dump(found, file)
+    os.replace(report + ".new", report)  # noqa: PTH105
+    os._exit(0)
+
+
+def choose_device(torch: Any, wanted: str) -> Any:
+    """Return the device, which has to be there: to compute elsewhere would prove nothing."""
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("torch.cuda.is_available() is False")
+    return device
+
+
+def name_of(torch: Any, device: Any) -> str:
+    """Return the GPU's name as torch knows it; a CPU is named by others."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
+# --- what is measured -----------------------------------------------------------------------
+
+
+def run_half(torch: Any, device: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Multiply by half-precision weights: what every quantised kernel has to be better than."""
+    dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
+    n_inputs, n_outputs = settings["hidden"], settings["intermediate"]
+    count = max(2, settings["budget_bytes"] // (2 * n_inputs * n_outputs))
+    weights = [torch.randn(n_outputs, n_inputs).to(device, dtype) for _ in range(count)]
+    x = torch.randn(1, n_inputs).to(device, dtype)
+    multiply = torch.nn.functional.linear
+    error = relative_error(multiply(x, weights[0]), x.cpu().float() @ weights[0].cpu().float().t())
+    rounds = time_rounds(torch, device, [lambda w=w: multiply(x, w) for w in weights], settings)
+    n_bytes = 2 * n_inputs * n_outputs
+    return result("torch", "linear", error, rounds, count, n_bytes * count, dtype)
+
+
+def run_int4pack(torch: Any, device: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Multiply by torch's own 4-bit kernel for CPUs."""
+    pack = torch.ops.aten._convert_weight_to_int4pack_for_cpu
+    multiply = torch.ops.aten._weight_int4pack_mm_for_cpu
+    n_inputs, n_outputs, group = (settings[k] for k in ("hidden", "intermediate", "group"))
+    n_bytes = packed_bytes(n_inputs, n_outputs, 4, group)
+    count = max(2, settings["budget_bytes"] // n_bytes)
+    x = torch.randn(1, n_inputs).bfloat16()
+    calls, error = [], 0.0
+    for index in range(count):
+        codes = torch.randint(0, 16, (n_outputs, n_inputs), dtype=torch.int32)
+        scales = random_scales(torch, n_inputs // group, n_outputs).bfloat16()
+        table = torch.stack((scales, torch.zeros_like(scales)), 2).contiguous()
+        packed = pack(codes, 1)
+        calls.append(lambda p=packed, t=table: multiply(x, p, group, t))
+        if index == 0:
+            weight = (codes.t() - 8).float() * scales.float().repeat_interleave(group, 0)
+            error = relative_error(calls[0](), x.float() @ weight)
+    rounds = time_rounds(torch, device, calls, settings)
+    name = "_weight_int4pack_mm_for_cpu"
+    return result("torch", name, error, rounds, count, n_bytes * count, torch.bfloat16)
+
+
+def run_checkpoint(
+    method: str, torch: Any, device: Any, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Load a checkpoint as every program does, and multiply by its layers one by one."""
+    transformers = importlib.import_module("transformers")
+    shapes = shapes_of(settings)
+    kept = write_checkpoint(torch, method, settings, shapes)
+    options = {"device_map": {"": str(device)}, "torch_dtype": torch.float16}
+    if method == "gptq" and settings["without_exllama"]:
+        options["quantization_config"] = transformers.GPTQConfig(
+            bits=settings["bits"], use_exllama=False
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(".", **options).eval()
+    modules = {name: module for name, module in model.named_modules() if name in shapes}
+    inputs = {n: torch.randn(1, shapes[n][0]).to(device, torch.float16) for n in modules}
+    errors = [
+        relative_error(modules[name](inputs[name]), inputs[name].cpu().float() @ weight)
+        for name, weight in kept.items()
+    ]
+    calls = [lambda m=m, x=inputs[n]: m(x) for n, m in modules.items()]
+    rounds = time_rounds(torch, device, calls, settings)
+    n_bytes = sum(packed_bytes(*shapes[n], settings["bits"], settings["group"]) for n in modules)
+    kernel = type(modules[next(iter(kept))])
+    engine = kernel.__module__.partition(".")[0]
+    found = result(engine, kernel.__name__, max(errors), rounds, len(calls), n_bytes, torch.float16)
+    found["computed_on"] = str(modules[next(iter(kept))](inputs[next(iter(kept))]).device)
+    return found
+
+
+def result(
+    engine: str, kernel: str, error: float, rounds: list[float], n_calls: int, n_bytes: int,
+    dtype: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a measurement; a round is ``n_calls`` products that read ``n_bytes`` in all."""
+    seconds = sorted(rounds)[len(rounds) // 2]
+    return {
+        "engine": engine,
+        "kernel": kernel,
+        "dtype": str(dtype).rpartition(".")[2],
+        "relative_error": error,
+        "seconds_per_call": seconds / n_calls,
+        "bytes_per_call": n_bytes // n_calls,
+        "n_rounds": len(rounds),
+    }
+
+
+def relative_error(got: Any, expected: Any) -> float:
+    """Return the distance from the reference, as a part of the reference's length."""
+    difference = got.detach().float().cpu() - expected
+    return float(difference.norm() / expected.norm())
+
+
+# --- a checkpoint ---------------------------------------------------------------------------
+
+
+def shapes_of(settings: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return (inputs, outputs) of the linear layers by name, enough layers for the budget."""
+    hidden, inner = settings["hidden"], settings["intermediate"]
+    block = {f"self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"}
+    block.update({f"mlp.{name}_proj": (hidden, inner) for name in ("gate", "up")})
+    block["mlp.down_proj"] = (inner, hidden)
+    n_bytes = sum(packed_bytes(*s, settings["bits"], settings["group"]) for s in block.values())
+    n_layers = min(8, max(1, settings["budget_bytes"] // n_bytes))
+    return {
+        f"model.layers.{i}.{name}": shape for i in range(n_layers) for name, shape in block.items()
+    }
+
+
+def write_checkpoint(
+    torch: Any, method: str, settings: dict[str, Any], shapes: dict[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """Write a model of random weights here; return the fp32 weights (K, N) of two layers."""
+    kept, tensors = {}, {}
+    for name, (n_inputs, n_outputs) in shapes.items():
+        made = MAKERS[method](torch, n_inputs, n_outputs, settings)
+        if name.startswith("model.layers.0.") and name.endswith(("q_proj", "down_proj")):
+            kept[name] = made.pop("weight")(torch)
+        made.pop("weight", None)
+        tensors.update({f"{name}.{key}": tensor for key, tensor in made.items()})
+    n_layers = 1 + max(int(name.split(".")[2]) for name in shapes)
+    tensors.update(other_tensors(torch, settings["hidden"], n_layers))
+    save_file = importlib.import_module("safetensors.torch").save_file
+    save_file(tensors, "model.safetensors", metadata={"format": "pt"})
+    quantization = {"quant_method": method, "bits": settings["bits"]}
+    quantization.update(group_size=settings["group"], desc_act=settings["act_order"], sym=True)
+    own = {"checkpoint_format": "gptq"} if method == "gptq" else {"version": "gemm"}
+    quantization.update(own, zero_point=method == "awq")
+    config = {**CONFIG, "hidden_size": settings["hidden"], "num_hidden_layers": n_layers}
+    config.update(intermediate_size=settings["intermediate"], quantization_config=quantization)
+    with open("config.json", "w") as file:  # noqa: PTH123
+        json.dump(config, file)
+    return kept
+
+
+def other_tensors(torch: Any, hidden: int, n_layers: int) -> dict[str, Any]:
+    """Return what is not quantised: embeddings, head and norms."""
+    names = ["model.norm"]
+    for layer in range(n_layers):
+        prefix = f"model.layers.{layer}."
+        names += [prefix + "input_layernorm", prefix + "post_attention_layernorm"]
+    found = {f"{name}.weight": torch.ones(hidden).half() for name in names}
+    for name in ("model.embed_tokens", "lm_head"):
+        found[f"{name}.weight"] = (0.02 * torch.randn(128, hidden)).half()
+    return found
+
+
+def make_gptq(
+    torch: Any, n_inputs: int, n_outputs: int, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a layer in GPTQ's layout, symmetric; zero points are stored less one."""
+    bits, group = settings["bits"], settings["group"]
+    qweight = random_words(torch, n_inputs * bits // 32, n_outputs)
+    scales = random_scales(torch, n_inputs // group, n_outputs)
+    zero = (1 << (bits - 1)) - 1
+    word = sum(zero << (bits * i) for i in range(32 // bits))
+    groups = torch.arange(n_inputs) // group
+    if settings["act_order"]:
+        groups = groups[torch.randperm(n_inputs)]
+
+    def weight(torch: Any) -> Any:
+        codes = torch.stack(fields(qweight, bits), 1).reshape(n_inputs, n_outputs)
+        return (codes - (zero + 1)).float() * scales.float()[groups]
+
+    qzeros = torch.full((n_inputs // group, n_outputs * bits // 32), word, dtype=torch.int32)
+    return {"qweight": qweight, "qzeros": qzeros, "scales": scales,
+            "g_idx": groups.to(torch.int32), "weight": weight}  # fmt: skip
+
+
+def make_awq(torch: Any, n_inputs: int, n_outputs: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer in AWQ's layout, with all zero points in the middle."""
+    group = settings["group"]
+    qweight = random_words(torch, n_inputs, n_outputs // 8)
+    scales = random_scales(torch, n_inputs // group, n_outputs)
+    qzeros = torch.full((n_inputs // group, n_outputs // 8), -0x77777778, dtype=torch.int32)
+
+    def weight(torch: Any) -> Any:
+        codes = torch.empty(n_inputs, n_outputs // 8, 8, dtype=torch.int32)
+        for column, nibble in zip(AWQ_ORDER, fields(qweight, 4)):  # noqa: B905 - Python 3.9
+            codes[:, :, column] = nibble
+        weights = (codes.reshape(n_inputs, n_outputs) - 8).float()
+        return weights * scales.float().repeat_interleave(group, 0)
+
+    return {"qweight": qweight, "qzeros": qzeros, "scales": scales, "weight": weight}
+
+
+def fields(words: Any, bits: int) -> list[Any]:
+    """Return the codes that int32 words hold, lowest first."""
+    return [(words >> (bits * i)) & ((1 << bits) - 1) for i in range(32 // bits)]
+
+
+def random_words(torch: Any, n_rows: int, n_columns: int) -> Any:
+    """Return words of random bits: any code is a valid one."""
+    return torch.randint(-(2**31), 2**31 - 1, (n_rows, n_columns), dtype=torch.int32)
+
+
+def random_scales(torch: Any, n_groups: int, n_outputs: int) -> Any:
+    """Return fp16 scales of the size that they have in models."""
+    return (0.004 + 0.004 * torch.rand(n_groups, n_outputs)).half()
+
+
+def packed_bytes(n_inputs: int, n_outputs: int, bits: int, group: int) -> int:
+    """Return the bytes of a quantised matrix: codes, and a scale and a zero point a group."""
+    n_groups = n_inputs // group
+    return n_inputs * n_outputs * bits // 8 + n_groups * n_outputs * (16 + bits) // 8
+
+
+# --- time -----------------------------------------------------------------------------------
+
+
+def time_rounds(torch: Any, device: Any, calls: Any, settings: dict[str, Any]) -> list[float]:
+    """Return the seconds of each round of calls, after one that warms up."""
+    for call in calls:
+        call()
+    wait(torch, device)
+    rounds: list[float] = []
+    until = time.perf_counter() + settings["measure_s"]
+    while len(rounds) < MIN_ROUNDS or (time.perf_counter() < until and len(rounds) < MAX_ROUNDS):
+        began = time.perf_counter()
+        for call in calls:
+            call()
+        wait(torch, device)
+        rounds.append(time.perf_counter() - began)
+        if rounds[0] > settings["measure_s"]:
+            break
+    return rounds
+
+
+def wait(torch: Any, device: Any) -> None:
+    """Wait for a GPU to have done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_bandwidth(torch: Any, device: Any) -> float:
+    """Return the bytes per second that a large copy moves on the device; each byte counts twice."""
+    source = torch.ones(COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    rounds = time_rounds(torch, device, [lambda: target.copy_(source)], {"measure_s": 0.3})
+    return 2 * COPY_BYTES / sorted(rounds)[len(rounds) // 4]
+
+
+MAKERS: dict[str, Any] = {"gptq": make_gptq, "awq": make_awq}
+KINDS: dict[str, Any] = {
+    "half": run_half,
+    "int4pack": run_int4pack,
+    "gptq": lambda torch, device, settings: run_checkpoint("gptq", torch, device, settings),
+    "awq": lambda torch, device, settings: run_checkpoint("awq", torch, device, settings),
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3])
