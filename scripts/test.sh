@@ -18,4 +18,4 @@ ruff check .
 echo "==> mypy --strict"
 mypy
 echo "==> pytest"
-exec python -m pytest --cov --cov-report=term "$@"
+exec python -m pytest -n 2 --dist loadfile --cov --cov-report=term "$@"

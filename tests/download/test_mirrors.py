@@ -55,6 +55,7 @@ def test_two_mirrors_share_one_file(hub_factory, fetch, is_right, repo):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_mirrors_are_nearly_twice_as_fast_as_one(hub_process_factory, fetch, tmp_path):
     """Other work on the machine makes a run slower, never faster than the lines are: the best of
     three is compared with what the line of one mirror allows at most."""

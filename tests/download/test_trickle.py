@@ -4,6 +4,8 @@ import pytest
 
 from tests.hub import Fault, FaultKind, Generated, Repo
 
+pytestmark = pytest.mark.alone
+
 MIB = 1024 * 1024
 SIZE = 5 * MIB + 7
 TOO_LONG_S = 5.0

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import shutil
 import subprocess
 import tempfile
 import venv
@@ -20,6 +19,7 @@ from qtool.engines.process import EngineProcess
 from qtool.engines.transformers import plan_launch
 from qtool.models.formats import inspect_model
 from tests.conftest import TEST_CACHE
+from tests.once import make_once
 
 HERE = Path(__file__).parent
 REQUIREMENTS = (
@@ -27,16 +27,6 @@ REQUIREMENTS = (
     *("optimum==2.3.0", "gptqmodel==7.6.0"),
 )
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Make a folder of the tests' cache whole, or not at all."""
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        make(folder)
-        (folder / "complete").touch()
-    return folder
 
 
 def _make_environment(folder: Path) -> None:

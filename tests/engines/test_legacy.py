@@ -10,7 +10,8 @@ import pytest
 from qtool.engines.interpreters import EnginePython, find_python
 from qtool.engines.transformers import PROGRAM
 from tests.conftest import TEST_CACHE, Run
-from tests.engines.conftest import HERE, make_once, run_script
+from tests.engines.conftest import HERE, run_script
+from tests.once import make_once
 
 pytestmark = [pytest.mark.network, pytest.mark.environments, pytest.mark.timeout(1800)]
 

@@ -23,9 +23,10 @@ from qtool.models.formats import inspect_model
 from qtool.models.ggml_types import GgmlType
 from tests.conftest import TEST_CACHE
 from tests.engines.agreement import compare, logits_of, write_out
-from tests.engines.conftest import make_once, run_beside
+from tests.engines.conftest import run_beside
 from tests.engines.corpus import make_corpus
 from tests.engines.llama_library import LlamaModel
+from tests.once import make_once
 
 pytestmark = pytest.mark.slow
 

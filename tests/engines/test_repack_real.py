@@ -12,7 +12,8 @@ from qtool.engines.repack.write import write_gguf
 from qtool.models.formats import inspect_model
 from tests.conftest import TEST_CACHE
 from tests.engines.agreement import compare, logits_of, mean_loss, write_out
-from tests.engines.conftest import make_once, run_beside
+from tests.engines.conftest import run_beside
+from tests.once import make_once
 
 pytestmark = [
     *(pytest.mark.model, pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(900)),

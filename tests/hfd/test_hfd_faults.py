@@ -209,8 +209,8 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.is_over.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                self._look(path, 1 << 16)
+            for name in filter(str.isdigit, os.listdir("/proc")):
+                self._look(Path("/proc", name, "cmdline"), 1 << 16)
             for folder in self.folders:
                 for parent, _, names in os.walk(folder):
                     for name in names:

@@ -11,6 +11,8 @@ from tests.hub.fixtures import HubFactory
 from tests.hub.wire import IDLE_CREDIT_SECONDS, MAX_CREDIT_SECONDS, Pacer
 from tests.hub_server.client import fetch_on, fetch_range, open_connection
 
+pytestmark = pytest.mark.alone
+
 RATE = 4 << 20
 REPO: dict[str, Content] = {"model.txt": Generated(8 << 20)}
 URL = "/org/name/resolve/main/model.txt"
