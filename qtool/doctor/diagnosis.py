@@ -6,6 +6,7 @@ from dataclasses import replace
 from qtool.doctor.case import Case
 from qtool.doctor.commands import TORCH_INDEX_URL, TORCH_INDEX_VARIABLE
 from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.foresight import without_harm
 from qtool.doctor.kernels import KernelReport, KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.new_environment import in_new_environment
 from qtool.doctor.rules import RULES, Rule
@@ -20,6 +21,7 @@ def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
         # Its cures bring the torch that the engine needs.
         found = [finding for finding in found if finding.code != "TORCH-MISSING"]
     healthy = _old_but_good(case, found)
+    found = [without_harm(case, finding) for finding in found]
     found = [_naming_mirrors(in_new_environment(case, finding)) for finding in found]
     found.sort(key=lambda finding: finding.severity.rank)
     return (*found, *healthy)

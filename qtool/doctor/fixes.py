@@ -27,6 +27,7 @@ MODERN_TORCH = ">=2.8,<2.14"
 _QUANT_SUFFIX = re.compile(
     r"[-_.](?:gptq|awq|gguf|bnb|i?q\d_?\w*|bf16|f16|fp16)(?![a-z]).*$", re.IGNORECASE
 )
+_BOUND = re.compile(r"(?:^|,)\s*(==|>=|>|<)\s*(\d+(?:\.\d+)*)\s*(?=,|$)")
 _OTHER_TITLES = {True: "Or what PyPI and its mirrors have", False: "Or what PyTorch publishes"}
 LEGACY_TRANSFORMERS = ("transformers==4.49.0", "optimum==1.23.3", "accelerate<1.4", "peft<0.15")
 
@@ -99,17 +100,20 @@ def _newest(source: TorchIndex, torch_range: str) -> tuple[int, ...]:
 
 
 def _tightened(specifier: str) -> str:
-    """Reduce a conjunction of ranges to its highest lower and lowest upper bound."""
-    parts = [part.strip() for part in specifier.split(",") if part.strip()]
-    lower = [part[2:] for part in parts if part.startswith(">=")]
-    upper = [part[1:] for part in parts if part.startswith("<") and part[1] != "="]
+    """Reduce a conjunction of ranges to its exact version, or its highest lower and lowest upper
+    bound; bounds of another kind (``!=``, ``~=``) are left out."""
+    bounds = _BOUND.findall(specifier)
+    if exact := [version for mark, version in bounds if mark == "=="]:
+        return str(exact[0])
 
-    def key(text: str) -> tuple[int, ...]:
-        return tuple(int(number) for number in text.split("."))
+    def key(version: str) -> tuple[int, ...]:
+        return number_tuple(version) or ()
 
-    bounds = [f">={max(lower, key=key)}"] if lower else []
-    bounds += [f"<{min(upper, key=key)}"] if upper else []
-    return ",".join(bounds)
+    lower = [version for mark, version in bounds if mark in (">=", ">")]
+    upper = [version for mark, version in bounds if mark == "<"]
+    reduced = [f">={max(lower, key=key)}"] if lower else []
+    reduced += [f"<{min(upper, key=key)}"] if upper else []
+    return ",".join(reduced)
 
 
 # --- GPTQ -----------------------------------------------------------------------------------
@@ -186,7 +190,9 @@ def build_gptq(case: Case) -> Fix | None:
         ),
     )  # fmt: skip
     removal = (commands.uninstall("auto-gptq"),) if case.has("auto-gptq") else ()
-    tools = commands.install("numpy<2" if case.has_within("numpy", "<2") else "numpy", "gekko",
+    is_old = is_within(case.torch_version, facts.fact("torch", "numpy1_only"))
+    needs_old = is_old or case.has_within("numpy", "<2")
+    tools = commands.install("numpy<2" if needs_old else "numpy", "gekko",
                              "pandas", "wheel", "setuptools<80", "ninja")  # fmt: skip
     return Fix(
         "Build the kernels of auto-gptq against the installed torch",

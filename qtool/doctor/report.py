@@ -160,7 +160,9 @@ def _verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Itera
 
 
 def _how(verdict: FormatVerdict) -> str:
-    """Return kernel, float type and attention, as far as they are known."""
+    """Return kernel, float type and attention, as far as they are known; llama.cpp has its own."""
+    if verdict.engine == "llama.cpp":
+        return ""
     parts = {"kernel": verdict.kernel, "dtype": verdict.dtype, "attention": verdict.attention}
     return ", ".join(f"{name}: {value}" for name, value in parts.items() if value)
 

@@ -1,9 +1,8 @@
 """The environment as a whole: the right interpreter, and a set that does not contradict itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.described import format_of
@@ -16,12 +15,14 @@ from qtool.doctor.fixes import (
     legacy_gptq,
     modern,
     some,
+    torch_commands,
 )
 from qtool.doctor.message import say
+from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_repacked
+from qtool.doctor.requirements import asked_of
 from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
-from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.versions import is_within, parse_version
 
 ENGINES: dict[Goal, tuple[str, ...]] = {
@@ -173,7 +174,6 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
     first = conflicts[0]
     families = [goal for c in conflicts for goal in FAMILY.get(c.holder, ())]
     severity = case.severity(*families) if case.goal is not Goal.BUILD else Severity.WARNING
-    specs = [f"{c.package}{c.requirement.removeprefix(c.package).strip()}" for c in conflicts]
     yield Finding(
         code="PIP-CONFLICT",
         severity=severity,
@@ -192,7 +192,7 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
             f"{c.holder} declares {c.requirement}, installed is {c.installed}" for c in conflicts
         ),
         fixes=(
-            Fix("Ask for what is declared, all at once", (Commands(case).install(*specs),)),
+            Fix("Ask for what is declared, all at once", _asking_for(case, conflicts)),
             Fix(
                 "See every conflict of the environment",
                 (f"{Commands(case).examined} -m pip check",),
@@ -202,65 +202,32 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
     )
 
 
+def _asking_for(case: Case, conflicts: Sequence[Conflict]) -> tuple[str, ...]:
+    """Return the commands that install what is declared; torch with what goes along with it."""
+    wanted: dict[str, list[str]] = {}
+    for one in conflicts:
+        wanted.setdefault(one.package, []).append(one.requirement.removeprefix(one.package).strip())
+    torch = torch_commands(case, ",".join(wanted.pop("torch", []))) if "torch" in wanted else ()
+    specs = [f"{name}{','.join(dict.fromkeys(bounds))}" for name, bounds in wanted.items()]
+    return (*torch, *((Commands(case).install(*specs),) if specs else ()))
+
+
 def find_conflicts(case: Case) -> Iterator[Conflict]:
     """Yield requirements among the packages of interest that are installed and not met.
 
     torchvision and torchaudio have a rule of their own, autoawq-kernels declare what is not so
     (their symbols decide), and nothing is asked of a vendor's torch.
     """
-    from packaging.requirements import InvalidRequirement, Requirement
-
     dists = {} if case.snapshot.dists is UNKNOWN else case.snapshot.dists
     for holder in dists:
         if holder not in FAMILY:
             continue
-        for line in requirement_lines(case, holder):
-            try:
-                requirement = Requirement(line)
-            except InvalidRequirement:
-                continue
-            name = requirement.name.lower().replace("_", "-")
+        for name, specifier in asked_of(case, holder, dists[holder]):
             installed = dists.get(name)
-            if installed is None or not _is_asked(case, requirement.marker):
-                continue
             if parse_version(installed) is None or (name == "torch" and case.has_vendor_torch):
                 continue
-            if not is_within(installed, str(requirement.specifier)):
-                yield Conflict(holder, f"{name}{requirement.specifier}", name, installed)
-
-
-def requirement_lines(case: Case, holder: str) -> tuple[str, ...]:
-    """Return what ``holder`` declares: its own metadata, else what is known of the release."""
-    if holder in case.snapshot.requires:
-        return case.snapshot.requires[holder]
-    for row in facts.fact("requirements", "declared"):
-        if row["package"] == holder and case.has_within(holder, row["versions"]):
-            return tuple(row["requires"])
-    return ()
-
-
-def _is_asked(case: Case, marker: object) -> bool:
-    """Evaluate a requirement's marker for the examined machine, without extras."""
-    from packaging.markers import Marker, UndefinedEnvironmentName
-
-    if not isinstance(marker, Marker):
-        return True
-    environment = {"extra": ""}
-    version = parse_version(case.snapshot.python)
-    if version is not None:
-        environment["python_version"] = f"{version.major}.{version.minor}"
-        environment["python_full_version"] = str(version)
-    if case.snapshot.os.system is not UNKNOWN:
-        system = case.snapshot.os.system
-        names = {"Linux": "linux", "Windows": "win32", "Darwin": "darwin"}
-        environment["platform_system"] = system
-        environment["sys_platform"] = names.get(system, system.lower())
-    if case.snapshot.os.arch is not UNKNOWN:
-        environment["platform_machine"] = case.snapshot.os.arch
-    try:
-        return marker.evaluate(environment)
-    except UndefinedEnvironmentName:
-        return False
+            if installed is not None and not is_within(installed, specifier):
+                yield Conflict(holder, f"{name}{specifier}", name, installed)
 
 
 RULES = (silent_interpreter, other_interpreter, engine_missing, pip_conflict)
