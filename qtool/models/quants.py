@@ -168,13 +168,22 @@ def select_quant(variants: Sequence[GgufVariant], wanted: str | None) -> GgufVar
     if not found:
         raise NotFoundError(
             f"there is no quantisation {wanted!r} here; there is {_listed(models)}",
-            hint=f"say one of them behind the name, such as :{models[0].title}",
+            hint=f"say one of them behind the name, such as :{_suggested(models, wanted or '')}",
         )
     what = "several quantisations" if wanted is None else f"several of the name {wanted!r}"
     raise UsageError(
         f"there are {what} here: {_listed(found)}",
-        hint=f"say which, behind the name, such as :{found[-1].title}",
+        hint=f"say which, behind the name, such as :{_suggested(found, wanted or '')}",
     )
+
+
+def _suggested(models: Sequence[GgufVariant], wanted: str) -> str:
+    """Return what ``wanted`` is a slip of, else the favourite, else the last one."""
+    from difflib import get_close_matches
+
+    titles = [variant.title for variant in models]
+    close = get_close_matches(wanted.upper(), titles, n=1, cutoff=0.8)
+    return close[0] if close else favourite_label(titles) or titles[-1]
 
 
 def _matches(models: Sequence[GgufVariant], wanted: str) -> list[GgufVariant]:

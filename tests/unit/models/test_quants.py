@@ -170,3 +170,16 @@ def test_two_models_of_one_quantisation_are_listed_by_file() -> None:
 def test_every_file_is_in_exactly_one_variant(names: list[str]) -> None:
     grouped = [name for variant in group_gguf(names) for name in variant.files]
     assert sorted(grouped) == sorted(set(names))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "suggested"),
+    [("Q9_Z", "Q4_K_M"), ("q5_km", "Q5_K_M"), ("Q8", "Q4_K_M"), ("IQ4XS", "IQ4_XS")],
+)
+def test_unknown_quant_is_answered_with_what_was_meant_or_the_favourite(
+    wanted: str, suggested: str
+):
+    labels = ("IQ4_XS", "Q2_K", "Q4_K_M", "Q5_K_M", "Q8_0")
+    with pytest.raises(NotFoundError) as caught:
+        select_quant(group_gguf(f"m-{label}.gguf" for label in labels), wanted)
+    assert (caught.value.hint or "").endswith(f"such as :{suggested}")
