@@ -10,6 +10,7 @@ from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.versions import parse_capability
 from qtool.models.info import ModelFormat
 
 INT4PACK_GROUP_SIZES = (16, 32, 64, 128)
@@ -142,6 +143,8 @@ def _route_awq(case: Case) -> Route:
 
 
 def _route_autoawq(case: Case, device: Device, where: Message) -> Route:
+    if case.has("autoawq-kernels") and not _has_awq_code(case):
+        return _refused(say("autoawq-kernels have no code for the {gpu}", gpu=case.gpus[0].name))
     if case.has("autoawq-kernels") and awq_kernels(case).state is KernelState.LOADS:
         why = say("autoawq with its kernels; {where}", where=where)
         return Route(True, why, "transformers", device, "awq_ext")
@@ -150,6 +153,14 @@ def _route_autoawq(case: Case, device: Device, where: Message) -> Route:
         why = say("autoawq through Triton; {where}", where=where)
         return Route(True, why, "transformers", device, "triton")
     return _refused(say("autoawq has no kernel for this GPU, and neither has Triton"))
+
+
+def _has_awq_code(case: Case) -> bool:
+    """Tell whether autoawq-kernels hold code for one of the GPUs, or no capability is known."""
+    limits = facts.fact("autoawq", "kernel_capabilities")
+    lowest, highest = (parse_capability(limits[key]) or (0, 0) for key in ("lowest", "highest"))
+    known = case.capabilities
+    return not known or any(lowest <= one <= highest for one in known)
 
 
 def _route_plain(case: Case) -> Route:
@@ -192,7 +203,7 @@ def torch_device(case: Case) -> tuple[Device | None, Message]:
         if is_missing:
             return None, say("torch is not installed")
         return None, say("nothing is known of torch")
-    if not case.gpus:
+    if not case.gpus and not case.snapshot.nvml_error:
         return Device.CPU, say("on the CPU, for there is no NVIDIA GPU")
     if not case.torch_cuda:
         return Device.CPU, say("on the CPU, for torch is a CPU build")

@@ -158,6 +158,8 @@ class ElfFile:
         if offset >= self._one(DT_STRSZ):
             raise ElfError(f"string {offset} is beyond the table")
         start = self._offset(self._one(DT_STRTAB)) + offset
+        if start >= len(self._data):
+            raise ElfError(f"string {offset} is beyond the file")
         end = self._data.find(b"\0", start, start + MAX_NAME_BYTES)
         if end < 0:
             raise ElfError("a string without an end")

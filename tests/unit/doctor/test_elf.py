@@ -1,6 +1,7 @@
 """The ELF reader against real shared objects, with nm as the oracle, and against damage."""
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -139,3 +140,17 @@ def test_damage_gives_an_elf_error_or_an_answer(
             elf.needed(), elf.search_path(), list(elf.undefined(b"_Z")), elf.defines(b"f")
     except ElfError:
         pass
+
+
+def test_segments_far_beyond_the_file_are_refused(module: Path, tmp_path: Path) -> None:
+    data = bytearray(module.read_bytes())
+    (table,) = struct.unpack_from("<Q", data, 32)
+    (count,) = struct.unpack_from("<H", data, 56)
+    for header in range(table, table + 56 * count, 56):
+        if struct.unpack_from("<I", data, header) == (1,):  # PT_LOAD: where in the file it begins
+            struct.pack_into("<Q", data, header + 8, 2**63)
+    path = tmp_path / "far.so"
+    path.write_bytes(data)
+
+    with pytest.raises(ElfError), ElfFile(path) as elf:
+        elf.needed()
