@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qtool.errors import EnvironmentFault, UsageError
+from qtool.units import parse_duration
 
 
 def _parse_text(value: object) -> str:
@@ -58,6 +59,15 @@ def _parse_number(value: object) -> float:
     if not math.isfinite(number):
         raise ValueError("a number")
     return number
+
+
+def _parse_duration(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a duration, such as 10m")
+    try:
+        return parse_duration(str(value))
+    except ValueError:
+        raise ValueError("a duration, such as 10m") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,13 @@ SETTINGS: tuple[Setting, ...] = (
         "chat.temperature", _parse_number, None, ("QTOOL_TEMPERATURE",), "sampling temperature"
     ),
     Setting("chat.ctx", _parse_count, None, ("QTOOL_CTX",), "context length in tokens"),
+    Setting(
+        "chat.keep_alive",
+        _parse_duration,
+        None,
+        ("QTOOL_KEEP_ALIVE",),
+        "how long an engine stays for the next conversation: 90s, 10m, 1h",
+    ),
     Setting(
         "paths.cache",
         _parse_path,

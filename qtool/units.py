@@ -20,6 +20,25 @@ def format_duration(duration_s: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def parse_duration(text: str) -> float:
+    """Return seconds for ``90s``, ``10m``, ``1.5h`` or a plain number.
+
+    Raises:
+        ValueError: anything else, or less than zero.
+    """
+    factors = {"s": 1, "m": 60, "h": 3600}
+    number, factor = text.strip(), 1
+    if number[-1:].lower() in factors:
+        number, factor = number[:-1], factors[number[-1].lower()]
+    try:
+        duration_s = float(number) * factor
+    except ValueError:
+        raise ValueError(f"{text!r} is no duration, such as 10m") from None
+    if not 0 <= duration_s < float("inf"):
+        raise ValueError(f"{text!r} is no duration, such as 10m")
+    return duration_s
+
+
 def parse_rate(text: str) -> float:
     """Return bytes per second for ``5M``, ``800k``, ``1.5G`` or a plain number (decimal units).
 

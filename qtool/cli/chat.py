@@ -9,7 +9,7 @@ import typer
 from qtool.chat.context import Overflow
 from qtool.chat.request import Sampling, Think, choose_history_files
 from qtool.cli.chat_run import Request, hold_conversation
-from qtool.cli.engine_options import MAX_COUNT, EngineFlags
+from qtool.cli.engine_options import MAX_COUNT, EngineFlags, KeepFlags
 from qtool.cli.flags import takes_flags
 from qtool.cli.options import VoiceFlags
 from qtool.config import Config
@@ -167,6 +167,7 @@ def chat(
     talk: TalkFlags,
     sampling: SamplingFlags,
     engine: EngineFlags,
+    keep: KeepFlags,
     endpoint: EndpointFlags,
     voice: VoiceFlags,
 ) -> None:
@@ -179,8 +180,10 @@ def chat(
     output, config = voice.make_output(), Config()
     _refuse_contradictions(talk, engine, endpoint)
     remote = endpoint.to_remote(engine, output)
+    runs = engine.to_request(config, is_raw=talk.is_raw)
+    keep_alive_s = config.get("chat.keep_alive", keep.keep_alive)
     request = Request(
-        runs=engine.to_request(config, is_raw=talk.is_raw),
+        runs=replace(runs, is_kept=True, keep_alive_s=keep_alive_s),
         remote=remote,
         prompt=_whole_prompt(talk.prompt),
         system=config.get("chat.system", talk.system),

@@ -54,6 +54,24 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model wi
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, why, and how fast.")]
 
 
+KeepAlive = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-alive",
+        metavar="TIME",
+        help="Let the engine stay so long for the next conversation: 90s, 10m, 1h.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepFlags:
+    """What becomes of the engine after the conversation."""
+
+    keep_alive: KeepAlive = None
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFlags:
     """What runs, and how."""

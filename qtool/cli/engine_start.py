@@ -8,6 +8,8 @@ from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qtool.engines.keeper import EngineKeeper
     from qtool.models.local import LocalModel
     from qtool.models.starters import Starter
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What the command line asks of the engine; ``extra`` are settings of its program."""
+    """What the command line asks of the engine; ``extra`` are settings of its program.
+
+    ``is_kept`` lets one be used that an earlier conversation left; ``keep_alive_s`` is how long it
+    stays for a later one, ``None`` leaves that as it was.
+    """
 
     model: str | None
     engine: EngineKind
@@ -26,6 +32,8 @@ class EngineRequest:
     is_raw: bool = False
     is_agreed: bool = False
     is_verbose: bool = False
+    keep_alive_s: float | None = None
+    is_kept: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -33,25 +41,33 @@ def start_engine(
     model: "LocalModel", request: EngineRequest, output: "Output", config: Config
 ) -> "EngineKeeper":
     """Start the engine for ``model``; return without waiting for it."""
-    from qtool.chat.setup import plan_engine
+    from qtool.chat.plan import EngineWish, plan_engine
     from qtool.cli.repack_unasked import repack_unasked
+    from qtool.engines.kept.keep import EngineStore
 
-    keeper, choice, warnings = plan_engine(
-        model,
-        request.engine,
-        request.options,
-        request.python,
-        repacker=lambda info: repack_unasked(info, output, config),
+    store = EngineStore(engines_dir(config), request.keep_alive_s) if request.is_kept else None
+    wish = EngineWish(
+        kind=request.engine,
+        options=request.options,
+        python=request.python,
         template=request.template,
         is_raw=request.is_raw,
+        repacker=lambda info: repack_unasked(info, output, config),
+        store=store,
         extra=request.extra,
     )
-    for warning in warnings:
+    planned = plan_engine(model, wish)
+    for warning in planned.warnings:
         output.warn(warning)
     if request.is_verbose:
-        output.note(f"{model.path.name} runs on {choice.kind}: {choice.why}")
-    keeper.start()
-    return keeper
+        output.note(f"{model.path.name} runs on {planned.choice.kind}: {planned.choice.why}")
+    planned.keeper.start()
+    return planned.keeper
+
+
+def engines_dir(config: Config) -> "Path":
+    """Return the folder where engines that stay are written down."""
+    return config.state_dir() / "engines"
 
 
 def obtain_model(

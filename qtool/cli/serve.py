@@ -33,11 +33,21 @@ Port = Annotated[
 ]
 
 
+List = Annotated[
+    bool, typer.Option("--list", help="List the engines that stayed (qtool chat --keep-alive).")
+]
+Stop = Annotated[
+    bool, typer.Option("--stop", help="End the engine that stayed for MODEL, or all of them.")
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ServeFlags:
-    """Where the server listens."""
+    """Where the server listens, or what is asked about those that stayed."""
 
     port: Port = 0
+    is_list: List = False
+    is_stop: Stop = False
 
 
 @app.command()
@@ -48,8 +58,14 @@ def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     It listens on this machine alone and wants a key: $QTOOL_API_KEY, or a random one. Ctrl+C
     ends it, and so do SIGINT and SIGTERM where it was started with &.
     """
-    _heed_interrupts()
     output, config = voice.make_output(), Config()
+    if where.is_list or where.is_stop:
+        from qtool.cli.kept_engines import list_engines, stop_engines
+
+        if where.is_stop:
+            return stop_engines(engine.model, output, config)
+        return list_engines(output, config)
+    _heed_interrupts()
     key = _own_key()
     listening = {"port": _free_port(where.port), **({"api_key": key} if key else {})}
     request = engine.to_request(config, extra=listening)

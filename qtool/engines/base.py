@@ -14,7 +14,7 @@ out is an ``Endpoint`` that ``chat.client`` talks to. Standard streams of an eng
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class EngineKind(StrEnum):
@@ -78,3 +78,39 @@ class Endpoint:
     api_key: str = field(repr=False)
     model: str
     engine: str
+
+
+class RunningEngine(Protocol):
+    """An engine that was started: by us, or by an earlier conversation."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether a request would be answered at once."""
+        ...
+
+    @property
+    def has_crashed(self) -> bool:
+        """Tell whether it was ready once and is gone now."""
+        ...
+
+    @property
+    def progress(self) -> Progress | None:
+        """What it does while it starts, if that is known."""
+        ...
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> Endpoint | None:
+        """Wait for it; ``None`` when ``timeout_s`` passes before that.
+
+        Raises:
+            EnvironmentFault: it ended instead.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Be done with it. May be called twice."""
+        ...

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from qtool.engines.base import Endpoint, Launch, OnWait, Progress
+from qtool.engines.base import Endpoint, Launch, OnWait, Progress, RunningEngine
 from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault
 
@@ -16,7 +16,7 @@ class EngineKeeper:
     def __init__(
         self,
         launch: Launch,
-        start: Callable[[Launch], EngineProcess] = EngineProcess,
+        start: Callable[[Launch], RunningEngine] = EngineProcess,
         *,
         limit_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -26,7 +26,7 @@ class EngineKeeper:
         self._clock = clock
         self._started_at = 0.0
         self._start = start
-        self._process: EngineProcess | None = None
+        self._process: RunningEngine | None = None
         self._has_told_failure = False
 
     def start(self) -> None:

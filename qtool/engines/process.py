@@ -1,6 +1,7 @@
 """A running engine: started at once, ready later, dead with its parent."""
 
 import contextlib
+import io
 import json
 import shlex
 import subprocess
@@ -96,8 +97,13 @@ class EngineProcess:
         self._process.kill()
         self._process.wait()
         self._reader.join(5)
-        if self._process.stdout:
-            self._process.stdout.close()
+        self._log.close()
+
+    def detach(self) -> None:
+        """Leave the process to itself. It is reaped if it ends while we live."""
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
         self._log.close()
 
     def log_tail(self) -> str:
@@ -118,11 +124,11 @@ class EngineProcess:
 
     def _read_report(self) -> None:
         """Wait for the line with the URL; read on to the end, or the engine would block."""
-        for line in self._process.stdout or ():
-            if self._url is None:
-                self._take_report(_parse_report(line))
-        if self._url is None:
-            self._process.wait()
+        with self._process.stdout or io.BytesIO() as reports:
+            for line in reports:
+                if self._url is None:
+                    self._take_report(_parse_report(line))
+        self._process.wait()
         self._has_reported.set()
 
     def _take_report(self, report: dict[str, Any]) -> None:

@@ -309,12 +309,10 @@ def test_server_wants_its_key_and_lets_no_foreign_page_in(starter_gguf: Path):
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    from qtool.chat.setup import plan_engine
-    from qtool.engines.base import EngineKind, EngineOptions
+    from qtool.chat.plan import EngineWish, plan_engine
     from qtool.models.local import LocalModel
 
-    keeper, _, _ = plan_engine(LocalModel(starter_gguf), EngineKind.AUTO, EngineOptions())
-    with keeper:
+    with plan_engine(LocalModel(starter_gguf), EngineWish()).keeper as keeper:
         endpoint = keeper.endpoint()
         assert endpoint.url.startswith("http://127.0.0.1:")
         with pytest.raises(HTTPError) as caught:

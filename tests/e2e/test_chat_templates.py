@@ -12,11 +12,11 @@ import pytest
 from qtool.chat import queries
 from qtool.chat.client import TemplateEndlessError, TemplateRefusedError, stream_chat
 from qtool.chat.messages import Message, Role
+from qtool.chat.plan import EngineWish, plan_engine
 from qtool.chat.queries import render_prompt
 from qtool.chat.request import Sampling
-from qtool.chat.setup import plan_engine
 from qtool.chat.templates import CHATML, GEMMA, MISTRAL, PHI, PLAIN, FallbackTemplate
-from qtool.engines.base import Endpoint, EngineKind, EngineOptions
+from qtool.engines.base import Endpoint, EngineOptions
 from qtool.engines.keeper import EngineKeeper
 from qtool.errors import EnvironmentFault, QtoolError
 from qtool.models.local import LocalModel
@@ -36,8 +36,8 @@ ENDLESS = "{% for i in range(2000000000) %}{% for j in range(2000000000) %}{% en
 @contextmanager
 def serving(gguf: Path, template: str) -> Iterator[Endpoint]:
     options = EngineOptions(n_ctx_tokens=512)
-    keeper, _, _ = plan_engine(LocalModel(gguf), EngineKind.AUTO, options, template=template)
-    with keeper:
+    wish = EngineWish(options=options, template=template)
+    with plan_engine(LocalModel(gguf), wish).keeper as keeper:
         yield keeper.endpoint()
 
 
@@ -122,10 +122,8 @@ def test_template_that_wants_all_memory_is_refused_it(starter_gguf: Path):
 
     options = EngineOptions(n_ctx_tokens=512)
     template = BOOM.replace("BODY", "{{ ('a' * 3000000000)|length }}")
-    keeper, _, _ = plan_engine(
-        LocalModel(starter_gguf), EngineKind.AUTO, options, template=template
-    )
-    with keeper:
+    wish = EngineWish(options=options, template=template)
+    with plan_engine(LocalModel(starter_gguf), wish).keeper as keeper:
         endpoint = keeper.endpoint()
         bound, hard = resource.prlimit(keeper.pid, resource.RLIMIT_DATA)
         assert bound < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 2
@@ -157,7 +155,7 @@ def test_template_that_reaches_outside_gets_nothing(starter_gguf: Path, escape: 
 
 def test_template_that_never_ends_is_given_up(starter_gguf: Path):
     options = EngineOptions(n_ctx_tokens=512)
-    planned, _, _ = plan_engine(LocalModel(starter_gguf), EngineKind.AUTO, options)
+    planned = plan_engine(LocalModel(starter_gguf), EngineWish(options=options)).keeper
     settings = {**planned.launch.settings, "chat_template": ENDLESS}
     keeper = EngineKeeper(replace(planned.launch, settings=settings), limit_s=4)
     with keeper, pytest.raises(EnvironmentFault, match="never ends") as caught:

@@ -1,6 +1,6 @@
 import pytest
 
-from qtool.units import format_duration, format_size, parse_rate
+from qtool.units import format_duration, format_size, parse_duration, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,16 @@ def test_rate_is_parsed(text: str, rate: float):
 def test_wrong_rate_is_refused(text: str):
     with pytest.raises(ValueError):
         parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 5 ", 5), ("0", 0)]
+)
+def test_duration_is_read_with_its_unit(text: str, seconds: float):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "soon", "-1s", "nan", "inf", "5 parsecs"])
+def test_duration_that_is_none_is_refused(text: str):
+    with pytest.raises(ValueError, match="is no duration, such as 10m"):
+        parse_duration(text)

@@ -1,0 +1,152 @@
+"""From a model on this machine to the engine that will run it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qtool.chat.templates import fallback_template
+from qtool.engines import llama_cpp, transformers
+from qtool.engines.base import EngineKind, EngineOptions, Launch
+from qtool.engines.interpreters import EnginePython, find_python
+from qtool.engines.keeper import EngineKeeper
+from qtool.engines.kept.keep import EngineStore
+from qtool.engines.repack.refusal import NotRepackable
+from qtool.engines.repack.road import Repacker, wants_repack
+from qtool.engines.select import Choice, needs_python, select_engine
+from qtool.errors import EnvironmentFault
+from qtool.models.formats import inspect_model
+from qtool.models.info import ModelInfo
+from qtool.models.local import LocalModel
+from qtool.ram import read_ram
+
+START_S = 120
+"""What an engine may take to start, beyond reading its weights. A chat template that never ends
+keeps llama.cpp busy for good: it tries the template out while it loads."""
+
+SLOWEST_DISK_BYTES_PER_S = 20e6
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWish:
+    """What is asked of an engine, whatever the model.
+
+    ``python`` names the interpreter or environment for an engine that lives in one; ``repacker``
+    makes the GGUF of a model that llama.cpp runs faster. ``template`` takes the place of the
+    model's own chat template; where there is neither, the family's usual one serves, unless
+    ``is_raw`` says that none is needed. ``store`` has the engines that earlier conversations left.
+    ``extra`` settings go to the engine's program.
+    """
+
+    kind: EngineKind = EngineKind.AUTO
+    options: EngineOptions = EngineOptions()  # noqa: RUF009 - frozen
+    python: str | None = None
+    template: str | None = None
+    is_raw: bool = False
+    repacker: Repacker | None = None
+    store: EngineStore | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEngine:
+    """An engine that is not started yet, the reason for it, and warnings about the model."""
+
+    keeper: EngineKeeper
+    choice: Choice
+    warnings: tuple[str, ...]
+
+
+def plan_engine(model: LocalModel, wish: EngineWish) -> PlannedEngine:
+    """Return the engine for ``model``.
+
+    Raises:
+        QtoolError: the model cannot be read, or nothing here runs it.
+    """
+    info = inspect_model(model.path, quant=model.quant)
+    refusal: NotRepackable | None = None
+    if wish.repacker is not None and wants_repack(info, wish.kind, wish.options, wish.python):
+        try:
+            repacked = inspect_model(wish.repacker(info))
+            choice = Choice(EngineKind.LLAMA_CPP, f"repacked without loss as {repacked.path}")
+            planned = _plan(repacked, choice, wish, None)
+            return replace(planned, warnings=(*info.warnings, *planned.warnings))
+        except NotRepackable as exc:
+            if wish.kind is EngineKind.LLAMA_CPP:
+                raise
+            refusal = exc
+    found = find_python(wish.python, os.environ) if needs_python(info) else None
+    planned = _plan(info, _select(info, wish.kind, found, refusal), wish, found)
+    if refusal is not None:
+        slower = f"{refusal.message}; transformers runs it, more slowly"
+        return replace(planned, warnings=(*planned.warnings, slower))
+    return planned
+
+
+def _plan(
+    info: ModelInfo, choice: Choice, wish: EngineWish, python: EnginePython | None
+) -> PlannedEngine:
+    """Plan the engine that was chosen for ``info``, with a chat template."""
+    template, about = _choose_template(info, wish.template, is_raw=wish.is_raw)
+    free_bytes = _free_memory(info, wish.store)
+    if choice.kind is EngineKind.TRANSFORMERS and python is not None:
+        launch = transformers.plan_launch(info, wish.options, python, free_memory_bytes=free_bytes)
+    else:
+        launch = llama_cpp.plan_launch(info, wish.options, free_memory_bytes=free_bytes)
+    own = {"chat_template": template} if template else {}
+    launch = replace(launch, settings={**launch.settings, **own, **wish.extra})
+    return PlannedEngine(_keep(launch, info, wish), choice, (*info.warnings, *about))
+
+
+def _keep(launch: Launch, info: ModelInfo, wish: EngineWish) -> EngineKeeper:
+    """Return the keeper of ``launch``, which waits no longer than is sound."""
+    size_bytes = sum(path.stat().st_size for path in info.files)
+    launch = replace(launch, weights_bytes=size_bytes)
+    limit_s = START_S + size_bytes / SLOWEST_DISK_BYTES_PER_S
+    store = wish.store
+    if store is None:
+        return EngineKeeper(launch, limit_s=limit_s)
+    return EngineKeeper(
+        launch,
+        lambda planned: store.start(planned, wish.options, info.files),
+        limit_s=limit_s,
+    )
+
+
+def _free_memory(info: ModelInfo, store: EngineStore | None) -> int | None:
+    """Return what an engine for ``info`` may take: one that is kept for it gives its memory up."""
+    available_bytes = read_ram().available_bytes
+    if available_bytes is None or store is None:
+        return available_bytes
+    return available_bytes + store.reclaimable_bytes(info.files)
+
+
+def _select(
+    info: ModelInfo,
+    wanted: EngineKind,
+    python: EnginePython | None,
+    refusal: NotRepackable | None,
+) -> Choice:
+    """Choose the engine; where there is none, ``refusal`` is a part of the reason, and the hint is
+    the doctor's cure."""
+    from qtool.doctor.environments import hint_for
+
+    try:
+        return select_engine(info, wanted, python)
+    except EnvironmentFault as exc:
+        message = exc.message if refusal is None else f"{exc.message}; {refusal.message}"
+        raise EnvironmentFault(message, hint=hint_for(info, os.environ) or exc.hint) from exc
+
+
+def _choose_template(
+    info: ModelInfo, template: str | None, *, is_raw: bool
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the template that the engine is to be given, if any, and a warning about it."""
+    if template is not None or info.has_chat_template or is_raw:
+        return template, ()
+    fallback = fallback_template(info.architecture)
+    warning = (
+        f"{info.path.name} has no chat template, as models have that only continue texts;"
+        f" {fallback.name} stands in. --template FILE gives another one, --raw does without"
+    )
+    return fallback.text, (warning,)

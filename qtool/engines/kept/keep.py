@@ -1,0 +1,170 @@
+"""Finding the engine that is kept for a model, and keeping one."""
+
+import contextlib
+import http.client
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from qtool.engines.base import Endpoint, EngineOptions, Launch, Progress, RunningEngine
+from qtool.engines.kept.fingerprint import fingerprint
+from qtool.engines.kept.lease import Lease
+from qtool.engines.kept.record import Record, RecordFolder
+from qtool.engines.process import EngineProcess
+from qtool.engines.resident import resident_bytes
+
+HOLDER = (sys.executable, "-P", "-m", "qtool.engines.kept.holder")
+ANSWER_TIMEOUT_S = 2
+
+
+class EngineStore:
+    """The engines that stay after their conversation; ``keep_alive_s`` is for how long.
+
+    ``None`` keeps none, but uses those that were kept and leaves them as long as was asked then.
+    Zero ends one after this conversation.
+    """
+
+    def __init__(self, folder: Path, keep_alive_s: float | None) -> None:
+        self._records = RecordFolder(folder)
+        self._keep_alive_s = keep_alive_s
+
+    def reclaimable_bytes(self, files: Sequence[Path]) -> int:
+        """Return the memory of the engine that is kept for the model in ``files`` and not in use:
+        it will be used, or ended."""
+        places = [files[0], files[0].parent] if files else []  # engines are given one of them
+        for place in places:
+            record = self._find(str(place.absolute()))
+            if record is not None and self._lease(record.model).is_free():
+                return resident_bytes(record.engine_pid) or 0
+        return 0
+
+    def start(self, launch: Launch, options: EngineOptions, files: Sequence[Path]) -> RunningEngine:
+        """Return the kept engine if it is what ``launch`` would start; else start that.
+
+        One kept for the same model that is anything else is ended first.
+
+        Raises:
+            EnvironmentFault: the engine's program cannot be started.
+        """
+        model, made_of = str(launch.settings["model"]), fingerprint(launch, options, files)
+        record = self._find(model)
+        if record is None and not self._keep_alive_s:
+            return EngineProcess(launch)
+        self._records.create()
+        lease = self._lease(model)
+        if not lease.take():
+            return EngineProcess(launch)  # another conversation has the one that is kept
+        if record is not None and record.fingerprint == made_of and _answers(record):
+            return KeptEngine(self._prolong(record), lease)
+        if record is not None:
+            self._records.stop(record)
+        if not self._keep_alive_s:
+            lease.release()
+            return EngineProcess(launch)
+        return HeldEngine(self._order(launch, model, made_of), lease)
+
+    def list(self) -> list[tuple[Record, bool]]:
+        """Return the engines that are kept, and whether a conversation uses each."""
+        found = [] if sys.platform == "win32" else self._records.list()
+        return [(one, not self._lease(one.model).is_free()) for one in found]
+
+    def stop(self, record: Record) -> None:
+        """End a kept engine, in use or not."""
+        self._records.stop(record)
+
+    def _prolong(self, record: Record) -> Record:
+        """Let it stay as long as is asked now, if anything is."""
+        if self._keep_alive_s is None or self._keep_alive_s == record.keep_alive_s:
+            return record
+        record = replace(record, keep_alive_s=self._keep_alive_s)
+        self._records.write(record)
+        return record
+
+    def _lease(self, model: str) -> Lease:
+        return Lease(self._records.file_of(model, ".lease"))
+
+    def _find(self, model: str) -> Record | None:
+        return None if sys.platform == "win32" else self._records.find(model)
+
+    def _order(self, launch: Launch, model: str, made_of: str) -> Launch:
+        order = {
+            "argv": launch.argv,
+            "kind": str(launch.kind),
+            "settings": dict(launch.settings),
+            "keep_alive_s": self._keep_alive_s,
+            "folder": str(self._records.path.absolute()),
+            "fingerprint": made_of,
+            **{name: launch.settings[name] for name in ("api_key", "alias")},
+            "model": model,
+        }
+        return replace(launch, argv=HOLDER, settings=order)
+
+
+class KeptEngine:
+    """An engine that an earlier conversation left; looks like an ``EngineProcess``."""
+
+    progress: Progress | None = None
+
+    def __init__(self, record: Record, lease: Lease) -> None:
+        self._record = record
+        self._lease = lease
+
+    @property
+    def pid(self) -> int:
+        """The process id of the engine."""
+        return self._record.engine_pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether it still runs."""
+        return self._record.is_alive
+
+    @property
+    def has_crashed(self) -> bool:
+        """Tell whether it does not run any more."""
+        return not self.is_ready
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> Endpoint:
+        """Return where it listens: it has been ready for long."""
+        record = self._record
+        return Endpoint(record.url, record.api_key, record.alias, record.kind)
+
+    def stop(self) -> None:
+        """Leave it to the next conversation."""
+        self._lease.release()
+
+
+class HeldEngine(EngineProcess):
+    """An engine with a holder between it and us, which keeps it when we go."""
+
+    def __init__(self, launch: Launch, lease: Lease) -> None:
+        self._lease = lease
+        try:
+            super().__init__(launch)
+        except BaseException:
+            lease.release()
+            raise
+
+    def stop(self) -> None:
+        """Leave it to the next conversation; end one that is not ready yet."""
+        if self.is_ready:
+            self.detach()
+        else:
+            super().stop()
+        self._lease.release()
+
+
+def _answers(record: Record) -> bool:
+    """Tell whether the server takes the key and serves the model."""
+    url = urlsplit(record.url)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=ANSWER_TIMEOUT_S)
+    with contextlib.closing(connection):
+        try:
+            headers = {"Authorization": f"Bearer {record.api_key}"}
+            connection.request("GET", "/v1/models", headers=headers)
+            response = connection.getresponse()
+            return response.status == http.client.OK and record.alias.encode() in response.read()
+        except (OSError, http.client.HTTPException):
+            return False
