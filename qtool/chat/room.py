@@ -46,7 +46,7 @@ class RoomMaker:
         if not count:
             raise ContextFullError(
                 f"this message alone is too long: {exc.message}",
-                hint="say it in shorter pieces, or start with a larger --ctx",
+                hint="say it in shorter pieces, or: qtool chat … --ctx N",
             ) from exc
         policy = self.choose()
         if policy is Overflow.STOP:

@@ -13,6 +13,7 @@ from typing import Any
 
 from qtool.chat.clipboard import copy_sequence
 from qtool.chat.editor import Editor
+from qtool.chat.hints import OWN_COMMAND, complete_hint
 from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
@@ -43,6 +44,7 @@ class PlainScreen:
         think: Think = Think.FOLD,
         is_streaming: bool = True,
         is_verbose: bool = False,
+        own_command: str = OWN_COMMAND,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._output = output
@@ -50,6 +52,7 @@ class PlainScreen:
         self.think = think
         self._is_streaming = is_streaming
         self.is_verbose = is_verbose
+        self._own_command = own_command
         self._clock = clock
         self._told_at: float | None = None
         self._is_at_line_start = True
@@ -111,7 +114,7 @@ class PlainScreen:
     def fail(self, exc: QtoolError) -> None:
         """Report a failed turn."""
         self._end_line()
-        self._output.error(exc)
+        self._output.error(complete_hint(exc, self._own_command))
 
     def _show_whole(self, turn: Turn) -> None:
         if self.think is Think.SHOW:

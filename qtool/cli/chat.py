@@ -1,5 +1,6 @@
 """``qtool chat``: talk to a model on this machine."""
 
+import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtool.chat.context import Overflow
+from qtool.chat.hints import own_command
 from qtool.chat.request import Sampling, Think, choose_history_files
 from qtool.cli.chat_run import Request, hold_conversation
 from qtool.cli.engine_options import MAX_COUNT, EngineFlags, KeepFlags
@@ -195,6 +197,7 @@ def chat(
             "think": talk.think,
             "is_streaming": talk.is_streaming,
             "is_verbose": engine.is_verbose,
+            "own_command": own_command(sys.argv[1:]),
         },
     )
     if remote is not None:
@@ -223,8 +226,6 @@ def _whole_prompt(prompt: str | None) -> str | None:
     """
     if prompt is None:
         return None
-    import sys
-
     from qtool.chat.stdin import read_prompt
 
     whole = read_prompt(prompt, None if sys.stdin.isatty() else sys.stdin.buffer)

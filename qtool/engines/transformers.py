@@ -1,7 +1,6 @@
 """The transformers engine: (model folder, options, interpreter) to a command line."""
 
 import secrets
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +68,5 @@ def _require_safetensors(info: ModelInfo) -> None:
     if pickled:
         raise UsageError(
             f"{info.path.name}: {pickled[0]} is a pickle, which may run any code when it is loaded",
-            hint=f"only if you trust its author: qtool chat {shlex.quote(str(info.path))}"
-            " --trust-pickle",
+            hint="only if you trust its author: qtool chat … --trust-pickle",
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +80,37 @@ def test_full_context_drops_the_oldest_unasked_or_stops_on_request(
     stopped = run_qtool("chat", "--endpoint", server.url, "--overflow", "stop", input=lines)
     assert stopped.returncode == 8
     assert "the context is full" in stopped.stderr
+
+
+def test_hints_repeat_the_users_own_options(run_qtool: Run, server: OpenAiServer):
+    server.n_ctx_tokens = 10
+    own = ("chat", "--endpoint", server.url, "-p", "a long prompt")
+    done = run_qtool(*own)
+    assert done.returncode == 8
+    assert f"qtool chat --endpoint {server.url} -p 'a long prompt' --ctx N" in done.stderr
+
+
+def test_options_of_the_usual_script_have_their_equals(
+    run_qtool: Run, server: OpenAiServer, tmp_path: Path
+):
+    """``python chat.py MODEL -io FILE -m N --no_stream -v`` and its history files."""
+    history, copy = tmp_path / "history.json", tmp_path / "copy.json"
+    before = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "你好"},
+        {"role": "assistant", "content": "你好！\n有什么可以帮你？"},
+    ]
+    with history.open("w", encoding="utf-8") as file:
+        json.dump(before, file, indent=4, ensure_ascii=True)
+    own = ("chat", "--endpoint", server.url, "-m", "7")
+    done = run_qtool(*own, "-io", str(history), "--no-stream", "-v", input="more\nbye\nnever\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "re: more\n"
+    assert "tokens in" in done.stderr
+    assert server.bodies[0]["messages"] == [*before, {"role": "user", "content": "more"}]
+    assert server.bodies[0]["max_tokens"] == 7
+    after = json.loads(history.read_text(encoding="utf-8"))
+    assert after[:3] == before
+    assert [m["content"] for m in after[3:]] == ["more", "re: more"]
+    run_qtool(*own, "-i", str(history), "-o", str(copy), input="x\n")
+    assert json.loads(copy.read_text())[:5] == after == json.loads(history.read_text())

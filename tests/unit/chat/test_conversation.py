@@ -45,6 +45,9 @@ class Engine(http.server.ThreadingHTTPServer):
     def stop(self) -> None:
         self.n_stops += 1
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Keep quiet about clients that go."""
+
     def endpoint(self, on_wait: object = None) -> Endpoint:
         return Endpoint(f"http://127.0.0.1:{self.server_port}", "key", "m.gguf", "llama.cpp")
 
