@@ -7,14 +7,14 @@ tools/server/README.md for ``cache_prompt`` and the errors.
 import http.client
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
-from qtool.chat.stream import read_events, read_reply
+from qtool.chat.stream import MAX_LINE_BYTES, read_events, read_reply
 from qtool.engines.base import Endpoint
 from qtool.errors import (
     AuthError,
@@ -86,7 +86,7 @@ def stream_chat(
         with _post(connection, endpoint, body, is_raw=is_raw) as response:
             if response.status != 200:
                 raise _refusal(response.status, response.read(MAX_ERROR_BYTES), endpoint)
-            yield from split_reasoning(read_reply(read_events(iter(response.readline, b""))))
+            yield from split_reasoning(read_reply(read_events(_lines(response))))
     except (OSError, http.client.HTTPException) as exc:
         raise _lost(endpoint, exc) from exc
     finally:
@@ -119,6 +119,11 @@ def request_json(
     base = urlsplit(endpoint.url).path.rstrip("/")
     connection.request(method, base + path, data, headers)
     return connection.getresponse()
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield lines as they come; a longer one than any should be comes in pieces."""
+    return iter(lambda: response.readline(MAX_LINE_BYTES), b"")
 
 
 def _content(messages: Sequence[Message], *, is_raw: bool) -> dict[str, Any]:

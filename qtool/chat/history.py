@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qtool.chat.messages import Message, parse_message
 from qtool.errors import IntegrityError, NotFoundError, QtoolError, ResourceError, UsageError
@@ -31,7 +32,7 @@ def load_history(path: Path, *, may_be_missing: bool = False) -> list[Message]:
             raise UsageError(f"{path} is no regular file; -i takes one")
         if found.st_size > MAX_HISTORY_BYTES:
             raise UsageError(f"{path} is larger than {MAX_HISTORY_BYTES // 2**20} MiB")
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except FileNotFoundError:
         if may_be_missing:
             return []
@@ -40,34 +41,58 @@ def load_history(path: Path, *, may_be_missing: bool = False) -> list[Message]:
         ) from None
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise _damaged(path, f"byte {exc.start} is not UTF-8") from exc
+        before = data[: exc.start].decode("utf-8-sig")
+        raise _damaged(path, before, len(before), f"byte {exc.start} is not UTF-8") from exc
     return _parse_history(text, path) if text.strip() else []
 
 
 def _parse_history(text: str, path: Path) -> list[Message]:
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as exc:
-        raise _damaged(path, f"line {exc.lineno}, column {exc.colno}: {exc.msg}") from exc
-    except RecursionError as exc:
-        raise _damaged(path, "it is nested too deeply") from exc
-    except ValueError as exc:  # a number of thousands of digits
-        raise _damaged(path, str(exc)) from exc
-    if not isinstance(items, list):
-        raise _damaged(path, f"it holds a {type(items).__name__}, not a list of messages")
     messages = []
-    for number, item in enumerate(items, 1):
+    for number, (at, item) in enumerate(_items(text, path), 1):
         try:
             messages.append(parse_message(item))
         except ValueError as exc:
-            raise _damaged(path, f"message {number}: {exc}") from exc
+            raise _damaged(path, text, at, f"message {number}: {exc}") from exc
     return messages
 
 
-def _damaged(path: Path, what: str) -> IntegrityError:
+def _items(text: str, path: Path) -> list[tuple[int, Any]]:
+    """Return what the list in ``text`` holds, each with the place where it begins."""
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise _damaged(path, text, exc.pos, exc.msg) from exc
+    except RecursionError as exc:
+        raise _damaged(path, text, 0, "it is nested too deeply") from exc
+    except ValueError as exc:  # a number of thousands of digits
+        raise _damaged(path, text, 0, str(exc)) from exc
+    at = _skip(text, 0)
+    if not isinstance(items, list):
+        held = "an object" if isinstance(items, dict) else f"{items!r:.40}"
+        what = f"it holds {held}, no list of messages"
+        raise _damaged(path, text, at, what)
+    places = []
+    for _ in items:
+        at = _skip(text, at + 1)  # past the bracket or comma
+        places.append(at)
+        at = _skip(text, json.JSONDecoder().raw_decode(text, at)[1])
+    return list(zip(places, items, strict=True))
+
+
+def _skip(text: str, at: int) -> int:
+    """Return the place of the next character that is no blank."""
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at
+
+
+def _damaged(path: Path, text: str, at: int, what: str) -> IntegrityError:
+    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     return IntegrityError(
-        f"the history file {path} is damaged: {what}",
+        f"the history file {path} is damaged: line {line}, column {column}: {what}",
         hint=f"the file was left as it is; mend it, or name another one instead of {path}",
     )
 

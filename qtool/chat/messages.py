@@ -40,7 +40,7 @@ def parse_message(item: Any) -> Message:
         ValueError: what is wrong with ``item``, in words.
     """
     if not isinstance(item, dict):
-        raise ValueError(f"it is a {type(item).__name__}, not an object with role and content")
+        raise ValueError(f"it is {item!r:.40}, not an object with role and content")
     role, content = item.get("role"), item.get("content")
     if role not in tuple(Role):
         raise ValueError(f"role is {role!r}; it must be one of {', '.join(Role)}")

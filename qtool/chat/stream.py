@@ -33,10 +33,24 @@ class ReplyEnd:
     decode_tokens_per_s: float | None = None
 
 
+DONE = "[DONE]"
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""Far more than any token; without an end, a line would fill the memory."""
+
+MAX_COUNT = 2**53
+
+
 def read_events(lines: Iterable[bytes]) -> Iterator[str]:
-    """Yield the data of each Server-Sent Event in ``lines``."""
+    """Yield the data of each Server-Sent Event in ``lines``; one that is cut off is none.
+
+    Raises:
+        NetworkError: a line has no end.
+    """
     data: list[str] = []
     for line in lines:
+        if len(line) >= MAX_LINE_BYTES:
+            raise NetworkError(f"the engine sent a line of more than {MAX_LINE_BYTES >> 20} MiB")
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             if data:
@@ -44,20 +58,20 @@ def read_events(lines: Iterable[bytes]) -> Iterator[str]:
             data = []
         elif text.startswith("data:"):
             data.append(text[5:].removeprefix(" "))
-    if data:
-        yield "\n".join(data)
+    if data == [DONE]:  # nothing can be missing
+        yield DONE
 
 
 def read_reply(events: Iterable[str]) -> Iterator[Delta | ReplyEnd]:
     """Turn the chunks of a chat completion into deltas and the end.
 
     Raises:
-        NetworkError: the stream stops before ``[DONE]``, carries an error, or is no JSON.
+        NetworkError: the stream stops before its end, carries an error, or is no JSON.
     """
     finish_reason: str | None = None
     last: Mapping[str, Any] = {}
     for event in events:
-        if event == "[DONE]":
+        if event == DONE:
             yield _end(finish_reason, last)
             return
         chunk = _parse_chunk(event)
@@ -68,7 +82,9 @@ def read_reply(events: Iterable[str]) -> Iterator[Delta | ReplyEnd]:
             finish_reason = reason if isinstance(reason, str) else finish_reason
             text = choice.get("text")  # of a completion without a template
             yield from _deltas(_object(choice.get("delta", {"content": text})))
-    raise NetworkError("the engine stopped in mid-reply")
+    if finish_reason is None:
+        raise NetworkError("the engine stopped in mid-reply")
+    yield _end(finish_reason, last)  # some servers leave [DONE] out
 
 
 def _parse_chunk(event: str) -> dict[str, Any]:
@@ -112,9 +128,11 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+    return value if is_count else None  # type: ignore[return-value]
 
 
 def _rate(value: object) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+    is_rate = is_number and 0 <= value < MAX_COUNT  # type: ignore[operator]
+    return float(value) if is_rate else None  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """The client against a real socket that answers as told, and its parsers against anything."""
 
+import io
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from qtool.chat.client import ContextFullError, stream_chat
 from qtool.chat.messages import Message, Role
+from qtool.chat.reasoning import split_reasoning
 from qtool.chat.request import Sampling
 from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
 from qtool.engines.base import Endpoint
@@ -151,7 +153,67 @@ def test_engine_that_is_not_there_is_a_network_error():
 
 def test_events_of_several_lines_comments_and_carriage_returns():
     lines = [b": ping\r\n", b"data: a\r\n", b"data:b\r\n", b"id: 7\r\n", b"\r\n", b"data: c\n"]
-    assert list(read_events(lines)) == ["a\nb", "c"]
+    assert list(read_events(lines)) == ["a\nb"], "the last one was cut off"
+
+
+REPLY = "你好👋, Größe\n```\nx\n```\n"
+STREAM = (
+    event(choices=[{"delta": {"role": "assistant", "content": None}}])
+    + event(choices=[{"delta": {"reasoning_content": "hm 🤔"}}])
+    + b"".join(piece(character) for character in REPLY)
+    + event(choices=[{"delta": {}, "finish_reason": "stop"}], usage={"completion_tokens": 9})
+    + b"data: [DONE]\n\n"
+)
+
+
+def read(data: bytes) -> tuple[str, ReplyEnd | None]:
+    """Return what a stream of ``data`` says before its end, and the end."""
+    text, end = "", None
+    with suppress(NetworkError):
+        for got in split_reasoning(read_reply(read_events(io.BytesIO(data)))):
+            if isinstance(got, Delta) and not got.is_reasoning:
+                text += got.text
+            elif isinstance(got, ReplyEnd):
+                end = got
+    return text, end
+
+
+def test_stream_cut_at_any_byte_says_what_came_and_never_more():
+    n_needed = STREAM.rindex(b"data: [DONE]")
+    for at in range(len(STREAM) + 1):
+        text, end = read(STREAM[:at])
+        assert REPLY.startswith(text), at
+        assert (end is not None) == (at >= n_needed), at
+        assert text == REPLY or end is None, at
+
+
+@given(st.integers(0, len(STREAM) - 1), st.binary(min_size=1, max_size=4))
+def test_damaged_stream_is_read_or_refused(at: int, damage: bytes):
+    text, _ = read(STREAM[:at] + damage + STREAM[at + len(damage) :])
+    assert len(text) <= len(REPLY) + 8
+
+
+def test_line_without_an_end_is_refused_before_it_fills_the_memory(monkeypatch):
+    for module in ("client", "stream"):
+        monkeypatch.setattr(f"qtool.chat.{module}.MAX_LINE_BYTES", 5000)
+    with (
+        answering(HEAD, piece("a"), b"data: " + b"x" * 20_000) as (at, _),
+        pytest.raises(NetworkError, match="a line of more than"),
+    ):
+        list(stream_chat(at, HELLO, Sampling()))
+
+
+def test_reply_that_is_finished_needs_no_done():
+    stop = event(choices=[{"delta": {}, "finish_reason": "stop"}])
+    with answering(HEAD, piece("hi"), stop) as (at, _):
+        assert list(stream_chat(at, HELLO, Sampling())) == [Delta("hi"), ReplyEnd("stop")]
+
+
+@pytest.mark.parametrize("figure", [-1, 10**400, float("nan"), float("inf"), "9", None, True, []])
+def test_figures_that_cannot_be_are_unknown(figure: object):
+    usage = {"prompt_tokens": figure, "completion_tokens": figure}
+    chunk = {"choices": [], "usage": usage, "timings": {"predicted_per_second": figure}}
+    assert list(read_reply([json.dumps(chunk), "[DONE]"])) == [ReplyEnd(None)]
 
 
 @given(st.lists(st.binary(max_size=40)))

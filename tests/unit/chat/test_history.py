@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,11 @@ def test_file_with_byte_order_mark_and_extra_keys_is_loaded(tmp_path: Path):
     [
         ('[{"role": "user",\n "content": }]', "line 2, column 13"),
         ("{", "line 1, column 2"),
-        ('{"role": "user"}', "not a list"),
-        ('[{"role": "user", "content": "a"}, 7]', "message 2"),
-        ('[{"role": "robot", "content": "a"}]', "'robot'"),
+        ('{"role": "user"}', "no list"),
+        ('[{"role": "user", "content": "a"}, 7]', "line 1, column 36: message 2"),
+        ('[{"role": "robot", "content": "a"}]', "line 1, column 2: message 1: .*'robot'"),
+        ('[\n {"role": "user", "content": "a"},\n\n  {}\n]', "line 4, column 3: message 2"),
+        ('\n {"a": 1}', "line 2, column 2: it holds an object"),
         ('[{"role": "user", "content": null}]', "None"),
         ('[{"role": ["user"], "content": "x"}]', "message 1"),
         ("[" * 100_000, "nested"),
@@ -125,6 +128,47 @@ def test_half_characters_are_replaced_and_the_file_stays_readable(tmp_path: Path
     assert messages == [Message(Role.USER, "👋 \ufffd")]
     save_history(path, messages)
     assert load_history(path) == messages
+
+
+def test_damaged_byte_is_named_with_its_place(tmp_path: Path):
+    path = tmp_path / "h.json"
+    path.write_bytes('[\n {"role": "user", "content": "你'.encode() + b'\xff"}]')
+    with pytest.raises(IntegrityError, match="line 2, column 32: byte 35 is not UTF-8"):
+        load_history(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["role", "content", "name", ""]), inner, max_size=4)
+    ),
+)
+SOUND = json.dumps([message.to_api() for message in MESSAGES], indent=1).encode()
+
+
+@given(
+    JSON.map(lambda value: json.dumps(value, indent=2).encode())
+    | st.builds(
+        lambda at, damage: SOUND[:at] + damage + SOUND[at:],
+        st.integers(0, len(SOUND)),
+        st.binary(min_size=1, max_size=3),
+    )
+    | st.integers(0, len(SOUND)).map(lambda at: SOUND[:at])
+)
+def test_damage_is_named_with_line_and_column(tmp_path_factory: pytest.TempPathFactory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.json"
+    path.write_bytes(data)
+    try:
+        messages = load_history(path)
+    except IntegrityError as exc:
+        place = re.search(r"damaged: line (\d+), column (\d+): ", exc.message)
+        assert place, exc.message
+        assert 1 <= int(place[1]) <= data.count(b"\n") + 1
+        assert 1 <= int(place[2]) <= len(data) + 1
+    else:
+        assert all(isinstance(message, Message) for message in messages)
+    assert path.read_bytes() == data
 
 
 @given(st.binary(max_size=300))
