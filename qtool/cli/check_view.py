@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from qtool.cli.download_json import to_json
 from qtool.download import DownloadRequest, DownloadResult, FileResult
 from qtool.errors import ExitCode, IntegrityError
+from qtool.hub.endpoints import EndpointOrigin
 from qtool.hub.repo import RepoType
 from qtool.output import Output, Style
 from qtool.units import format_size
@@ -69,6 +70,9 @@ def repair_command(request: DownloadRequest) -> str:
         words += ["--local-dir", str(request.local_dir)]
     if request.cache_dir is not None:
         words.append("--cache")
+    for endpoint in request.endpoints:
+        if endpoint.origin in (EndpointOrigin.FLAG, EndpointOrigin.PASTED):
+            words += ["--endpoint", endpoint.url]
     return shlex.join([*words, "--repair"])
 
 

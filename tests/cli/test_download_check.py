@@ -56,6 +56,14 @@ def test_check_names_each_wrong_file_and_the_command_that_cures_it(qtool, model,
     assert qtool("org/name", "--verify").returncode == 0
 
 
+def test_command_that_cures_asks_the_same_hub(qtool, hub, model, monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT")
+    flip(model, 1)
+    done = qtool("org/name", "--verify", "--endpoint", hub.url)
+    command = done.stderr.partition("hint: ")[2].strip()
+    assert command == f"qtool download org/name --endpoint {hub.url} --repair"
+
+
 def test_check_as_json(qtool, model):
     flip(model, 2 * MIB)
     (model.parent / "config.json").unlink()
