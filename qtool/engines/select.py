@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qtool.engines.base import EngineKind
 from qtool.engines.interpreters import EnginePython
+from qtool.engines.transformers import NVIDIA_DRIVER
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.info import ModelFormat, ModelInfo
 
@@ -20,6 +21,11 @@ LOADERS: Mapping[ModelFormat, tuple[frozenset[str], ...]] = {
     ModelFormat.COMPRESSED_TENSORS: (frozenset({"compressed-tensors"}),),
 }
 """What transformers needs to load a format: one package of each set."""
+
+INT4_FORMATS = frozenset({ModelFormat.GPTQ, ModelFormat.AWQ})
+INT4_TORCH = "2.6"
+"""From here on torch has a kernel for 4-bit codes on a processor, and our server the loader: see
+``transformers_server/int4_loader.py``. There GPTQ and AWQ need no package of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +42,15 @@ def needs_python(info: ModelInfo) -> bool:
 
 
 def select_engine(
-    info: ModelInfo, wanted: EngineKind = EngineKind.AUTO, python: EnginePython | None = None
+    info: ModelInfo,
+    wanted: EngineKind = EngineKind.AUTO,
+    python: EnginePython | None = None,
+    *,
+    has_gpu: bool | None = None,
 ) -> Choice:
     """Choose the engine for ``info``; ``python`` is what the environment at hand has.
+
+    Without a GPU (``has_gpu``; None looks whether there is one) GPTQ and AWQ need torch alone.
 
     Raises:
         UsageError: the engine that is asked for does not run the model's format.
@@ -58,11 +70,12 @@ def select_engine(
             f"{info.path.name} is a {info.format} model; llama.cpp runs GGUF alone",
             hint=f"qtool chat {shlex.quote(str(info.path))}",
         )
-    return _transformers(info, python)
+    has_gpu = NVIDIA_DRIVER.exists() if has_gpu is None else has_gpu
+    return _transformers(info, python, has_gpu=has_gpu)
 
 
-def _transformers(info: ModelInfo, python: EnginePython | None) -> Choice:
-    if python is None or (missing := missing_packages(info, python.versions)):
+def _transformers(info: ModelInfo, python: EnginePython | None, *, has_gpu: bool) -> Choice:
+    if python is None or (missing := missing_packages(info, python.versions, has_gpu=has_gpu)):
         where = f" in {python.path} ({python.why})" if python else ""
         lack = f": without {' and '.join(missing)}" if python else ""
         raise EnvironmentFault(
@@ -71,18 +84,32 @@ def _transformers(info: ModelInfo, python: EnginePython | None) -> Choice:
         )
     version = python.versions["transformers"]
     why = f"transformers {version} in {python.path} ({python.why}) loads {info.format} models"
+    if _is_int4(info, python.versions, has_gpu=has_gpu):
+        why += f"; torch {python.versions['torch']} computes with their codes on the processor"
     return Choice(EngineKind.TRANSFORMERS, why)
 
 
-def missing_packages(info: ModelInfo, versions: Mapping[str, str]) -> tuple[str, ...]:
+def missing_packages(
+    info: ModelInfo, versions: Mapping[str, str], *, has_gpu: bool
+) -> tuple[str, ...]:
     """Return what ``versions`` lack to run ``info`` through transformers."""
     missing = [name for name in ("torch", "transformers") if name not in versions]
-    if not missing and not _is_recent(versions["transformers"]):
+    if not missing and not _is_recent(versions["transformers"], MINIMUM_TRANSFORMERS):
         missing.append(f"transformers {MINIMUM_TRANSFORMERS} or newer")
+    if _is_int4(info, versions, has_gpu=has_gpu):
+        return tuple(missing)
     absent = [names for names in LOADERS.get(info.format, ()) if names.isdisjoint(versions)]
     return (*missing, *(" or ".join(sorted(names, reverse=True)) for names in absent))
 
 
-def _is_recent(version: str) -> bool:
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    return numbers >= tuple(int(part) for part in MINIMUM_TRANSFORMERS.split("."))
+def _is_int4(info: ModelInfo, versions: Mapping[str, str], *, has_gpu: bool) -> bool:
+    is_packed = info.format in INT4_FORMATS and not has_gpu
+    return is_packed and "torch" in versions and _is_recent(versions["torch"], INT4_TORCH)
+
+
+def _is_recent(version: str, minimum: str) -> bool:
+    return _numbers(version) >= _numbers(minimum)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())

@@ -56,10 +56,11 @@ def run_script(python: EnginePython, *arguments: str) -> str:
     return done.stdout
 
 
-def run_beside(python: EnginePython, script: str, *arguments: str) -> None:
+def run_beside(python: EnginePython, script: str, *arguments: str, **environ: str) -> None:
     """Run a program of this folder that imports its neighbours."""
     command = [python.path, "-s", str(HERE / script), *arguments]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    own = {**ENVIRONMENT, **environ}
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

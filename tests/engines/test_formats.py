@@ -16,21 +16,26 @@ QUANTISED = (
     *("gptq-sym-32", "gptq-sym-64", "gptq-sym-128", "gptq-asym-64", "gptq-act-order-64"),
     *("awq-64", "awq-128"),
 )
+THROUGH_THEIR_PACKAGE = ("library:gptq-sym-32", "library:gptq-act-order-64", "library:awq-64")
 TOLERANCE = 0.25
 """Of the reference's standard deviation. bfloat16 makes 0.1 here; a wrong zero or order, over 1."""
 
 
 @pytest.fixture(scope="module")
 def compared(engine_python: EnginePython, tiny_models: Path) -> dict[str, dict]:
-    folders = [str(tiny_models / name) for name in QUANTISED]
-    printed = run_script(engine_python, str(HERE / "compare_logits.py"), str(PROGRAM), *folders)
-    return dict(zip(QUANTISED, map(json.loads, printed.splitlines()), strict=True))
+    names = (*QUANTISED, *THROUGH_THEIR_PACKAGE)
+    split = [name.rpartition(":") for name in names]
+    arguments = [f"{way}{colon}{tiny_models / name}" for way, colon, name in split]
+    printed = run_script(engine_python, str(HERE / "compare_logits.py"), str(PROGRAM), *arguments)
+    return dict(zip(names, map(json.loads, printed.splitlines()), strict=True))
 
 
-@pytest.mark.parametrize("name", QUANTISED)
+@pytest.mark.parametrize("name", [*QUANTISED, *THROUGH_THEIR_PACKAGE])
 def test_scores_agree_with_a_dense_reference(compared: dict[str, dict], name: str):
     assert compared[name]["error"] < TOLERANCE
+    own = compared[name]["kernels"] == ["Int4Linear"]
     assert compared[name]["kernels"], "the weights were not quantised at all"
+    assert own is not name.startswith("library:")
     assert compared[name]["keeps_cache"]
 
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .quantized import describe_method, needs_float16, quantization_arguments
+from .quantized import (
+    MissingPackage,
+    describe_method,
+    find_packed,
+    needs_float16,
+    quantization_arguments,
+)
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ def load(settings: Settings, progress: Progress) -> Loaded:
     import torch
 
     progress("importing transformers", 0.0)
-    import transformers
+    import transformers  # noqa: F401 - here, so that this stage has a name
 
     from .placement import place
 
@@ -51,20 +57,10 @@ def load(settings: Settings, progress: Progress) -> Loaded:
     placement = place(settings, "float16" if needs_float16(config) else checkpoint_dtype(config))
     progress("tokenizer", 0.0)
     tokenizer = load_tokenizer(settings)
-    _tell_progress(progress)
-    arguments = {
-        "trust_remote_code": settings.trust_remote_code,
-        "use_safetensors": None if settings.allow_pickle else True,
-        "local_files_only": True,
-        _dtype_name(transformers.__version__): placement.dtype,
-        **_device_arguments(placement),
-        **quantization_arguments(settings, config, placement),
-        **older_names(config, transformers.__version__),
-    }
     progress(describe_method(config), 0.0)
-    model = _load_model(settings.model, placement.attentions, arguments)
-    if not placement.is_cpu and not arguments.get("device_map"):
-        model = model.to(placement.device)
+    model, why_not = _load_int4(settings, config, placement, progress)
+    if model is None:
+        model = _load_by_transformers(settings, config, placement, progress, why_not)
     return Loaded(model.eval(), tokenizer, placement)
 
 
@@ -119,19 +115,78 @@ def older_names(config: Mapping[str, Any], version: str) -> dict[str, Any]:
     return {name: value for name, value in names.items() if name not in config}
 
 
-def _load_model(folder: str, attentions: Sequence[str], arguments: Mapping[str, Any]) -> Any:
-    """Try one attention after the other, for not every model has every one."""
-    from transformers import AutoModelForCausalLM
+def _load_int4(
+    settings: Settings, config: Mapping[str, Any], placement: Placement, progress: Progress
+) -> tuple[Any | None, str]:
+    """Load GPTQ and AWQ on a processor, where no package does it better than torch alone.
 
+    Return the model, or none and the reason, which is empty for every other kind of model.
+    """
+    quantization = find_packed(settings.model, config)
+    if not quantization or not placement.is_cpu or not settings.prefer_int4:
+        return None, ""
+    import transformers
+
+    from .int4_loader import NotCovered, load_int4
+
+    names = older_names(config, transformers.__version__)
+    stage = describe_method(config)
+
+    def make(attention: str) -> Any:
+        building = (settings, quantization, placement.dtype, attention, names)
+        return load_int4(*building, lambda fraction: progress(stage, fraction))
+
+    try:
+        return _try_attentions(placement.attentions, make), ""
+    except NotCovered as exc:
+        return None, str(exc)
+
+
+def _load_by_transformers(
+    settings: Settings,
+    config: Mapping[str, Any],
+    placement: Placement,
+    progress: Progress,
+    why_not_int4: str,
+) -> Any:
+    import transformers
+
+    try:
+        packed = quantization_arguments(settings, config, placement)
+    except MissingPackage as exc:
+        reason = f"; torch alone does not do: {why_not_int4}" if why_not_int4 else ""
+        raise MissingPackage(f"{exc}{reason}") from exc
+    _tell_progress(progress)
+    arguments = {
+        "trust_remote_code": settings.trust_remote_code,
+        "use_safetensors": None if settings.allow_pickle else True,
+        "local_files_only": True,
+        _dtype_name(transformers.__version__): placement.dtype,
+        **_device_arguments(placement),
+        **packed,
+        **older_names(config, transformers.__version__),
+    }
+
+    def make(attention: str) -> Any:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            settings.model, attn_implementation=attention, **arguments
+        )
+
+    model = _try_attentions(placement.attentions, make)
+    if not placement.is_cpu and not arguments.get("device_map"):
+        model = model.to(placement.device)
+    return model
+
+
+def _try_attentions(attentions: Sequence[str], make: Callable[[str], Any]) -> Any:
+    """Try one attention after the other, for not every model has every one."""
     attention, *others = attentions
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation=attention, **arguments
-        )
+        return make(attention)
     except (ValueError, ImportError) as exc:
         if not others or not re.search("attention|flash|sdpa", str(exc), re.IGNORECASE):
             raise
-    return _load_model(folder, others, arguments)
+    return _try_attentions(others, make)
 
 
 def _device_arguments(placement: Placement) -> dict[str, Any]:

@@ -31,6 +31,12 @@ def describe_method(config: Mapping[str, Any]) -> str:
     return f"{method} weights" if method else "weights"
 
 
+def find_packed(folder: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how the weights are packed, as GPTQ or AWQ; nothing for any other model."""
+    own = _quantization(config) or _old_gptq(folder)
+    return own if own.get("quant_method") in LOADERS else {}
+
+
 def quantization_arguments(
     settings: Settings, config: Mapping[str, Any], placement: Placement
 ) -> dict[str, Any]:
@@ -39,9 +45,9 @@ def quantization_arguments(
     Raises:
         MissingPackage: nothing here loads this method, or not on this device.
     """
-    own = _quantization(config) or _old_gptq(settings.model)
+    own = find_packed(settings.model, config)
     method = str(own.get("quant_method", ""))
-    if method not in LOADERS:
+    if not own:
         return {}
     package = _package(method)
     if package is None:

@@ -17,8 +17,9 @@ class Settings:
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …; ``attention`` one of transformers'
     names. ``cache_bytes`` bounds what all kept conversations together may take. ``allow_pickle``
     lets weights in that are not safetensors and may run code when they are loaded, as
-    ``trust_remote_code`` lets the model's own Python in. ``stays_up`` keeps ``/health`` answering
-    after a failed start.
+    ``trust_remote_code`` lets the model's own Python in. ``prefer_int4`` loads GPTQ and AWQ on a
+    processor with torch alone (see ``int4_loader``), not with the packages for them. ``stays_up``
+    keeps ``/health`` answering after a failed start.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Settings:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     fuse_layers: bool = False
+    prefer_int4: bool = True
     stays_up: bool = False
 
     @property

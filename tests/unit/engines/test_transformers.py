@@ -119,11 +119,31 @@ def test_packages_that_are_missing_are_named(
     model_format: ModelFormat, versions: dict[str, str], missing: tuple[str, ...]
 ):
     info = plain(format=model_format)
-    assert missing_packages(info, versions) == missing
+    assert missing_packages(info, versions, has_gpu=True) == missing
     if missing:
         with pytest.raises(EnvironmentFault, match=missing[-1]) as caught:
-            select_engine(info, python=replace(PYTHON, versions=versions))
+            select_engine(info, python=replace(PYTHON, versions=versions), has_gpu=True)
         assert "/env/bin/python" in caught.value.message
+
+
+@pytest.mark.parametrize("model_format", [ModelFormat.GPTQ, ModelFormat.AWQ])
+@pytest.mark.parametrize(
+    ("torch", "has_gpu", "is_enough"),
+    [
+        ("2.6.0", False, True),
+        ("2.13.0+cpu", False, True),
+        ("2.5.1", False, False),
+        ("2.6.0", True, False),
+    ],
+)
+def test_on_a_processor_torch_alone_runs_packed_weights(
+    model_format: ModelFormat, torch: str, has_gpu: bool, is_enough: bool
+):
+    info, versions = plain(format=model_format), {"torch": torch, "transformers": "4.57.6"}
+    assert (missing_packages(info, versions, has_gpu=has_gpu) == ()) is is_enough
+    if is_enough:
+        choice = select_engine(info, python=replace(PYTHON, versions=versions), has_gpu=has_gpu)
+        assert f"torch {torch} computes with their codes" in choice.why
 
 
 def test_engine_that_does_not_run_the_format_is_refused():

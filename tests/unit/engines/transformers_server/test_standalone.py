@@ -14,7 +14,7 @@ from qtool.engines import lifeline
 from qtool.engines.transformers import PROGRAM
 
 MODULES = [*sorted(PROGRAM.glob("*.py")), Path(lifeline.__file__)]
-ALLOWED = {*sys.stdlib_module_names, "torch", "transformers", "tqdm", "jinja2"}
+ALLOWED = {*sys.stdlib_module_names, "torch", "transformers", "tqdm", "jinja2", "safetensors"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
