@@ -159,11 +159,11 @@ def _inspect(text: str) -> "ModelInfo":
     Raises:
         NotFoundError: it is not here; models that are still on a hub cannot be examined yet.
     """
+    from qtool.cli.hub_model import locate_here
     from qtool.config import Config
     from qtool.models.formats import inspect_model
-    from qtool.models.local import locate_model
 
-    model = locate_model(text, cache_dir=Config().cache_dir())
+    model = locate_here(text, Config())
     return inspect_model(model.path, quant=model.quant)
 
 

@@ -15,7 +15,7 @@ from qtool.download import DownloadRequest, FileResult, Selection, download
 from qtool.download.quant_choice import AskQuant, QuantQuestion
 from qtool.download.request import Backend
 from qtool.errors import ExitCode, UsageError
-from qtool.hub.auth import find_token, hf_home, is_hub_offline
+from qtool.hub.auth import find_token, hub_cache_dir, is_hub_offline
 from qtool.hub.endpoints import Endpoint, choose_endpoints
 from qtool.hub.repo import RepoRef, RepoType
 from qtool.models.reference import Reference, parse_reference
@@ -96,7 +96,7 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         endpoints=_endpoints(arguments.endpoints, asked, config),
         selection=_selection(asked, arguments),
         local_dir=_local_dir(arguments.local_dir, arguments.is_cached),
-        cache_dir=_cache_dir() if arguments.is_cached else None,
+        cache_dir=hub_cache_dir(os.environ) if arguments.is_cached else None,
         token=find_token(arguments.token, os.environ),
         connections=_connections(arguments.connections, config),
         max_files=arguments.jobs,
@@ -126,7 +126,7 @@ def run(request: DownloadRequest, output: Output) -> int:
     """Download, showing progress, and say what came of it; return the exit code."""
     watcher = make_watcher(output)
     # A dry run is how one looks at the list without choosing.
-    ask = _asker(output) if output.is_interactive and not request.is_dry_run else None
+    ask = make_asker(output) if output.is_interactive and not request.is_dry_run else None
     try:
         with watcher:
             result = download(request, on_event=watcher.on_event, ask_quant=ask)
@@ -142,7 +142,9 @@ def run(request: DownloadRequest, output: Output) -> int:
     return exit_code(result.failures)
 
 
-def _asker(output: Output) -> AskQuant:
+def make_asker(output: Output) -> AskQuant:
+    """Return what asks which quantization is wanted."""
+
     def ask(question: QuantQuestion) -> str:
         from qtool.cli.quant_prompt import ask_quant
 
@@ -202,11 +204,6 @@ def _local_dir(folder: Path | None, is_cached: bool) -> Path | None:
     if folder is not None and is_cached:
         raise UsageError("--local-dir and --cache exclude one another")
     return folder
-
-
-def _cache_dir() -> Path:
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(named).expanduser() if named else hf_home(os.environ) / "hub"
 
 
 def _connections(flag: int | None, config: Config) -> int | None:

@@ -18,7 +18,9 @@ MAX_COUNT = 2**31 - 1
 
 Model = Annotated[
     str | None,
-    typer.Argument(help="A GGUF file, a folder with a model, or a starter model's name."),
+    typer.Argument(
+        help="A GGUF file, a folder with a model, org/name[:QUANT] of a hub, or a starter's name."
+    ),
 ]
 Context = Annotated[
     int | None, typer.Option("--ctx", min=16, max=MAX_COUNT, help="Context length in tokens.")

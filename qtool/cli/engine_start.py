@@ -73,14 +73,18 @@ def engines_dir(config: Config) -> "Path":
 def obtain_model(
     request: EngineRequest, output: "Output", config: Config
 ) -> tuple["LocalModel", "Starter | None"]:
-    """Return where the model lies; offer and fetch a starter model where none is named."""
-    from qtool.models.local import LocalModel, locate_model
+    """Return where the model lies.
+
+    A repository that is not here is fetched; where none is named a starter model is offered.
+    """
+    from qtool.cli.hub_model import obtain_from_hub
+    from qtool.models.local import LocalModel
     from qtool.models.starters import DEFAULT_NAME, find_starter
 
     name = request.model or DEFAULT_NAME
     starter = find_starter(name)
     if starter is None:
-        return locate_model(name, cache_dir=config.cache_dir()), None
+        return obtain_from_hub(name, output, config, is_agreed=request.is_agreed), None
     from qtool.cli.starter import obtain_starter
 
     is_agreed = request.is_agreed or request.model is not None

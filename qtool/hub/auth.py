@@ -41,6 +41,12 @@ def hf_home(environ: Mapping[str, str]) -> Path:
     return _expand(environ.get("HF_HOME") or str(Path(cache) / "huggingface"), environ)
 
 
+def hub_cache_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the repositories that huggingface_hub fetched."""
+    named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    return _expand(named, environ) if named else hf_home(environ) / "hub"
+
+
 def token_path(environ: Mapping[str, str]) -> Path:
     """Return where ``hf auth login`` keeps the token."""
     explicit = environ.get("HF_TOKEN_PATH")

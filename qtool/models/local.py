@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.errors import NotFoundError
+from qtool.models.hub_cache import find_in_hub_cache
 from qtool.models.reference import ReferenceKind, parse_reference
 from qtool.models.starters import find_starter, load_starters, starter_path
 
@@ -16,11 +17,14 @@ class LocalModel:
     quant: str | None = None
 
 
-def locate_model(text: str, *, cache_dir: Path, folder: Path | None = None) -> LocalModel:
+def locate_model(
+    text: str, *, cache_dir: Path, folder: Path | None = None, hub_cache: Path | None = None
+) -> LocalModel:
     """Return what ``text`` means on this machine.
 
     A path is itself, there or not; a starter's name lies in ``cache_dir``; a repository is looked
-    for where ``qtool download`` puts it, ``./<name>`` below ``folder`` (default: the current one).
+    for where ``qtool download`` puts it, ``./<name>`` below ``folder`` (default: the current one),
+    and in ``hub_cache``, the Hugging Face cache.
 
     Raises:
         UsageError: ``text`` is no reference at all.
@@ -39,6 +43,8 @@ def locate_model(text: str, *, cache_dir: Path, folder: Path | None = None) -> L
     place = (folder or Path()) / (reference.repo_id or "").rpartition("/")[2]
     if place.is_dir():
         return LocalModel(place, reference.quant)
+    if hub_cache is not None and (found := find_in_hub_cache(reference, hub_cache)):
+        return LocalModel(found, reference.quant)
     if "/" not in (reference.repo_id or ""):
         names = ", ".join(["starter", *(one.name for one in load_starters())])
         raise NotFoundError(

@@ -1,0 +1,58 @@
+"""Models in the Hugging Face cache, where many programs put them; nothing is asked of a hub.
+
+Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from qtool.errors import NotFoundError, UsageError
+from qtool.models.gguf_model import find_variants
+from qtool.models.quants import select_quant
+from qtool.models.reference import Reference
+
+WEIGHTS = (".gguf", ".safetensors", ".bin", ".pt")
+
+
+def find_in_hub_cache(reference: Reference, cache: Path) -> Path | None:
+    """Return the snapshot of a repository that has what ``reference`` names.
+
+    Of a reference with a file's name or pattern, return the first such file. ``None`` where there
+    is no such snapshot, or it has no weights, or not that quantization.
+    """
+    snapshot = _find_snapshot(reference, cache)
+    if snapshot is None:
+        return None
+    files = sorted(
+        path.relative_to(snapshot).as_posix()
+        for path in snapshot.rglob("*")
+        if path.suffix.lower() in WEIGHTS and path.is_file()
+    )
+    if reference.filename is not None:
+        wanted = reference.filename
+        found = next((name for name in files if fnmatchcase(name, wanted)), None)
+        return snapshot / found if found else None
+    if not files or (reference.quant is not None and not _has_quant(snapshot, reference.quant)):
+        return None
+    return snapshot
+
+
+def _find_snapshot(reference: Reference, cache: Path) -> Path | None:
+    folder = cache / "--".join(["models", *(reference.repo_id or "").split("/")])
+    revision = reference.revision or "main"
+    try:
+        commit = (folder / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        commit = revision
+    if not commit or "/" in commit or commit.startswith("."):
+        return None
+    snapshot = folder / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def _has_quant(snapshot: Path, quant: str) -> bool:
+    try:
+        select_quant(find_variants(snapshot), quant)
+    except (NotFoundError, UsageError):
+        return False
+    return True
