@@ -1,13 +1,14 @@
 """What a rule looks at: a snapshot, the user's goal, and questions that are asked often."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtool.doctor import facts
 from qtool.doctor.described import describe, goal_of
 from qtool.doctor.finding import Goal, Severity
-from qtool.doctor.snapshot import UNKNOWN, Snapshot, TorchBuild
+from qtool.doctor.snapshot import UNKNOWN, Gpu, Snapshot, TorchBuild
 from qtool.doctor.versions import Capability, is_within, number_tuple, parse_arch, parse_version
 from qtool.models.info import ModelInfo
 from qtool.models.memory import DEFAULT_CONTEXT_TOKENS
@@ -126,14 +127,14 @@ class Case:
 
     @property
     def gpus(self) -> tuple[GpuFacts, ...]:
-        """The NVIDIA GPUs; empty if there are none or nobody could look."""
+        """The NVIDIA GPUs that programs see; empty if there are none or nobody could look."""
         return tuple(
             GpuFacts(
                 name=gpu.name or "NVIDIA GPU",
                 capability=gpu.compute_capability or facts.capability_by_name(gpu.name or ""),
                 vram_bytes=gpu.vram_bytes or None,
             )
-            for gpu in self.snapshot.gpus or ()
+            for gpu in visible(self.snapshot.gpus or (), self.snapshot.env_vars)
         )
 
     @property
@@ -143,8 +144,8 @@ class Case:
 
     @property
     def has_no_gpu(self) -> bool:
-        """Tell whether the machine is known to have no NVIDIA GPU."""
-        return self.snapshot.gpus == ()
+        """Tell whether the machine is known to have no NVIDIA GPU that programs see."""
+        return self.snapshot.gpus is not UNKNOWN and not self.gpus
 
     @property
     def is_windows(self) -> bool:
@@ -176,6 +177,23 @@ class Case:
         if floor is None or self.driver is None:
             return None
         return self.driver >= floor[1]
+
+
+def visible(gpus: Sequence[Gpu], env_vars: Mapping[str, str]) -> Sequence[Gpu]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to programs, in its order.
+
+    Numbers count up to the first that does not exist, as in CUDA's programming guide (appendix on
+    environment variables); GPUs named otherwise (``GPU-…``, ``MIG-…``) all count, for nobody here
+    knows which those are.
+    """
+    value = env_vars.get("CUDA_VISIBLE_DEVICES")
+    words = [word.strip() for word in (value or "").split(",")]
+    if value is None or any(word[:1].isalpha() for word in words):
+        return gpus
+    numbers = itertools.takewhile(
+        lambda word: word.isascii() and word.isdecimal() and int(word[:6]) < len(gpus), words
+    )
+    return [gpus[int(word)] for word in dict.fromkeys(numbers)]
 
 
 def make_case(

@@ -151,7 +151,7 @@ def _serving(case: Case, indexes: Sequence[TorchIndex], torch_range: str) -> tup
         for index in reversed(indexes)
         if _serves(index, capabilities)
         and case.driver_runs(index.cuda_major) is not False
-        and _overlap(index.torch, torch_range)
+        and overlap(index.torch, torch_range)
     )
 
 
@@ -159,6 +159,7 @@ def _serves(index: TorchIndex, capabilities: tuple[Capability, ...]) -> bool:
     return all(index.lowest <= one <= index.highest for one in capabilities)
 
 
-def _overlap(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
+    """Tell whether two ranges of torch have a release in common."""
     releases = [f"2.{minor}.{patch}" for minor in range(16) for patch in (0, 1, 2)]
     return any(is_within(r, one) and is_within(r, other) for r in releases)

@@ -11,6 +11,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
 from qtool.doctor.commands import (
     Commands,
+    overlap,
     quoted,
     serving_indexes,
     serving_pypi,
@@ -21,7 +22,7 @@ from qtool.doctor.finding import Fix
 from qtool.doctor.fit import Fit
 from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
-from qtool.doctor.versions import is_within, number_tuple, parse_capability
+from qtool.doctor.versions import is_within, minor_release, number_tuple, parse_capability
 
 MODERN_TORCH = ">=2.8,<2.14"
 _QUANT_SUFFIX = re.compile(
@@ -72,12 +73,25 @@ def torch_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
     torch or none: on a CPU PyTorch's index saves 2 GB of CUDA. Indexes that are known not to
     answer are left out.
     """
-    base = torch_index_url(case)
+    base, python = torch_index_url(case), torch_for_python(case)
+    if python is None:
+        return ()
     return tuple(
         source
         for source in _all_sources(case, torch_range)
-        if source.tag is None or f"{base}{source.tag}" not in case.unreachable
+        if overlap(f"{source.torch},{torch_range}", python)
+        and (source.tag is None or f"{base}{source.tag}" not in case.unreachable)
     )
+
+
+def torch_for_python(case: Case) -> str | None:
+    """Return the releases of torch with a wheel for the examined Python, all of them where that is
+    not known; ``None`` where there is none."""
+    release = minor_release(case.snapshot.python)
+    if release is None:
+        return ">=0"
+    found = facts.fact("torch", "by_python").get(f"{release[0]}.{release[1]}")
+    return str(found) if found else None
 
 
 def _all_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:

@@ -14,6 +14,7 @@ from qtool.doctor.versions import parse_capability
 from qtool.models.info import ModelFormat
 
 INT4PACK_GROUP_SIZES = (16, 32, 64, 128)
+SLOW_ON_CPU = "torch (slow)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _gptqmodel_kernel(case: Case, device: Device) -> str | None:
         return None
     if device is Device.CPU:
         is_fast = quantization.bits == 4 and quantization.group_size in INT4PACK_GROUP_SIZES
-        return "int4pack" if is_fast else "torch (slow)"
+        return "int4pack" if is_fast else SLOW_ON_CPU
     lowest = (7, 5) if case.has_within("gptqmodel", ">=6.1") else (8, 0)
     has_marlin = all(one >= lowest for one in case.capabilities)
     return "marlin" if has_marlin and quantization.bits in (4, 8) else "exllamav2"

@@ -17,7 +17,9 @@ from qtool.doctor.rules import (
     gpu,
     imports,
     llama_cpp,
+    model_files,
     runs,
+    surroundings,
     torch,
 )
 
@@ -37,5 +39,7 @@ RULES: tuple[Rule, ...] = (
     *imports.RULES,
     *runs.RULES,
     *environment.RULES,
+    *surroundings.RULES,
+    *model_files.RULES,
     *fit.RULES,
 )

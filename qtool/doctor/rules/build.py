@@ -1,12 +1,15 @@
 """Compiling for CUDA: is there an nvcc, and is it of torch's CUDA?"""
 
+import re
 from collections.abc import Iterator
 
-from qtool.doctor.case import Case
+from qtool.doctor.case import Case, runs_on
+from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import install_toolkit
+from qtool.doctor.message import say
 from qtool.doctor.rules.flash_attn import release_wheel
-from qtool.doctor.versions import number_tuple
+from qtool.doctor.versions import capability_words, number_tuple
 
 
 def nvcc_missing(case: Case) -> Iterator[Finding]:
@@ -75,8 +78,46 @@ def cuda_mismatch(case: Case) -> Iterator[Finding]:
     )
 
 
+def arch_list(case: Case) -> Iterator[Finding]:
+    """Report a TORCH_CUDA_ARCH_LIST that leaves the GPU out of what is going to be compiled."""
+    value = case.snapshot.env_vars.get("TORCH_CUDA_ARCH_LIST", "")
+    if case.goal not in (Goal.BUILD, Goal.FLASH_ATTN) or not value.strip():
+        return
+    archs = [arch for word in re.split(r"[;\s]+", value.strip()) for arch in _arch_names(word)]
+    without = [g for g in case.gpus if g.capability and not runs_on(g.capability, archs)]
+    if not archs or not without:
+        return
+    gpu = without[0]
+    words = capability_words(gpu.capability or (0, 0))
+    yield Finding(
+        code="BUILD-ARCH-LIST",
+        severity=Severity.ERROR if case.goal is Goal.BUILD else Severity.WARNING,
+        title=say("TORCH_CUDA_ARCH_LIST leaves out the {gpu} ({words})", gpu=gpu.name, words=words),
+        explanation=say(
+            "What is compiled with it has code for {value} only, and on the {gpu} fails with \"no "
+            'kernel image is available for execution on the device". Unset, torch compiles for '
+            "the GPUs that are there.",
+            value=value, gpu=gpu.name,
+        ),
+        evidence=(f"TORCH_CUDA_ARCH_LIST={value}", f"{gpu.name}: compute capability {words}"),
+        fixes=(
+            Fix(say("Name the GPU's own"),
+                (Commands(case).export("TORCH_CUDA_ARCH_LIST", words),)),
+        ),
+    )  # fmt: skip
+
+
+def _arch_names(word: str) -> tuple[str, ...]:
+    """Return what ``8.6`` or ``9.0+PTX`` compiles, as torch names it."""
+    match = re.fullmatch(r"(\d+)\.(\d)[af]?(\+PTX)?", word)
+    if match is None:
+        return ()
+    number = f"{match[1]}{match[2]}"
+    return (f"sm_{number}", *((f"compute_{number}",) if match[3] else ()))
+
+
 def _gptq_must_be_built(case: Case) -> bool:
     return case.goal is Goal.GPTQ and case.snapshot.ext_files.get("auto-gptq") == ()
 
 
-RULES = (nvcc_missing, cuda_mismatch)
+RULES = (nvcc_missing, cuda_mismatch, arch_list)

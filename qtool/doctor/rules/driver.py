@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 
+from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import torch_fixes
+from qtool.doctor.fixes import gguf, torch_fixes
+from qtool.doctor.message import say
+from qtool.doctor.versions import number_tuple, parse_capability
 
 
 def nvml_mismatch(case: Case) -> Iterator[Finding]:
@@ -61,7 +64,7 @@ def driver_too_old(case: Case) -> Iterator[Finding]:
         evidence=(f"driver {case.snapshot.driver}, needed {floor}",),
         fixes=(
             *torch_fixes(case, ">=2.0", "Keep the driver: a torch that it can run"),
-            _newer_driver(case, floor),
+            *_newer_driver(case, floor),
         ),
     )
 
@@ -84,25 +87,44 @@ def limits_to_cuda11(case: Case) -> Iterator[Finding]:
         evidence=(f"driver {case.snapshot.driver}, needed for CUDA 12: {floor}",),
         fixes=(
             *(() if has_cuda11 else torch_fixes(case, ">=2.0", "A torch built with CUDA 11.8")),
-            _newer_driver(case, floor),
+            *_newer_driver(case, floor),
         ),
     )
 
 
-def _newer_driver(case: Case, floor: str) -> Fix:
+def _newer_driver(case: Case, floor: str) -> tuple[Fix, ...]:
+    """Return how to get a newer driver; where none will come for a GPU, what is left to do."""
+    if _is_beyond_support(case, floor):
+        title = say("No newer driver supports this GPU: a GGUF on the CPU, with llama.cpp")
+        return (gguf(case, title),)
+    title = say("Update the driver to {floor} or newer", floor=floor)
+    return (Fix(title, _driver_commands(case, floor)),)
+
+
+def _driver_commands(case: Case, floor: str) -> tuple[str, ...]:
     branch = floor.partition(".")[0]
-    title = f"Or update the driver to {floor} or newer"
+    if case.snapshot.os.is_wsl:  # a driver inside of WSL breaks the one that Windows lends it
+        return (f"# on Windows, not in WSL: https://www.nvidia.com/drivers, {floor} or newer",)
     if case.snapshot.os.container:
-        return Fix(
-            f"{title}, on the host of this container", (f"# on the host: driver >= {floor}",)
-        )
+        return (f"# on the host of this container: driver {floor} or newer",)
     distro = (case.snapshot.os.distro or "").lower()
     if "ubuntu" in distro or "mint" in distro:
         name = f"nvidia-driver-{max(int(branch), 535) if branch.isdigit() else 580}"
-        return Fix(title, (f"sudo apt-get install -y {name}", "sudo reboot"))
+        return (f"sudo apt-get install -y {name}", "sudo reboot")
     if case.is_windows:
-        return Fix(title, (f"# https://www.nvidia.com/drivers: version {floor} or newer",))
-    return Fix(title, (f"# your distribution's package of NVIDIA driver {floor} or newer",))
+        return (f"# https://www.nvidia.com/drivers: version {floor} or newer",)
+    return (f"# your distribution's package of NVIDIA driver {floor} or newer",)
+
+
+def _is_beyond_support(case: Case, floor: str) -> bool:
+    """Tell whether the drivers of ``floor`` no longer know one of the GPUs."""
+    wanted = number_tuple(floor) or ()
+    for row in facts.fact("gpus", "last_driver"):
+        highest = parse_capability(row["highest"]) or (0, 0)
+        is_last = wanted[:1] > (number_tuple(row["driver"]) or ())
+        if is_last and any(one <= highest for one in case.capabilities):
+            return True
+    return False
 
 
 RULES = (nvml_mismatch, driver_too_old, limits_to_cuda11)

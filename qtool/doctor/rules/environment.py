@@ -191,8 +191,8 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
         evidence=tuple(
             f"{c.holder} declares {c.requirement}, installed is {c.installed}" for c in conflicts
         ),
-        fixes=(
-            Fix("Ask for what is declared, all at once", _asking_for(case, conflicts)),
+        fixes=some(
+            _asking_for(case, conflicts),
             Fix(
                 "See every conflict of the environment",
                 (f"{Commands(case).examined} -m pip check",),
@@ -202,14 +202,19 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
     )
 
 
-def _asking_for(case: Case, conflicts: Sequence[Conflict]) -> tuple[str, ...]:
-    """Return the commands that install what is declared; torch with what goes along with it."""
+def _asking_for(case: Case, conflicts: Sequence[Conflict]) -> Fix | None:
+    """Install what is declared; torch with what goes along with it. ``None`` where no torch is
+    what all of them declare."""
     wanted: dict[str, list[str]] = {}
     for one in conflicts:
         wanted.setdefault(one.package, []).append(one.requirement.removeprefix(one.package).strip())
-    torch = torch_commands(case, ",".join(wanted.pop("torch", []))) if "torch" in wanted else ()
+    bounds_of_torch = wanted.pop("torch", [])
+    torch = torch_commands(case, ",".join(bounds_of_torch)) if bounds_of_torch else ()
+    if bounds_of_torch and not torch:
+        return None
     specs = [f"{name}{','.join(dict.fromkeys(bounds))}" for name, bounds in wanted.items()]
-    return (*torch, *((Commands(case).install(*specs),) if specs else ()))
+    commands = (*torch, *((Commands(case).install(*specs),) if specs else ()))
+    return Fix("Ask for what is declared, all at once", commands)
 
 
 def find_conflicts(case: Case) -> Iterator[Conflict]:

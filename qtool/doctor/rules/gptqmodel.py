@@ -7,6 +7,8 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import install_toolkit, modern, python_is_within, some
+from qtool.doctor.message import say
+from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, number_tuple, parse_capability
 
@@ -98,6 +100,41 @@ def build_isolation(case: Case) -> Iterator[Finding]:
         ),
         confidence=Confidence.POSSIBLE,
     )
+
+
+def needs_compiler(case: Case) -> Iterator[Finding]:
+    """Warn that gptqmodel cannot be installed without a C compiler, where it would be."""
+    if case.goal not in (Goal.GPTQ, Goal.AWQ) or not case.lacks("gptqmodel"):
+        return
+    if case.snapshot.compiler is not None or case.is_windows or case.has_vendor_torch:
+        return
+    is_served = case.has("auto-gptq") if case.goal is Goal.GPTQ else case.has("autoawq")
+    if is_served or runs_repacked(case) or modern(case) is None:
+        return
+    yield Finding(
+        code="GPTQMODEL-NEEDS-COMPILER",
+        severity=Severity.WARNING,
+        title=say("gptqmodel cannot be installed here: there is no C compiler"),
+        explanation=say(
+            "gptqmodel needs pypcre, which PyPI has as source only: pip compiles it and stops at "
+            "\"command 'gcc' failed\" or at a missing Python.h. A compiler and Python's headers "
+            "have to be there first."
+        ),
+        evidence=("no C or C++ compiler on PATH",),
+        fixes=(Fix(say("Install them"), (_install_compiler(case),)),),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def _install_compiler(case: Case) -> str:
+    distro = (case.snapshot.os.distro or "").lower()
+    if case.snapshot.os.system == "Darwin":
+        return "xcode-select --install"
+    if any(name in distro for name in ("fedora", "rhel", "red hat", "rocky", "alma", "centos")):
+        return "sudo dnf install -y gcc gcc-c++ python3-devel"
+    if "arch" in distro:
+        return "sudo pacman -S --needed base-devel"
+    return "sudo apt-get install -y build-essential python3-dev"
 
 
 def jit_toolchain(case: Case) -> Iterator[Finding]:
@@ -199,4 +236,11 @@ def _marlin_evidence(case: Case) -> tuple[str, ...]:
     return tuple(seen)
 
 
-RULES = (transformers_too_old, transformers_5, build_isolation, jit_toolchain, marlin_capability)
+RULES = (
+    transformers_too_old,
+    transformers_5,
+    build_isolation,
+    needs_compiler,
+    jit_toolchain,
+    marlin_capability,
+)

@@ -7,6 +7,7 @@ from qtool.doctor.case import Case, GpuFacts, runs_on
 from qtool.doctor.commands import serving_indexes
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, some, torch_fixes
+from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import Capability, capability_words, parse_arch, parse_capability
 
@@ -76,7 +77,8 @@ def _older(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
         ),
         evidence=(f"compute capability {capability}", f"torch: {' '.join(archs)}"),
         fixes=torch_fixes(case, ">=2.6", "The same generation of torch, with code for this GPU")
-        or torch_fixes(case, ">=2.0", "A torch with code for this GPU"),
+        or torch_fixes(case, ">=2.0", "A torch with code for this GPU")
+        or (gguf(case, say("No torch 2 has code for this GPU: a GGUF with llama.cpp")),),
     )
 
 

@@ -7,7 +7,8 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import some, torch_fixes
+from qtool.doctor.fixes import some, torch_fixes, torch_for_python
+from qtool.doctor.message import say
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
@@ -133,6 +134,8 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         return  # llama.cpp runs the model, and needs no torch
     if case.snapshot.torch is UNKNOWN and case.snapshot.dists is UNKNOWN:
         return
+    if torch_for_python(case) is None:
+        return  # that is a finding of its own
     if case.goal is Goal.FLASH_ATTN and not _has_gpu_for_flash_attn(case):
         return
     where = "the CPU" if case.has_no_gpu else "this GPU and driver"
@@ -149,9 +152,54 @@ def torch_missing(case: Case) -> Iterator[Finding]:
     )
 
 
+def no_wheel_for_python(case: Case) -> Iterator[Finding]:
+    """Report a Python that is too old or too new for any wheel of torch, where torch is wanted."""
+    if case.goal not in NEEDS_TORCH or not case.lacks("torch") or runs_repacked(case):
+        return
+    if torch_for_python(case) is not None:
+        return
+    yield Finding(
+        code="TORCH-NO-WHEEL-FOR-PYTHON",
+        severity=Severity.WARNING,
+        title=say("There is no torch 2 for Python {python}", python=case.snapshot.python),
+        explanation=say(
+            "PyPI has wheels of torch 2 for Python {first} to {last}; with another one pip finds "
+            'nothing ("No matching distribution found for torch"). Make an environment with a '
+            "Python in between.",
+            first=_pythons()[0], last=_pythons()[-1],
+        ),
+        evidence=(f"Python {case.snapshot.python}",),
+        fixes=some(
+            proven_set(case, format_of(case.goal)),
+            Fix(say("Or an environment with Python 3.11"),
+                ("uv venv --python 3.11 --seed .venv", _install_into_venv(case))),
+        ),
+    )  # fmt: skip
+
+
+def _install_into_venv(case: Case) -> str:
+    python = ".venv\\Scripts\\python.exe" if case.is_windows else ".venv/bin/python"
+    return f"{python} -m pip install torch"
+
+
+def _pythons() -> list[str]:
+    return sorted(facts.fact("torch", "by_python"), key=_by_minor)
+
+
+def _by_minor(version: str) -> int:
+    return int(version.partition(".")[2])
+
+
 def _has_gpu_for_flash_attn(case: Case) -> bool:
     lowest = facts.capability("flash_attn", "lowest_capability")
     return not case.has_no_gpu and not all(one < lowest for one in case.capabilities or ((9, 0),))
 
 
-RULES = (cpu_only, vendor_build, companion_mismatch, numpy_2, torch_missing)
+RULES = (
+    cpu_only,
+    vendor_build,
+    companion_mismatch,
+    numpy_2,
+    torch_missing,
+    no_wheel_for_python,
+)

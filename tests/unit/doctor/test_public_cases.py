@@ -1,4 +1,5 @@
-"""Real situations from public issue threads, and the diagnosis that each must get."""
+"""Situations, and the diagnosis that each must get: real ones from public issue threads
+(``cases.json``), and others that follow from the facts (``more_cases.json``)."""
 
 import json
 from pathlib import Path
@@ -8,13 +9,16 @@ import pytest
 
 from qtool.doctor.case import make_case
 from qtool.doctor.diagnosis import diagnose
-from qtool.doctor.finding import Finding, Goal, Severity
+from qtool.doctor.finding import Confidence, Finding, Goal, Severity
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.snapshot_writer import to_mapping
 
-CASES = json.loads((Path(__file__).parent / "data" / "cases.json").read_text())["cases"]
+DATA = Path(__file__).parent / "data"
+CASES = json.loads((DATA / "cases.json").read_text())["cases"]
+MORE_CASES = json.loads((DATA / "more_cases.json").read_text())["cases"]
+ALL_CASES = CASES + MORE_CASES
 
-each_case = pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+each_case = pytest.mark.parametrize("case", ALL_CASES, ids=[case["id"] for case in ALL_CASES])
 
 
 def diagnosis(case: dict[str, Any]) -> tuple[Finding, ...]:
@@ -51,7 +55,20 @@ def test_a_command_does_what_helped(case: dict[str, Any]) -> None:
     fixes = [fix for finding in expected_findings(case) for fix in finding.fixes]
     commands = "\n".join(command for fix in fixes for command in fix.commands)
 
-    assert any(text in commands for text in case["expected"]["fix_must_contain_any"])
+    wanted = case["expected"]["fix_must_contain_any"]
+    assert not wanted or any(text in commands for text in wanted)
+
+
+@pytest.mark.parametrize("case", MORE_CASES, ids=[case["id"] for case in MORE_CASES])
+def test_a_warning_is_one_that_is_expected(case: dict[str, Any]) -> None:
+    """Besides what is said of a driver for CUDA 11, and of what the user might do next."""
+    said = {
+        finding.code
+        for finding in diagnosis(case)
+        if finding.severity is Severity.WARNING and finding.confidence is not Confidence.POSSIBLE
+    }
+
+    assert said - set(case["expected"]["codes"]) <= {"DRV-LIMITS-TO-CUDA11", "ENGINE-MISSING"}
 
 
 @each_case
