@@ -1,5 +1,6 @@
 """The server with a tiny model: sampling, stops, templates, errors, and its life and death."""
 
+import json
 import os
 import re
 import resource
@@ -15,7 +16,7 @@ import pytest
 from qtool.engines.interpreters import EnginePython
 from qtool.engines.transformers import PROGRAM
 from qtool.errors import EnvironmentFault
-from tests.engines.conftest import GREEDY, Serve, Server, start_engine
+from tests.engines.conftest import GREEDY, HERE, Serve, Server, run_script, start_engine
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -157,6 +158,12 @@ def test_template_that_fails_is_a_refusal_and_the_server_lives(
     status, answer = server.ask("/v1/chat/completions", {"messages": messages})
     assert (status, answer["error"]["reason"]) == (400, reason)
     assert text(server.complete("x"))
+
+
+def test_hostile_templates_get_neither_time_nor_memory_nor_out(engine_python: EnginePython):
+    done = json.loads(run_script(engine_python, str(HERE / "check_template_limits.py")))
+    assert done == dict.fromkeys(done, True)
+    assert len(done) > 10
 
 
 def test_model_without_a_template_says_so(serve: Serve, tiny_models: Path, tmp_path: Path):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from .reasoning import CLOSING, OPENING
 from .refusal import bad_request
 from .request import Request
+from .template_limits import MAX_BYTES, TooLong, limits
 
 RENDER_TIMEOUT_S = 5.0
 """A template takes milliseconds, unless it is made to loop."""
@@ -104,7 +100,7 @@ class PromptMaker:
         tools = {"tools": list(request.tools)} if request.tools else {}
         own = {"tokenize": False, "add_generation_prompt": adds_prompt}
         try:
-            with _time_limit(RENDER_TIMEOUT_S):
+            with limits(RENDER_TIMEOUT_S):
                 text = self._tokenizer.apply_chat_template(
                     messages, **{**request.template_arguments, **tools, **own}
                 )
@@ -120,32 +116,16 @@ class PromptMaker:
                 "messages",
                 reason="chat_template_failed",
             ) from exc
-        except _TooLong:
+        except MemoryError:
+            raise bad_request(
+                f"the model's chat template wants more than {MAX_BYTES >> 30} GiB of memory",
+                "messages",
+                reason="chat_template_failed",
+            ) from None
+        except TooLong:
             raise bad_request(
                 f"the model's chat template was stopped after {RENDER_TIMEOUT_S:g} s",
                 "messages",
                 reason="chat_template_failed",
             ) from None
         return str(text)
-
-
-class _TooLong(BaseException):
-    """Passes through a template's code, which could catch nothing anyhow."""
-
-
-@contextmanager
-def _time_limit(limit_s: float) -> Iterator[None]:
-    """Stop Python code in this thread after ``limit_s``, looking at every line that runs."""
-    end = time.monotonic() + limit_s
-
-    def look(frame: FrameType, event: str, arg: object) -> Any:
-        if time.monotonic() > end:
-            raise _TooLong
-        return look
-
-    before = sys.gettrace()
-    sys.settrace(look)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
