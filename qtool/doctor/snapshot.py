@@ -32,7 +32,10 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class OperatingSystem:
-    """The system as ``platform`` names it: ``Linux``, ``Windows``, ``Darwin``."""
+    """The system as ``platform`` names it: ``Linux``, ``Windows``, ``Darwin``.
+
+    ``l4t``: NVIDIA's Linux for Jetson, its release. ``wsl_version``: 1 (no GPU) or 2.
+    """
 
     system: str | Unknown = UNKNOWN
     distro: Maybe[str] = UNKNOWN
@@ -40,6 +43,8 @@ class OperatingSystem:
     is_jetson: bool = False
     is_wsl: bool = False
     container: Maybe[str] = UNKNOWN
+    l4t: Maybe[str] = UNKNOWN
+    wsl_version: Maybe[int] = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,19 @@ class Gpu:
     compute_capability: tuple[int, int] | Unknown = UNKNOWN
     vram_bytes: int | Unknown = UNKNOWN
     vram_free_bytes: int | Unknown = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What computes besides CPU and NVIDIA GPUs. ``vendor``: ``AMD``, ``Intel``, ``Apple``.
+
+    ``arch``: ``gfx1100`` or ``Metal``. ``memory_bytes`` of an Apple chip are the machine's.
+    """
+
+    vendor: str
+    name: str | Unknown = UNKNOWN
+    arch: str | Unknown = UNKNOWN
+    memory_bytes: int | Unknown = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +229,11 @@ class Snapshot:
         missing_libraries: Shared libraries a module needs that are not to be found.
         requires: ``Requires-Dist`` lines by distribution.
         driver: Version of the driver's user-space library; ``driver_kernel`` of the kernel module.
+        conda: Name to version of what conda put into the interpreter's prefix; ``None`` if it is
+            no environment of conda's.
+        accelerators: Those that are not NVIDIA's.
+        cuda_toolkits: Folder to version (``?`` where that is not to be read).
+        rocm: Version of AMD's toolkit in ``/opt/rocm``.
         nvml_error: What NVML answered instead of a driver version.
         llama_cpp: How llama.cpp can be run from qtool, e.g. ``xllamacpp``; ``None`` if it cannot.
         reasons: Why a field is ``UNKNOWN``, by field name.
@@ -220,6 +243,7 @@ class Snapshot:
     interpreter: Interpreter | Unknown = UNKNOWN
     python: str | Unknown = UNKNOWN
     dists: Mapping[str, str] | Unknown = UNKNOWN
+    conda: Mapping[str, str] | Unknown | None = UNKNOWN
     ext_files: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     import_results: Mapping[str, str] | Unknown = UNKNOWN
     imports: Mapping[str, ImportAttempt] | Unknown = UNKNOWN
@@ -229,10 +253,13 @@ class Snapshot:
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
     torch: TorchBuild | Unknown | None = UNKNOWN
     gpus: tuple[Gpu, ...] | Unknown = UNKNOWN
+    accelerators: tuple[Accelerator, ...] | Unknown = UNKNOWN
     driver: Maybe[str] = UNKNOWN
     driver_kernel: Maybe[str] = UNKNOWN
     nvml_error: Maybe[str] = UNKNOWN
     nvcc: Maybe[str] = UNKNOWN
+    cuda_toolkits: Mapping[str, str] | Unknown = UNKNOWN
+    rocm: Maybe[str] = UNKNOWN
     compiler: Maybe[str] = UNKNOWN
     ninja: Maybe[str] = UNKNOWN
     cpu: Cpu = Cpu()

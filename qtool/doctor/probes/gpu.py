@@ -12,15 +12,19 @@ from typing import Any
 from qtool.doctor.probes.child import Child
 from qtool.doctor.snapshot import UNKNOWN, Gpu, Maybe, Unknown
 from qtool.doctor.snapshot_reader import read_gpus
+from qtool.ram import read_ram
 
 NVML_TIMEOUT_S = 5.0
 SMI_TIMEOUT_S = 10.0
 SMI_QUERY = "name,compute_cap,memory.total,memory.free,driver_version"
 NVML_LIBRARY_NOT_FOUND = 12
-PROC_VERSION = Path("/proc/driver/nvidia/version")
-TEGRA_RELEASE = Path("/etc/nv_tegra_release")
-DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
-PCI_DEVICES = Path("/sys/bus/pci/devices")
+ROOT = Path("/")
+PROC_VERSION = "proc/driver/nvidia/version"
+TEGRA_RELEASE = "etc/nv_tegra_release"
+DEVICE_TREE_MODEL = "proc/device-tree/model"
+PCI_DEVICES = "sys/bus/pci/devices"
+WSL_LIBRARIES = "usr/lib/wsl/lib"
+"""Where Windows shows its driver to Linux; not every distribution's loader looks there."""
 NVIDIA_VENDOR = "0x10de"
 
 
@@ -38,17 +42,18 @@ class GpuReport:
 class GpuProbe:
     """Asks NVML in a child process, which runs while other probes do."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], root: Path = ROOT) -> None:
         """Start asking."""
         script = Path(__file__).with_name("nvml_child.py")
-        self._environ = environ
+        self._root = root
+        self._environ = environ = _with_wsl_libraries(environ, root / WSL_LIBRARIES)
         self._child = Child([sys.executable, "-I", str(script)], environ=environ)
 
     def result(self) -> GpuReport:
         """Return the first answer of NVML, nvidia-smi, Jetson's files and the PCI bus."""
         answer = self._child.result(NVML_TIMEOUT_S)
         said = _json_object(answer.output)
-        kernel = read_kernel_driver(PROC_VERSION)
+        kernel = read_kernel_driver(self._root / PROC_VERSION)
         if "gpus" in said:
             gpus, driver = read_gpus(said["gpus"]), said.get("driver")
             return GpuReport(gpus, driver if isinstance(driver, str) else UNKNOWN, kernel)
@@ -56,11 +61,14 @@ class GpuProbe:
         by_smi = self._ask_smi(kernel, error)
         if by_smi is not None:
             return by_smi
-        return _without_tools(kernel, error, said.get("number") == NVML_LIBRARY_NOT_FOUND)
+        is_no_library = said.get("number") == NVML_LIBRARY_NOT_FOUND
+        return _without_tools(self._root, kernel, error, is_no_library)
 
     def _ask_smi(self, kernel: Maybe[str], error: str) -> GpuReport | None:
         smi = shutil.which("nvidia-smi", path=self._environ.get("PATH"))
-        smi = smi or next((p for p in ("/usr/lib/wsl/lib/nvidia-smi",) if Path(p).exists()), None)
+        on_wsl = self._root / WSL_LIBRARIES / "nvidia-smi"
+        if smi is None and on_wsl.exists():
+            smi = str(on_wsl)
         if smi is None:
             return None
         query = [smi, f"--query-gpu={SMI_QUERY}", "--format=csv,noheader,nounits"]
@@ -73,11 +81,18 @@ class GpuProbe:
         return GpuReport(gpus, driver or kernel, kernel, None)
 
 
-def _without_tools(kernel: Maybe[str], error: str, is_no_library: bool) -> GpuReport:
+def _with_wsl_libraries(environ: Mapping[str, str], folder: Path) -> Mapping[str, str]:
+    if not folder.is_dir():
+        return environ
+    known = environ.get("LD_LIBRARY_PATH")
+    return {**environ, "LD_LIBRARY_PATH": f"{known}:{folder}" if known else str(folder)}
+
+
+def _without_tools(root: Path, kernel: Maybe[str], error: str, is_no_library: bool) -> GpuReport:
     """Judge by the kernel alone: a Jetson, a GPU without a working driver, or no GPU."""
-    if TEGRA_RELEASE.exists():
-        return GpuReport((_jetson(),), kernel or UNKNOWN, kernel)
-    if not is_no_library or kernel or _has_nvidia_device(PCI_DEVICES):
+    if (root / TEGRA_RELEASE).exists():
+        return GpuReport((_jetson(root),), kernel or UNKNOWN, kernel)
+    if not is_no_library or kernel or _has_nvidia_device(root / PCI_DEVICES):
         reason = f"there is NVIDIA hardware or a driver, but it does not answer: {error}"
         return GpuReport(UNKNOWN, kernel, kernel, error, reason)
     return GpuReport((), None, None)
@@ -113,13 +128,19 @@ def read_kernel_driver(path: Path) -> Maybe[str]:
     return match[1] if match else UNKNOWN
 
 
-def _jetson() -> Gpu:
+def _jetson(root: Path) -> Gpu:
+    """Describe the GPU of a Jetson, which shares the machine's memory."""
     try:
-        name = DEVICE_TREE_MODEL.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+        text = (root / DEVICE_TREE_MODEL).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        name = "Jetson"
-    name = name.removeprefix("NVIDIA ").replace(" Developer Kit", "")
-    return Gpu(name=name)
+        text = "Jetson"
+    name = text.strip("\0 \n").removeprefix("NVIDIA ").replace(" Developer Kit", "")
+    ram = read_ram(root / "proc/meminfo")
+    return Gpu(
+        name=name,
+        vram_bytes=ram.total_bytes or UNKNOWN,
+        vram_free_bytes=UNKNOWN if ram.available_bytes is None else ram.available_bytes,
+    )
 
 
 def _has_nvidia_device(devices: Path) -> bool:

@@ -120,7 +120,7 @@ class TargetProbe:
             return self._target(str(known["version"]), paths, is_managed, has_venv)
         except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
             failure = answer.failure or "it answered nothing of use"
-            paths = [str(path) for path in site_packages(_prefix_of(Path(self._path)))]
+            paths = [str(path) for path in site_packages(prefix_of(Path(self._path)))]
             if not paths and self._reason == ASKED_FOR:
                 raise NotFoundError(
                     f"{self._path} is no Python interpreter: {failure}",
@@ -161,7 +161,7 @@ def _installer(folders: Iterable[Path], *, needs_environment: bool) -> str:
     return "uv" if (needs_environment or not has_pip) and shutil.which("uv") else "pip"
 
 
-def _prefix_of(python: Path) -> Path:
+def prefix_of(python: Path) -> Path:
     """Return an interpreter's prefix by its place: a virtual environment's, else the real one."""
     for path in (python, Path(os.path.realpath(python))):
         prefix = path.parent.parent if path.parent.name in ("bin", "Scripts") else path.parent
@@ -192,7 +192,7 @@ def others(target: Target, environ: Mapping[str, str]) -> Iterator[tuple[str, tu
     for python in dict.fromkeys(pythons):
         if not python.is_file():
             continue
-        paths = tuple(site_packages(_prefix_of(python)))
+        paths = tuple(site_packages(prefix_of(python)))
         fresh = tuple(path for path in paths if os.path.realpath(path) not in seen)
         seen.update(os.path.realpath(path) for path in fresh)
         if fresh:

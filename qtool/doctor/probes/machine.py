@@ -11,6 +11,7 @@ from pathlib import Path
 from qtool.doctor.probes.child import Child
 from qtool.doctor.snapshot import UNKNOWN, Cpu, Maybe, OperatingSystem, Unknown
 
+ROOT = Path("/")
 TOOL_TIMEOUT_S = 3.0
 CPU_FLAGS = frozenset(
     [
@@ -80,17 +81,39 @@ _SECRET_PARAMETER = re.compile(
 )
 
 
-def read_os() -> OperatingSystem:
+def read_os(root: Path = ROOT) -> OperatingSystem:
     """Describe the operating system."""
-    release = platform.uname().release.lower()
+    release = platform.uname().release
+    is_wsl = "microsoft" in (release + (_read(root / "proc/version", 1000) or "")).lower()
+    l4t = read_l4t(root)
     return OperatingSystem(
         system=platform.system() or UNKNOWN,
         distro=_distro(),
         arch=platform.machine() or UNKNOWN,
-        is_jetson=Path("/etc/nv_tegra_release").exists(),
-        is_wsl="microsoft" in release,
-        container=_container(),
+        is_jetson=l4t is not None,
+        is_wsl=is_wsl,
+        container=_container(root),
+        l4t=l4t,
+        wsl_version=_wsl_version(root, release) if is_wsl else None,
     )
+
+
+def read_l4t(root: Path) -> Maybe[str]:
+    """Return the release of NVIDIA's Linux for Jetson, ``36.4.0``; ``None`` elsewhere.
+
+    Its file begins ``# R36 (release), REVISION: 4.0, GCID: …``.
+    """
+    path = root / "etc/nv_tegra_release"
+    if not path.exists():
+        return None
+    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _read(path, 1000) or "")
+    return f"{match[1]}.{match[2]}" if match else UNKNOWN
+
+
+def _wsl_version(root: Path, release: str) -> int:
+    """Tell WSL 2, which has a kernel of its own and a device for the GPU, from WSL 1."""
+    has_kernel = "microsoft-standard" in release.lower() or "wsl2" in release.lower()
+    return 2 if has_kernel or (root / "dev/dxg").exists() else 1
 
 
 def _distro() -> Maybe[str]:
@@ -105,14 +128,14 @@ def _distro() -> Maybe[str]:
     return release.get("PRETTY_NAME") or release.get("ID") or UNKNOWN
 
 
-def _container() -> str | None:
-    marks = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
-    return next((name for path, name in marks.items() if Path(path).exists()), None)
+def _container(root: Path) -> str | None:
+    marks = {".dockerenv": "docker", "run/.containerenv": "podman"}
+    return next((name for path, name in marks.items() if (root / path).exists()), None)
 
 
-def read_cpu() -> Cpu:
+def read_cpu(root: Path = ROOT) -> Cpu:
     """Describe the processor: usable cores and the flags that matter to inference."""
-    text = _read(Path("/proc/cpuinfo"), 200_000) or ""
+    text = _read(root / "proc/cpuinfo", 200_000) or ""
     name = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.M)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
     known = tuple(f for f in flags[1].split() if f in CPU_FLAGS) if flags else UNKNOWN
@@ -139,7 +162,7 @@ def read_env_vars(environ: Mapping[str, str]) -> dict[str, str]:
     found = {
         name: blot_secrets(value)
         for name, value in environ.items()
-        if name.upper() in ENV_VARS and value
+        if name.upper() in ENV_VARS and (value or name == "CUDA_VISIBLE_DEVICES")
     }
     found.update({name: "<set>" for name in SECRET_VARS if environ.get(name)})
     return dict(sorted(found.items()))
@@ -158,9 +181,7 @@ class ToolchainProbe:
         path = environ.get("PATH")
         found = {
             "nvcc": next(_nvcc_places(environ), None),
-            "compiler": next(
-                filter(None, (shutil.which(n, path=path) for n in _compilers())), None
-            ),
+            "compiler": next((c for n in _compilers() if (c := shutil.which(n, path=path))), None),
             "ninja": shutil.which("ninja", path=path),
         }
         self._asked = {n: Child([p, "--version"], environ=environ) for n, p in found.items() if p}
@@ -172,10 +193,6 @@ class ToolchainProbe:
             text = child.result(TOOL_TIMEOUT_S).output
             versions[name] = _tool_version(name, text)
         return versions
-
-
-def _first_on_path(names: tuple[str, ...], path: str | None) -> str | None:
-    return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
 def _compilers() -> tuple[str, ...]:

@@ -4,10 +4,12 @@ Nothing of the examined environment is imported. Tier 0 and 1: files, symbols, N
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qtool.doctor import facts
 from qtool.doctor.probes import machine
+from qtool.doctor.probes.accelerators import find_accelerators
 from qtool.doctor.probes.bandwidth import measure_bandwidth
 from qtool.doctor.probes.distributions import (
     Distribution,
@@ -17,12 +19,23 @@ from qtool.doctor.probes.distributions import (
     requirements,
 )
 from qtool.doctor.probes.gpu import GpuProbe
-from qtool.doctor.probes.interpreter import Target, TargetProbe, others
+from qtool.doctor.probes.interpreter import Target, TargetProbe, others, prefix_of
+from qtool.doctor.probes.limits import LimitedProbe
 from qtool.doctor.probes.symbols import SymbolCheck, check_modules
+from qtool.doctor.probes.toolkits import find_cuda_toolkits, read_conda, read_rocm
 from qtool.doctor.probes.torch import find_torch, read_torch
-from qtool.doctor.snapshot import UNKNOWN, OtherInterpreter, Snapshot, Unknown
+from qtool.doctor.snapshot import (
+    UNKNOWN,
+    OperatingSystem,
+    OtherInterpreter,
+    Snapshot,
+    TorchBuild,
+    Unknown,
+)
 from qtool.ram import read_ram
 
+ROOT = Path("/")
+FILES_TIMEOUT_S = 10.0
 KERNEL_PACKAGES = (
     "auto-gptq",
     "autoawq",
@@ -32,58 +45,117 @@ KERNEL_PACKAGES = (
     "bitsandbytes",
     "llama-cpp-python",
     "exllamav2",
+    "exllamav3",
     "xformers",
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """What the folders of the examined interpreter tell."""
+
+    dists: Mapping[str, Distribution] | Unknown = UNKNOWN
+    modules: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    symbols: SymbolCheck = field(default_factory=lambda: SymbolCheck({}, {}))
+    requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    torch: TorchBuild | Unknown | None = UNKNOWN
+
+
 def take_snapshot(
-    environ: Mapping[str, str], *, python: str | None = None, needs_bandwidth: bool = False
+    environ: Mapping[str, str],
+    *,
+    python: str | None = None,
+    needs_bandwidth: bool = False,
+    root: Path = ROOT,
 ) -> Snapshot:
     """Describe this machine and the interpreter ``python`` (see ``interpreter.choose``).
+
+    ``root`` stands for ``/`` wherever the system's own files are read.
 
     Raises:
         NotFoundError: there is no interpreter ``python``.
     """
     target_probe = TargetProbe(python, environ)
-    gpu_probe = GpuProbe(environ)
+    gpu_probe = GpuProbe(environ, root)
     toolchain_probe = machine.ToolchainProbe(environ)
-    cpu = machine.read_cpu()
-    ram = read_ram()
-    llama_cpp = machine.find_llama_cpp(environ)
+    system = machine.read_os(root)
+    of_machine = _MachineProbes(system, environ, root)
+    cpu, ram = machine.read_cpu(root), read_ram()
+    reasons: dict[str, str] = {}
     target = target_probe.result()
-    dists = list_distributions(target.paths)
-    torch = find_torch(target.paths)
-    modules = _modules({} if dists is UNKNOWN else dists)
-    symbols = _check_symbols(modules, torch, target, environ)
-    toolchain = toolchain_probe.result()
-    gpu = gpu_probe.result()
+    of_target = _TargetProbes(target, environ)
+    packages = of_target.packages.result(FILES_TIMEOUT_S, reasons) or Packages()
+    toolchain, gpu = toolchain_probe.result(), gpu_probe.result()
     bandwidth = measure_bandwidth(cpu.n_cores or 1) if needs_bandwidth else UNKNOWN
+    reasons.update(_reasons({"interpreter": target.failure, "gpus": gpu.reason}))
     return Snapshot(
-        os=machine.read_os(),
+        os=system,
         interpreter=target.interpreter,
         python=target.version,
-        dists=_versions(dists),
-        ext_files={name: tuple(sorted(files)) for name, files in modules.items()},
-        missing_symbols=symbols.missing_symbols,
-        missing_libraries=symbols.missing_libraries,
-        requires=_requirements({} if dists is UNKNOWN else dists),
-        torch=read_torch(torch),
+        dists=_versions(packages.dists),
+        conda=of_target.conda.result(FILES_TIMEOUT_S, reasons),
+        ext_files={name: tuple(sorted(files)) for name, files in packages.modules.items()},
+        missing_symbols=packages.symbols.missing_symbols,
+        missing_libraries=packages.symbols.missing_libraries,
+        requires=packages.requires,
+        torch=packages.torch,
         gpus=gpu.gpus,
+        accelerators=of_machine.accelerators.result(FILES_TIMEOUT_S, reasons),
         driver=gpu.driver,
         driver_kernel=gpu.driver_kernel,
         nvml_error=gpu.nvml_error,
         nvcc=toolchain["nvcc"],
+        cuda_toolkits=of_machine.cuda_toolkits.result(FILES_TIMEOUT_S, reasons),
+        rocm=of_machine.rocm.result(FILES_TIMEOUT_S, reasons),
         compiler=toolchain["compiler"],
         ninja=toolchain["ninja"],
         cpu=cpu,
         ram_bytes=ram.total_bytes or UNKNOWN,
         ram_available_bytes=UNKNOWN if ram.available_bytes is None else ram.available_bytes,
-        disk_free_bytes=machine.read_disk_free(Path.cwd()),
+        disk_free_bytes=of_machine.disk.result(FILES_TIMEOUT_S, reasons),
         memory_bandwidth_bytes_per_s=bandwidth,
-        llama_cpp=llama_cpp,
+        llama_cpp=machine.find_llama_cpp(environ),
         env_vars=machine.read_env_vars(environ),
-        other_interpreters=tuple(_others(target, environ)),
-        reasons=_reasons({"interpreter": target.failure, "gpus": gpu.reason}),
+        other_interpreters=tuple(of_target.others.result(FILES_TIMEOUT_S, reasons) or ()),
+        reasons=reasons,
+    )
+
+
+class _MachineProbes:
+    """Reads the machine's files, each kind within its own time limit."""
+
+    def __init__(self, system: OperatingSystem, environ: Mapping[str, str], root: Path) -> None:
+        self.accelerators = LimitedProbe(
+            "accelerators", lambda: find_accelerators(system, environ, root)
+        )
+        self.cuda_toolkits = LimitedProbe(
+            "cuda_toolkits", lambda: find_cuda_toolkits(environ, root)
+        )
+        self.rocm = LimitedProbe("rocm", lambda: read_rocm(root))
+        self.disk = LimitedProbe("disk_free_bytes", lambda: machine.read_disk_free(Path.cwd()))
+
+
+class _TargetProbes:
+    """Reads the folders of the examined interpreter and of others, likewise."""
+
+    def __init__(self, target: Target, environ: Mapping[str, str]) -> None:
+        prefix = prefix_of(Path(target.interpreter.path))
+        self.packages = LimitedProbe("dists", lambda: _read_packages(target, environ))
+        self.conda = LimitedProbe("conda", lambda: read_conda(prefix))
+        self.others = LimitedProbe("other_interpreters", lambda: _others(target, environ))
+
+
+def _read_packages(target: Target, environ: Mapping[str, str]) -> Packages:
+    dists = list_distributions(target.paths)
+    known = {} if dists is UNKNOWN else dists
+    torch = find_torch(target.paths)
+    modules = _modules(known)
+    return Packages(
+        dists=dists,
+        modules=modules,
+        symbols=_check_symbols(modules, torch, target, environ),
+        requires=_requirements(known),
+        torch=read_torch(torch),
     )
 
 
