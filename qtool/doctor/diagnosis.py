@@ -6,6 +6,7 @@ from dataclasses import replace
 from qtool.doctor.case import Case
 from qtool.doctor.commands import TORCH_INDEX_URL, TORCH_INDEX_VARIABLE
 from qtool.doctor.finding import Confidence, Finding, Severity
+from qtool.doctor.message import say
 from qtool.doctor.foresight import without_harm
 from qtool.doctor.kernels import KernelReport, KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.new_environment import in_new_environment
@@ -72,12 +73,16 @@ def _old_but_good(case: Case, found: Sequence[Finding]) -> tuple[Finding, ...]:
         Finding(
             code="OK-LEGACY",
             severity=Severity.OK,
-            title=f"{' and '.join(good)}: an old set that fits together; leave it alone",
-            explanation=(
+            title=say(
+                "{names}: an old set that fits together; leave it alone", names=" and ".join(good)
+            ),
+            explanation=say(
                 "These packages are no longer maintained, but this set is what they were made "
-                f"for: torch {case.torch_version}, transformers "
-                f"{case.version('transformers') or 'not installed'}. Upgrading any one of them "
-                "would break it."
+                "for: torch {torch}, transformers "
+                "{transformers}. Upgrading any one of them "
+                "would break it.",
+                torch=case.torch_version,
+                transformers=case.version("transformers") or "not installed",
             ),
             evidence=tuple(good),
             confidence=Confidence.LIKELY,

@@ -62,7 +62,7 @@ def torch_fixes(case: Case, torch_range: str, title: str) -> tuple[Fix, ...]:
 
 def torch_commands(case: Case, torch_range: str) -> tuple[str, ...]:
     """Return the commands of the best of ``torch_fixes``; empty if there is none."""
-    fixes = torch_fixes(case, torch_range, "")
+    fixes = torch_fixes(case, torch_range, say(""))
     return fixes[0].commands if fixes else ()
 
 
@@ -170,7 +170,9 @@ def legacy_gptq(case: Case) -> Fix | None:
     is_fitting = case.has_within("transformers", ">=4.36,<4.50")
     old = () if is_fitting else LEGACY_TRANSFORMERS
     return Fix(
-        "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for",
+        say(
+            "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for"
+        ),
         (
             *torch_2_2_commands(case),
             commands.install("auto-gptq==0.7.1", *old),
@@ -209,7 +211,7 @@ def build_gptq(case: Case) -> Fix | None:
     tools = commands.install("numpy<2" if needs_old else "numpy", "gekko",
                              "pandas", "wheel", "setuptools<80", "ninja")  # fmt: skip
     return Fix(
-        "Build the kernels of auto-gptq against the installed torch",
+        say("Build the kernels of auto-gptq against the installed torch"),
         (*toolkit_commands(case), *removal, tools, build),
     )
 
@@ -236,7 +238,7 @@ def autoawq_on_windows(case: Case) -> Fix:
     commands = Commands(case)
     needed = [] if case.has_within("transformers", ">=4.45,<4.57") else ["transformers==4.51.3"]
     return Fix(
-        "triton-windows, then autoawq without its requirements",
+        say("triton-windows, then autoawq without its requirements"),
         (
             commands.install("triton-windows"),
             commands.install(*needed, "accelerate", "datasets", "zstandard"),
@@ -272,7 +274,7 @@ def bitsandbytes(case: Case) -> Fix | None:
         return None
     wanted = (f"bitsandbytes{row['versions']}", "transformers", "accelerate")
     where = "on the CPU, where it works but slowly" if case.has_no_gpu else "for this GPU"
-    return Fix(f"bitsandbytes {where}", (*torch, Commands(case).install(*wanted)))
+    return Fix(say("bitsandbytes {where}", where=where), (*torch, Commands(case).install(*wanted)))
 
 
 def _serves_gpus(case: Case, row: dict[str, str]) -> bool:

@@ -16,6 +16,7 @@ from qtool.doctor.fixes import (
     torch_commands,
 )
 from qtool.doctor.kernels import KernelState, awq_kernels
+from qtool.doctor.message import say
 from qtool.doctor.versions import capability_words, is_within, parse_capability
 
 PACKAGE = "autoawq-kernels"
@@ -34,11 +35,18 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="AWQ-KERNELS-ABI",
         severity=case.severity_of_kernels(Goal.AWQ),
-        title=f"autoawq-kernels {version} do not load on torch {case.torch_version}",
-        explanation=(
-            f"The kernels are present ({', '.join(report.modules)}), built for {words}; torch "
-            f"{case.torch_version} no longer has the symbols they ask for. What the wheel declares "
-            "(torch>=…) is wider than what it can: none of them loads on torch 2.7 or newer."
+        title=say(
+            "autoawq-kernels {version} do not load on torch {torch}",
+            version=version,
+            torch=case.torch_version,
+        ),
+        explanation=say(
+            "The kernels are present ({names}), built for {words}; torch "
+            "{torch} no longer has the symbols they ask for. What the wheel declares "
+            "(torch>=…) is wider than what it can: none of them loads on torch 2.7 or newer.",
+            names=", ".join(report.modules),
+            words=words,
+            torch=case.torch_version,
         ),
         evidence=report.evidence,
         fixes=some(
@@ -59,7 +67,7 @@ def _matching_kernels(case: Case) -> Fix | None:
         return None
     # Their requirement names one torch only (0.0.7: ==2.3.1); --no-deps keeps the one installed.
     install = Commands(case).install("--no-deps", f"{PACKAGE}=={wanted}")
-    return Fix(f"The kernels that load on torch {case.torch_version}", (install,))
+    return Fix(say("The kernels that load on torch {torch}", torch=case.torch_version), (install,))
 
 
 def _matching_torch(case: Case) -> Fix | None:
@@ -70,14 +78,18 @@ def _matching_torch(case: Case) -> Fix | None:
     torch = torch_commands(case, built.torch)
     if torch and built.words == "torch 2.2":
         torch = torch_2_2_commands(case)
-    return Fix(f"Or the torch they were built for ({built.words})", torch) if torch else None
+    return (
+        Fix(say("Or the torch they were built for ({words})", words=built.words), torch)
+        if torch
+        else None
+    )
 
 
 def _without_kernels(case: Case) -> Fix | None:
     if any(one < facts.capability("features", "lowest_triton") for one in case.capabilities):
         return None
     removal = Commands(case).uninstall(PACKAGE)
-    return Fix("Or do without them: autoawq then runs through Triton", (removal,))
+    return Fix(say("Or do without them: autoawq then runs through Triton"), (removal,))
 
 
 def kernels_absent(case: Case) -> Iterator[Finding]:
@@ -89,8 +101,8 @@ def kernels_absent(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="AWQ-KERNELS-ABSENT-INFO",
         severity=Severity.INFO,
-        title="autoawq without autoawq-kernels runs through Triton",
-        explanation=(
+        title=say("autoawq without autoawq-kernels runs through Triton"),
+        explanation=say(
             "That works and is no failure: AWQ layers run as Triton kernels, without fused layers "
             "and somewhat slower. It also keeps flash-attn out of the picture."
         ),
@@ -113,9 +125,12 @@ def transformers_too_new(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="AWQ-TRANSFORMERS-TOO-NEW",
         severity=severity if case.wants(Goal.AWQ) else Severity.INFO,
-        title=f"transformers {case.version('transformers')} is too new for autoawq "
-        f"{case.version('autoawq')}",
-        explanation=f"autoawq is no longer maintained: {row['why']}.",
+        title=say(
+            "transformers {transformers} is too new for autoawq {autoawq}",
+            transformers=case.version("transformers"),
+            autoawq=case.version("autoawq"),
+        ),
+        explanation=say("autoawq is no longer maintained: {why}.", why=row["why"]),
         evidence=(versions,),
         fixes=_transformers_fixes(case),
         confidence=Confidence.LIKELY,
@@ -131,19 +146,21 @@ def _is_broken_by(case: Case, row: dict[str, str]) -> bool:
 def _transformers_fixes(case: Case) -> tuple[Fix, ...]:
     commands = Commands(case)
     if case.has_within("autoawq", ">=0.2.9"):
-        older = Fix("The last transformers with what autoawq imports",
+        older = Fix(say("The last transformers with what autoawq imports"),
                     (commands.install("transformers==4.56.2"),))  # fmt: skip
         tested = Fix(
-            "Or the one it was last tested with", (commands.install("transformers==4.51.3"),)
+            say("Or the one it was last tested with"), (commands.install("transformers==4.51.3"),)
         )
     else:
-        older = Fix("The last transformers that this autoawq knows",
+        older = Fix(say("The last transformers that this autoawq knows"),
                     (commands.install("transformers==4.47.1"),))  # fmt: skip
         tested = Fix(
-            "Or the last autoawq, with the transformers it was tested with",
+            say("Or the last autoawq, with the transformers it was tested with"),
             (commands.install("autoawq==0.2.9", "transformers==4.51.3"),),
         )
-    unused = Fix("Or remove autoawq where no AWQ model is used", (commands.uninstall("autoawq"),))
+    unused = Fix(
+        say("Or remove autoawq where no AWQ model is used"), (commands.uninstall("autoawq"),)
+    )
     return some(older, tested, modern(case), unused)
 
 
@@ -163,7 +180,11 @@ def no_code_for_gpu(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="AWQ-NO-BLACKWELL-KERNELS",
         severity=Severity.WARNING if is_usable else case.severity(Goal.AWQ),
-        title=f"autoawq-kernels have no code for the {gpu.name} (compute capability {words})",
+        title=say(
+            "autoawq-kernels have no code for the {gpu} (compute capability {words})",
+            gpu=gpu.name,
+            words=words,
+        ),
         explanation=(
             f"They are compiled for compute capability {limits['words']}, so nothing in them can "
             f'run on {words}: "no kernel image is available for execution on the device". '
@@ -202,7 +223,7 @@ def extra_needs_flash_attn(case: Case) -> Iterator[Finding]:
 def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding:
     pin = facts.fact("autoawq", "pin_without_flash_attn")
     keep = Fix(
-        "Keep this autoawq without fused layers",
+        say("Keep this autoawq without fused layers"),
         ("# in your code: AutoAWQForCausalLM.from_quantized(path, fuse_layers=False)",),
     )
     install = Commands(case).install(f"autoawq=={pin}")
@@ -210,17 +231,23 @@ def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding
     return Finding(
         code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
         severity=Severity.WARNING if case.has("flash-attn") else Severity.INFO,
-        title=f"autoawq {case.version('autoawq')}'s fused layers call flash-attn{reason}",
-        explanation=(
-            f"From 0.2.7.post3 on fused attention needs flash-attn. AutoAWQForCausalLM fuses by "
-            f'default and fails here with "{error}"; through transformers (and so in qtool chat) '
-            f"nothing is fused and the model runs. {pin} is the last that does without."
+        title=say(
+            "autoawq {autoawq}'s fused layers call flash-attn{reason}",
+            autoawq=case.version("autoawq"),
+            reason=reason,
+        ),
+        explanation=say(
+            "From 0.2.7.post3 on fused attention needs flash-attn. AutoAWQForCausalLM fuses by "
+            'default and fails here with "{error}"; through transformers (and so in qtool chat) '
+            "nothing is fused and the model runs. {pin} is the last that does without.",
+            error=error,
+            pin=pin,
         ),
         evidence=(
             f"autoawq {case.version('autoawq')} with autoawq-kernels {case.version(PACKAGE)}",
             f"flash-attn: {case.version('flash-attn') or 'not installed'}",
         ),
-        fixes=(keep, Fix(f"Or autoawq {pin}, without flash-attn", (install,))),
+        fixes=(keep, Fix(say("Or autoawq {pin}, without flash-attn", pin=pin), (install,))),
         confidence=Confidence.LIKELY,
     )
 
@@ -237,15 +264,19 @@ def _extra_when_building(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
         severity=Severity.WARNING,
-        title="autoawq[kernels] from 0.2.7.post3 on makes pip compile flash-attn",
-        explanation=(
+        title=say("autoawq[kernels] from 0.2.7.post3 on makes pip compile flash-attn"),
+        explanation=say(
             'Its extra "kernels" asks for flash-attn, which PyPI has as source only. '
-            f"{pin} is the last whose extra is autoawq-kernels alone: pin it, or install autoawq "
-            "without the extra, which needs no compiled kernels."
+            "{pin} is the last whose extra is autoawq-kernels alone: pin it, or install autoawq "
+            "without the extra, which needs no compiled kernels.",
+            pin=pin,
         ),
         evidence=("autoawq and flash-attn are not installed; the goal is to build",),
         fixes=(
-            Fix("The last autoawq[kernels] without flash-attn", (Commands(case).install(*specs),)),
+            Fix(
+                say("The last autoawq[kernels] without flash-attn"),
+                (Commands(case).install(*specs),),
+            ),
         ),
         confidence=Confidence.POSSIBLE,
     )
@@ -263,8 +294,8 @@ def windows_triton(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="AWQ-WINDOWS-TRITON",
         severity=case.severity(Goal.AWQ) if is_installed else Severity.WARNING,
-        title="autoawq needs triton, which has no Windows wheel",
-        explanation=(
+        title=say("autoawq needs triton, which has no Windows wheel"),
+        explanation=say(
             "autoawq 0.2.7 and newer require the distribution triton; PyPI has it for Linux only "
             '("No matching distribution found for triton"). triton-windows provides the module '
             "under another name, so pip has to be told not to look for triton."
@@ -272,7 +303,7 @@ def windows_triton(case: Case) -> Iterator[Finding]:
         evidence=("Windows, without triton and triton-windows",),
         fixes=(
             autoawq_on_windows(case),
-            gguf(case, "Or a GGUF of the model with llama.cpp"),
+            gguf(case, say("Or a GGUF of the model with llama.cpp")),
         ),
         confidence=Confidence.LIKELY if is_installed else Confidence.POSSIBLE,
     )

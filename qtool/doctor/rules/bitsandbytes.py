@@ -7,6 +7,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal
+from qtool.doctor.message import say
 from qtool.doctor.versions import capability_words, is_within, parse_capability
 
 PACKAGE = "bitsandbytes"
@@ -24,7 +25,7 @@ def library_missing(case: Case) -> Iterator[Finding]:
         code="BNB-ARCH-MISSING",
         severity=case.severity(Goal.BNB),
         title=title,
-        explanation=(
+        explanation=say(
             "bitsandbytes carries one compiled library a CUDA version and loads the one of torch's "
             "CUDA; without it, or without code for the GPU in it, 4-bit and 8-bit layers fail "
             '("library not found", "no kernel image is available").'
@@ -32,7 +33,7 @@ def library_missing(case: Case) -> Iterator[Finding]:
         evidence=evidence,
         fixes=(
             Fix(
-                "A bitsandbytes that has it",
+                say("A bitsandbytes that has it"),
                 (Commands(case).install("--upgrade", "--no-deps", "bitsandbytes>=0.49.2"),),
             ),
         ),

@@ -22,17 +22,18 @@ def nvcc_missing(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="NVCC-MISSING",
         severity=severity,
-        title="There is no nvcc to compile CUDA code with",
-        explanation=(
+        title=say("There is no nvcc to compile CUDA code with"),
+        explanation=say(
             "Compiling kernels needs the CUDA toolkit: the driver and torch bring none "
             '("CUDA_HOME environment variable is not set", "nvcc was not found"). Its major '
-            f"version must be that of torch's CUDA, {case.torch and case.torch.cuda}. Runtime "
-            "images of Docker have no toolkit; devel images do."
+            "version must be that of torch's CUDA, {cuda}. Runtime "
+            "images of Docker have no toolkit; devel images do.",
+            cuda=case.torch and case.torch.cuda,
         ),
         evidence=("no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda",),
         fixes=(
             Fix(
-                "The toolkit of torch's CUDA version",
+                say("The toolkit of torch's CUDA version"),
                 install_toolkit(case, case.torch_cuda),
             ),
         ),
@@ -60,18 +61,23 @@ def cuda_mismatch(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="BUILD-CUDA-MISMATCH",
         severity=Severity.ERROR if case.goal is Goal.BUILD else Severity.WARNING,
-        title=f"nvcc is of CUDA {case.snapshot.nvcc}, torch of CUDA "
-        f"{case.torch and case.torch.cuda}",
-        explanation=(
+        title=say(
+            "nvcc is of CUDA {nvcc}, torch of CUDA {cuda}",
+            nvcc=case.snapshot.nvcc,
+            cuda=case.torch and case.torch.cuda,
+        ),
+        explanation=say(
             'torch refuses to compile extensions with another major version of CUDA ("The '
-            f"detected CUDA version ({case.snapshot.nvcc}) mismatches the version that was used to "
-            f'compile PyTorch ({case.torch and case.torch.cuda})"). Both toolkits can be '
-            "installed side by side; CUDA_HOME chooses."
+            "detected CUDA version ({nvcc}) mismatches the version that was used to "
+            'compile PyTorch ({cuda})"). Both toolkits can be '
+            "installed side by side; CUDA_HOME chooses.",
+            nvcc=case.snapshot.nvcc,
+            cuda=case.torch and case.torch.cuda,
         ),
         evidence=(f"nvcc {case.snapshot.nvcc}", f"torch's CUDA {case.torch and case.torch.cuda}"),
         fixes=(
             Fix(
-                "The toolkit of torch's CUDA version, chosen by CUDA_HOME",
+                say("The toolkit of torch's CUDA version, chosen by CUDA_HOME"),
                 install_toolkit(case, case.torch_cuda),
             ),
         ),

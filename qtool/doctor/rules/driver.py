@@ -24,16 +24,16 @@ def nvml_mismatch(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="NVML-MISMATCH",
         severity=Severity.ERROR,
-        title="The NVIDIA driver's library and its kernel module are of different versions",
-        explanation=(
+        title=say("The NVIDIA driver's library and its kernel module are of different versions"),
+        explanation=say(
             "The driver was updated while its old kernel module stayed loaded, so no program can "
             "talk to the GPU (Driver/library version mismatch). A reboot loads the new module."
         ),
         evidence=evidence,
         fixes=(
-            Fix("Reboot", ("sudo reboot",)),
+            Fix(say("Reboot"), ("sudo reboot",)),
             Fix(
-                "Or reload the modules, with every program that uses the GPU closed",
+                say("Or reload the modules, with every program that uses the GPU closed"),
                 (
                     "sudo rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia",
                     "sudo modprobe nvidia",
@@ -54,16 +54,24 @@ def driver_too_old(case: Case) -> Iterator[Finding]:
         severity=case.severity(
             Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN, Goal.BUILD
         ),
-        title=f"Driver {case.snapshot.driver} is too old for CUDA {major}, which torch brings",
-        explanation=(
-            f"torch {case.torch_version} is built with CUDA {case.torch and case.torch.cuda}; "
-            f"programs of CUDA {major} need driver {floor} or newer. The CUDA version in the "
+        title=say(
+            "Driver {driver} is too old for CUDA {major}, which torch brings",
+            driver=case.snapshot.driver,
+            major=major,
+        ),
+        explanation=say(
+            "torch {torch} is built with CUDA {cuda}; "
+            "programs of CUDA {major} need driver {floor} or newer. The CUDA version in the "
             "driver's own report is no limit within a major version, but across majors it is. "
-            "torch therefore sees no GPU at all."
+            "torch therefore sees no GPU at all.",
+            torch=case.torch_version,
+            cuda=case.torch and case.torch.cuda,
+            major=major,
+            floor=floor,
         ),
         evidence=(f"driver {case.snapshot.driver}, needed {floor}",),
         fixes=(
-            *torch_fixes(case, ">=2.0", "Keep the driver: a torch that it can run"),
+            *torch_fixes(case, ">=2.0", say("Keep the driver: a torch that it can run")),
             *_newer_driver(case, floor),
         ),
     )
@@ -78,15 +86,20 @@ def limits_to_cuda11(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="DRV-LIMITS-TO-CUDA11",
         severity=Severity.INFO if has_cuda11 else Severity.WARNING,
-        title=f"Driver {case.snapshot.driver} runs CUDA 11 builds only",
-        explanation=(
-            f"CUDA 12 needs driver {floor}. Until it is updated only wheels of CUDA 11 (cu118) "
+        title=say("Driver {driver} runs CUDA 11 builds only", driver=case.snapshot.driver),
+        explanation=say(
+            "CUDA 12 needs driver {floor}. Until it is updated only wheels of CUDA 11 (cu118) "
             "work: torch up to 2.7, and no wheel of auto-gptq or autoawq-kernels from PyPI since "
-            "2024, for those are built with CUDA 12."
+            "2024, for those are built with CUDA 12.",
+            floor=floor,
         ),
         evidence=(f"driver {case.snapshot.driver}, needed for CUDA 12: {floor}",),
         fixes=(
-            *(() if has_cuda11 else torch_fixes(case, ">=2.0", "A torch built with CUDA 11.8")),
+            *(
+                ()
+                if has_cuda11
+                else torch_fixes(case, ">=2.0", say("A torch built with CUDA 11.8"))
+            ),
             *_newer_driver(case, floor),
         ),
     )

@@ -64,8 +64,8 @@ def silent_interpreter(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="ENV-PYTHON-SILENT",
         severity=Severity.WARNING,
-        title="The examined Python does not answer",
-        explanation=(
+        title=say("The examined Python does not answer"),
+        explanation=say(
             "It could not be asked for its version and its folders, so what follows is what its "
             "folders show. An environment breaks like this when the Python that it was made with "
             "is moved or removed: make it anew."
@@ -95,16 +95,21 @@ def other_interpreter(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="ENV-OTHER-INTERPRETER",
         severity=Severity.ERROR,
-        title=f"{names[0]} is installed in another interpreter than the one that runs",
-        explanation=(
-            f"The examined interpreter {where}(Python {case.snapshot.python}) does not have it; "
-            f"{path} does. A plain `pip` belongs to whichever Python comes first on PATH: run the "
-            "pip of the interpreter that runs the program, as `<its python> -m pip`."
+        title=say(
+            "{name} is installed in another interpreter than the one that runs", name=names[0]
+        ),
+        explanation=say(
+            "The examined interpreter {where}(Python {python}) does not have it; "
+            "{path} does. A plain `pip` belongs to whichever Python comes first on PATH: run the "
+            "pip of the interpreter that runs the program, as `<its python> -m pip`.",
+            where=where,
+            python=case.snapshot.python,
+            path=path,
         ),
         evidence=tuple(f"{path}: {', '.join(found)}" for path, found in elsewhere),
         fixes=(
             _install_here(case, engine),
-            Fix("Or examine and use the other one", (f'qtool doctor --python "{path}"',)),
+            Fix(say("Or examine and use the other one"), (f'qtool doctor --python "{path}"',)),
         ),
     )
 
@@ -114,7 +119,7 @@ def _install_here(case: Case, engine: str) -> Fix:
         return autoawq_on_windows(case)
     words = ("--no-build-isolation", engine) if engine == "flash-attn" else (engine,)
     install = Commands(case).install(*words)
-    return Fix("Install it into the interpreter that runs", (install,))
+    return Fix(say("Install it into the interpreter that runs"), (install,))
 
 
 def engine_missing(case: Case) -> Iterator[Finding]:
@@ -131,7 +136,11 @@ def engine_missing(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="ENGINE-MISSING",
         severity=Severity.INFO if own else Severity.WARNING,
-        title=f"Nothing is installed that runs {case.goal.upper()}: no {' and no '.join(wanted)}",
+        title=say(
+            "Nothing is installed that runs {goal}: no {names}",
+            goal=case.goal.upper(),
+            names=" and no ".join(wanted),
+        ),
         explanation=_about_engines(case),
         evidence=(f"none of {', '.join(wanted)} among the distributions",),
         fixes=_engines(case),
@@ -177,8 +186,13 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="PIP-CONFLICT",
         severity=severity,
-        title=f"{first.holder} wants {first.requirement}; here is {first.package} "
-        f"{first.installed}",
+        title=say(
+            "{holder} wants {requirement}; here is {package} {installed}",
+            holder=first.holder,
+            requirement=first.requirement,
+            package=first.package,
+            installed=first.installed,
+        ),
         explanation=(
             "The installed set contradicts its own requirements: "
             + "; ".join(
@@ -194,7 +208,7 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
         fixes=some(
             _asking_for(case, conflicts),
             Fix(
-                "See every conflict of the environment",
+                say("See every conflict of the environment"),
                 (f"{Commands(case).examined} -m pip check",),
             ),
         ),
@@ -214,7 +228,7 @@ def _asking_for(case: Case, conflicts: Sequence[Conflict]) -> Fix | None:
         return None
     specs = [f"{name}{','.join(dict.fromkeys(bounds))}" for name, bounds in wanted.items()]
     commands = (*torch, *((Commands(case).install(*specs),) if specs else ()))
-    return Fix("Ask for what is declared, all at once", commands)
+    return Fix(say("Ask for what is declared, all at once"), commands)
 
 
 def find_conflicts(case: Case) -> Iterator[Conflict]:

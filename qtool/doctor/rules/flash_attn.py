@@ -8,6 +8,7 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, python_is_within, some
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
+from qtool.doctor.message import say
 from qtool.doctor.versions import capability_words, is_within
 
 SDPA_ON_CPU = (
@@ -22,16 +23,18 @@ def no_gpu(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="FA-NO-GPU",
         severity=Severity.WARNING,
-        title="flash-attn needs an NVIDIA GPU of compute capability 8.0 or newer; there is none",
-        explanation=(
+        title=say(
+            "flash-attn needs an NVIDIA GPU of compute capability 8.0 or newer; there is none"
+        ),
+        explanation=say(
             "flash-attn 2 is CUDA code for Ampere (8.0) and newer GPUs. Without one there is "
             "nothing to install: PyTorch's own attention (sdpa) serves the CPU, and llama.cpp has "
             "a flash attention of its own."
         ),
         evidence=("no NVIDIA GPU",),
         fixes=some(
-            Fix("Use PyTorch's attention", (SDPA_ON_CPU,)),
-            gguf(case, "Or a GGUF with llama.cpp, the fastest on a CPU"),
+            Fix(say("Use PyTorch's attention"), (SDPA_ON_CPU,)),
+            gguf(case, say("Or a GGUF with llama.cpp, the fastest on a CPU")),
         ),
     )
 
@@ -50,23 +53,29 @@ def capability_too_low(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="FA-CC-TOO-LOW",
         severity=severity if is_asked else Severity.INFO,
-        title=f"flash-attn is not for the {too_old[0].name} (compute capability {words})",
-        explanation=(
-            f"flash-attn 2 needs compute capability 8.0 (Ampere); the {too_old[0].name} has "
-            f'{words} and answers "FlashAttention only supports Ampere GPUs or newer". No '
+        title=say(
+            "flash-attn is not for the {gpu} (compute capability {words})",
+            gpu=too_old[0].name,
+            words=words,
+        ),
+        explanation=say(
+            "flash-attn 2 needs compute capability 8.0 (Ampere); the {gpu} has "
+            '{words} and answers "FlashAttention only supports Ampere GPUs or newer". No '
             "version of it will change that. PyTorch's own attention (sdpa) runs on this GPU, in "
-            "float16: bfloat16 needs 8.0 as well."
+            "float16: bfloat16 needs 8.0 as well.",
+            gpu=too_old[0].name,
+            words=words,
         ),
         evidence=(f"{too_old[0].name}: compute capability {words}",),
         fixes=some(
             Fix(
-                'Use PyTorch\'s attention: attn_implementation="sdpa" and float16',
+                say('Use PyTorch\'s attention: attn_implementation="sdpa" and float16'),
                 (
                     "# in your code: AutoModelForCausalLM.from_pretrained(path, "
                     'attn_implementation="sdpa", torch_dtype=torch.float16)',
                 ),
             ),
-            Fix("And remove it, so that nothing finds it", (uninstall,))
+            Fix(say("And remove it, so that nothing finds it"), (uninstall,))
             if case.has("flash-attn")
             else None,
         ),
@@ -85,16 +94,22 @@ def refuses_newer_gpu(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="FA-BLACKWELL-OLD-CHECK",
         severity=_severity(case),
-        title=f"flash-attn {case.version('flash-attn')} takes the {newer[0].name} for too old",
-        explanation=(
+        title=say(
+            "flash-attn {flash_attn} takes the {gpu} for too old",
+            flash_attn=case.version("flash-attn"),
+            gpu=newer[0].name,
+        ),
+        explanation=say(
             "Up to 2.7.2 flash-attn tests for compute capability 8.x and 9.0 by name, so the "
-            f'{newer[0].name} ({words}) gets "FlashAttention only supports Ampere GPUs or '
-            'newer" although it is too new, not too old. 2.7.3 is the first that lets it in.'
+            '{gpu} ({words}) gets "FlashAttention only supports Ampere GPUs or '
+            'newer" although it is too new, not too old. 2.7.3 is the first that lets it in.',
+            gpu=newer[0].name,
+            words=words,
         ),
         evidence=(f"flash-attn {case.version('flash-attn')}", f"compute capability {words}"),
         fixes=some(
             Fix(
-                "A flash-attn with code for this GPU",
+                say("A flash-attn with code for this GPU"),
                 (
                     commands.install("packaging", "psutil", "ninja", "wheel"),
                     commands.install(
@@ -103,7 +118,7 @@ def refuses_newer_gpu(case: Case) -> Iterator[Finding]:
                 ),
             ),
             Fix(
-                'Or PyTorch\'s own attention: attn_implementation="sdpa"',
+                say('Or PyTorch\'s own attention: attn_implementation="sdpa"'),
                 (commands.uninstall("flash-attn"),),
             ),
         ),
@@ -121,18 +136,23 @@ def abi(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="FA-ABI",
         severity=_severity(case),
-        title=f"flash-attn {case.version('flash-attn')} does not load on torch "
-        f"{case.torch_version}",
-        explanation=(
-            f"Its module was built for {words} and asks torch {case.torch_version} for symbols "
+        title=say(
+            "flash-attn {flash_attn} does not load on torch {torch}",
+            flash_attn=case.version("flash-attn"),
+            torch=case.torch_version,
+        ),
+        explanation=say(
+            "Its module was built for {words} and asks torch {torch} for symbols "
             "that it does not have. A wheel of flash-attn fits one minor release of torch and one "
-            "C++ ABI (cxx11abiTRUE or FALSE in its name)."
+            "C++ ABI (cxx11abiTRUE or FALSE in its name).",
+            words=words,
+            torch=case.torch_version,
         ),
         evidence=report.evidence,
         fixes=some(
             _matching(case),
             Fix(
-                'Or PyTorch\'s own attention: attn_implementation="sdpa"',
+                say('Or PyTorch\'s own attention: attn_implementation="sdpa"'),
                 (Commands(case).uninstall("flash-attn"),),
             ),
         ),
@@ -193,8 +213,8 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="FA-BUILD-ISOLATION",
         severity=Severity.WARNING,
-        title="Installing flash-attn needs --no-build-isolation",
-        explanation=(
+        title=say("Installing flash-attn needs --no-build-isolation"),
+        explanation=say(
             "PyPI has flash-attn as source only, and its setup.py imports torch, which pip's build "
             "isolation hides (\"No module named 'torch'\"). Without isolation it also sees which "
             "torch there is, and fetches the release wheel for it where one exists."
@@ -202,7 +222,7 @@ def build_isolation(case: Case) -> Iterator[Finding]:
         evidence=(f"torch {case.torch_version} is installed, flash-attn is not",),
         fixes=(
             Fix(
-                "Install its build tools, then flash-attn against the installed torch",
+                say("Install its build tools, then flash-attn against the installed torch"),
                 (
                     commands.install("packaging", "psutil", "ninja", "wheel"),
                     commands.install("--no-build-isolation", spec),

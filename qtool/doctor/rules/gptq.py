@@ -8,6 +8,7 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import build_gptq, gguf, legacy_gptq, modern, python_is_within, some
 from qtool.doctor.kernels import KernelReport, KernelState, gptq_kernels
+from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within
 
@@ -28,8 +29,11 @@ def kernels_missing(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-KERNELS-MISSING",
         severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
-        title=f"auto-gptq {case.version('auto-gptq')} is installed without its CUDA kernels",
-        explanation=(
+        title=say(
+            "auto-gptq {auto_gptq} is installed without its CUDA kernels",
+            auto_gptq=case.version("auto-gptq"),
+        ),
+        explanation=say(
             "The installation has no compiled module at all: it was built from source with "
             "BUILD_CUDA_EXT=0, or where nvcc or a torch with CUDA could not be found. auto-gptq "
             'then says "CUDA extension not installed" and falls back to a path that is many '
@@ -52,13 +56,21 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-KERNELS-ABI",
         severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
-        title=f"auto-gptq's kernels are present but do not load on torch {case.torch_version}",
-        explanation=(
-            f"The kernels are present ({', '.join(report.modules)}), built for {words}; they do "
-            f"not load on torch {case.torch_version}, {_reason(report)}. auto-gptq swallows the "
+        title=say(
+            "auto-gptq's kernels are present but do not load on torch {torch}",
+            torch=case.torch_version,
+        ),
+        explanation=say(
+            "The kernels are present ({names}), built for {words}; they do "
+            "not load on torch {torch}, {reason}. auto-gptq swallows the "
             'error and says "CUDA extension not installed", which is not true: neither the version '
             "string nor the presence of files decides, the symbols do."
-            f"{_about_cpu_torch(case)}"
+            "{about_cpu_torch}",
+            names=", ".join(report.modules),
+            words=words,
+            torch=case.torch_version,
+            reason=_reason(report),
+            about_cpu_torch=_about_cpu_torch(case),
         ),
         evidence=report.evidence,
         fixes=some(modern(case), legacy_gptq(case), build_gptq(case), _without_gpu(case)),
@@ -83,7 +95,7 @@ def _about_cpu_torch(case: Case) -> str:
 
 
 def _without_gpu(case: Case) -> Fix | None:
-    return gguf(case, "Without a GPU: a GGUF with llama.cpp") if case.has_no_gpu else None
+    return gguf(case, say("Without a GPU: a GGUF with llama.cpp")) if case.has_no_gpu else None
 
 
 def unsupported_system(case: Case) -> Iterator[Finding]:
@@ -98,11 +110,12 @@ def unsupported_system(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-OS-UNSUPPORTED",
         severity=case.severity(Goal.GPTQ, Goal.BUILD) if is_asked else Severity.WARNING,
-        title=f"auto-gptq does not exist for {case.snapshot.os.system}",
-        explanation=(
+        title=say("auto-gptq does not exist for {system}", system=case.snapshot.os.system),
+        explanation=say(
             "auto-gptq's kernels are CUDA or ROCm code, for Linux and Windows only: there is no "
-            f"wheel for {case.snapshot.os.system}, and building one fails. llama.cpp runs the same "
-            "models as GGUF, on Metal where there is an Apple GPU."
+            "wheel for {system}, and building one fails. llama.cpp runs the same "
+            "models as GGUF, on Metal where there is an Apple GPU.",
+            system=case.snapshot.os.system,
         ),
         evidence=(f"system: {case.snapshot.os.system}",),
         fixes=some(gguf(case), _gptqmodel_elsewhere(case)),
@@ -113,7 +126,7 @@ def _gptqmodel_elsewhere(case: Case) -> Fix | None:
     if not python_is_within(case, ">=3.10"):
         return None
     install = Commands(case).install("torch>=2.8,<2.14", "transformers>=5.14", "gptqmodel>=7,<7.7")
-    return Fix("Or gptqmodel, whose torch kernels run here (slowly)", (install,))
+    return Fix(say("Or gptqmodel, whose torch kernels run here (slowly)"), (install,))
 
 
 def no_wheel_for_python(case: Case) -> Iterator[Finding]:
@@ -125,11 +138,12 @@ def no_wheel_for_python(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-NO-WHEEL-FOR-PYTHON",
         severity=Severity.ERROR if case.goal is Goal.GPTQ else Severity.WARNING,
-        title=f"There is no auto-gptq wheel for Python {python}",
-        explanation=(
-            f"The wheels of auto-gptq are for Python 3.8 to 3.11; on Python {python} pip falls "
+        title=say("There is no auto-gptq wheel for Python {python}", python=python),
+        explanation=say(
+            "The wheels of auto-gptq are for Python 3.8 to 3.11; on Python {python} pip falls "
             "back to the source distribution, which has to be compiled and whose kernels were "
-            "never made for a newer Python."
+            "never made for a newer Python.",
+            python=python,
         ),
         evidence=(f"Python {python}; wheels: cp38 to cp311",),
         fixes=some(modern(case), _python_311(case), build_gptq(case)),
@@ -143,7 +157,7 @@ def _python_311(case: Case) -> Fix | None:
         "auto-gptq-env\\Scripts\\activate" if case.is_windows else ". auto-gptq-env/bin/activate"
     )
     return Fix(
-        "A separate environment with python 3.11 and the torch of auto-gptq's kernels",
+        say("A separate environment with python 3.11 and the torch of auto-gptq's kernels"),
         (
             "uv venv --python 3.11 --seed auto-gptq-env",
             activate,
@@ -180,8 +194,8 @@ def sdist_version(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-SDIST-VERSION",
         severity=Severity.WARNING,
-        title='Building auto-gptq stops at "inconsistent version" unless PYPI_RELEASE is set',
-        explanation=(
+        title=say('Building auto-gptq stops at "inconsistent version" unless PYPI_RELEASE is set'),
+        explanation=say(
             "Its setup.py adds the CUDA version to its own version, and pip refuses what it asked "
             "for by another name: \"expected '0.7.1', but metadata has '0.7.1+cu121'\". With "
             "PYPI_RELEASE=1 it keeps the plain version."
@@ -199,8 +213,8 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-BUILD-ISOLATION",
         severity=Severity.WARNING,
-        title="Building auto-gptq needs --no-build-isolation",
-        explanation=(
+        title=say("Building auto-gptq needs --no-build-isolation"),
+        explanation=say(
             "Its setup.py imports torch, which pip's isolated build environment does not have "
             "(\"No module named 'torch'\"); and kernels must be compiled against the very torch "
             "they shall run on."
@@ -226,12 +240,21 @@ def optimum_mismatch(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-OPTIMUM-MISMATCH",
         severity=case.severity(Goal.GPTQ),
-        title=f"optimum {case.version('optimum')} {asks}; here is {package} "
-        f"{case.version(package)}",
-        explanation=(
-            f"transformers loads GPTQ through optimum, and optimum {case.version('optimum')} "
-            f'{asks}: it refuses {package} {case.version(package)} ("Found an incompatible '
-            f'version of {package}").'
+        title=say(
+            "optimum {optimum} {asks}; here is {package} {version}",
+            optimum=case.version("optimum"),
+            asks=asks,
+            package=package,
+            version=case.version(package),
+        ),
+        explanation=say(
+            "transformers loads GPTQ through optimum, and optimum {optimum} "
+            '{asks}: it refuses {package} {version} ("Found an incompatible '
+            'version of {package}").',
+            optimum=case.version("optimum"),
+            asks=asks,
+            package=package,
+            version=case.version(package),
         ),
         evidence=(f"optimum {case.version('optimum')}, {package} {case.version(package)}",),
         fixes=_optimum_fixes(case, package, versions),
@@ -246,20 +269,22 @@ def _applies(case: Case, row: dict[str, str]) -> bool:
 def _optimum_fixes(case: Case, package: str, versions: str) -> tuple[Fix, ...]:
     commands = Commands(case)
     if versions == "<0":
-        older = Fix("Or an optimum that knows auto-gptq", (commands.install("optimum==1.23.3"),))
+        older = Fix(
+            say("Or an optimum that knows auto-gptq"), (commands.install("optimum==1.23.3"),)
+        )
         return some(modern(case), older)
     if package == "gptqmodel":
-        older = Fix("Or an optimum that takes it", (commands.install("optimum>=1.24,<2.3"),))
+        older = Fix(say("Or an optimum that takes it"), (commands.install("optimum>=1.24,<2.3"),))
         return some(modern(case), older)
     best = next(
         (v for v in ("0.7.1", "0.5.1") if _loads(case, v)),
         None,
     )
     upgrade = Fix(
-        "An auto-gptq that it takes, built for the installed torch",
+        say("An auto-gptq that it takes, built for the installed torch"),
         (commands.install(f"auto-gptq=={best}"),),
     )
-    older = Fix("Or an optimum from before it asked", (commands.install("optimum==1.12.0"),))
+    older = Fix(say("Or an optimum from before it asked"), (commands.install("optimum==1.12.0"),))
     return some(upgrade if best else legacy_gptq(case), older, modern(case))
 
 

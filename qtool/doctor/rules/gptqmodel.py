@@ -24,17 +24,23 @@ def transformers_too_old(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-TRANSFORMERS-TOO-OLD-FOR-GPTQMODEL",
         severity=case.severity(Goal.GPTQ),
-        title=f"transformers {case.version('transformers')} does not know gptqmodel",
-        explanation=(
-            f"transformers uses gptqmodel from {first} on; {case.version('transformers')} looks "
+        title=say(
+            "transformers {transformers} does not know gptqmodel",
+            transformers=case.version("transformers"),
+        ),
+        explanation=say(
+            "transformers uses gptqmodel from {first} on; {transformers} looks "
             "for auto-gptq only, and asks for it although gptqmodel "
-            f"{case.version('gptqmodel')} is installed. The cure is a newer transformers, not "
-            "auto-gptq."
+            "{gptqmodel} is installed. The cure is a newer transformers, not "
+            "auto-gptq.",
+            first=first,
+            transformers=case.version("transformers"),
+            gptqmodel=case.version("gptqmodel"),
         ),
         evidence=(
             f"transformers {case.version('transformers')}, gptqmodel {case.version('gptqmodel')}",
         ),
-        fixes=(Fix("A transformers that knows gptqmodel", (upgrade,)),),
+        fixes=(Fix(say("A transformers that knows gptqmodel"), (upgrade,)),),
         confidence=Confidence.LIKELY,
     )
 
@@ -53,14 +59,19 @@ def transformers_5(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQ-TF5-NEEDS-NEWER-GPTQMODEL",
         severity=case.severity(Goal.GPTQ),
-        title=f"transformers 5 needs gptqmodel{needed} for GPTQ; here is {here}",
-        explanation=(
-            f"transformers {case.version('transformers')} loads GPTQ through gptqmodel alone and "
+        title=say(
+            "transformers 5 needs gptqmodel{needed} for GPTQ; here is {here}",
+            needed=needed,
+            here=here,
+        ),
+        explanation=say(
+            "transformers {transformers} loads GPTQ through gptqmodel alone and "
             "ignores auto-gptq. gptqmodel up to 5.7 was written for transformers 4 (it declares "
-            "4.57.1) and breaks on 5; 5.8 is the first for transformers 5."
+            "4.57.1) and breaks on 5; 5.8 is the first for transformers 5.",
+            transformers=case.version("transformers"),
         ),
         evidence=(f"transformers {case.version('transformers')}, {here}",),
-        fixes=some(modern(case), Fix("Or stay with transformers 4", (stay,))),
+        fixes=some(modern(case), Fix(say("Or stay with transformers 4"), (stay,))),
         confidence=Confidence.LIKELY,
     )
 
@@ -80,17 +91,20 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQMODEL-BUILD-ISOLATION",
         severity=Severity.WARNING,
-        title=f"gptqmodel up to 4.1, which fits torch {case.torch_version}, needs "
-        "--no-build-isolation",
-        explanation=(
-            f"gptqmodel 4.2.5 and newer need torch 2.8, so with torch {case.torch_version} an "
+        title=say(
+            "gptqmodel up to 4.1, which fits torch {torch}, needs --no-build-isolation",
+            torch=case.torch_version,
+        ),
+        explanation=say(
+            "gptqmodel 4.2.5 and newer need torch 2.8, so with torch {torch} an "
             "older one is installed; its setup.py imports torch, which pip's build isolation hides "
-            "(\"No module named 'torch'\")."
+            "(\"No module named 'torch'\").",
+            torch=case.torch_version,
         ),
         evidence=(f"torch {case.torch_version}, Python {case.snapshot.python}",),
         fixes=some(
             Fix(
-                "The last gptqmodel for this torch, built against it",
+                say("The last gptqmodel for this torch, built against it"),
                 (
                     commands.install("setuptools<80", "wheel", "ninja", "packaging", "numpy<2.3"),
                     commands.install("--no-build-isolation", f"gptqmodel=={last}"),
@@ -152,16 +166,18 @@ def jit_toolchain(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQMODEL-JIT-TOOLCHAIN",
         severity=Severity.WARNING,
-        title=f"gptqmodel cannot compile its kernels here: {problems[0]}",
-        explanation=(
-            f"gptqmodel {case.version('gptqmodel')} brings no compiled kernels: it compiles them "
-            f"at first use with nvcc (CUDA {major}, as torch), ninja and a C++ compiler. Where "
-            "that fails it falls back to Triton or plain torch, slower and without a word."
+        title=say("gptqmodel cannot compile its kernels here: {problem}", problem=problems[0]),
+        explanation=say(
+            "gptqmodel {gptqmodel} brings no compiled kernels: it compiles them "
+            "at first use with nvcc (CUDA {major}, as torch), ninja and a C++ compiler. Where "
+            "that fails it falls back to Triton or plain torch, slower and without a word.",
+            gptqmodel=case.version("gptqmodel"),
+            major=major,
         ),
         evidence=tuple(problems),
         fixes=(
             Fix(
-                f"The toolkit of torch's CUDA {major}",
+                say("The toolkit of torch's CUDA {major}", major=major),
                 (
                     *install_toolkit(case, _toolkit_version(case.torch_cuda)),
                     Commands(case).install("ninja"),
@@ -208,16 +224,24 @@ def marlin_capability(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="GPTQMODEL-MARLIN-CC",
         severity=Severity.ERROR if chosen else Severity.INFO,
-        title=f"Marlin kernels are not for the {below[0].name} (compute capability {words})",
-        explanation=(
-            f"gptqmodel {version}'s marlin kernel needs compute capability "
-            f"{capability_words(lowest)}; the {below[0].name} has {words}. Left to itself "
-            "gptqmodel takes ExLlama V2 or Triton, which run; do not ask for marlin."
+        title=say(
+            "Marlin kernels are not for the {gpu} (compute capability {words})",
+            gpu=below[0].name,
+            words=words,
+        ),
+        explanation=say(
+            "gptqmodel {version}'s marlin kernel needs compute capability "
+            "{capability}; the {gpu} has {words}. Left to itself "
+            "gptqmodel takes ExLlama V2 or Triton, which run; do not ask for marlin.",
+            version=version,
+            capability=capability_words(lowest),
+            gpu=below[0].name,
+            words=words,
         ),
         evidence=(*chosen, f"{below[0].name}: compute capability {words}"),
         fixes=(
             Fix(
-                "Let gptqmodel choose, or name the kernel that runs",
+                say("Let gptqmodel choose, or name the kernel that runs"),
                 ("# in your code: GPTQModel.load(model, backend=BACKEND.EXLLAMA_V2)",),
             ),
         ),

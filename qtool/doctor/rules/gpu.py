@@ -48,18 +48,25 @@ def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
     return Finding(
         code="GPU-NEWER-THAN-TORCH",
         severity=_severity(case, gpus),
-        title=f"torch has no code for the {gpu.name} ({arch}): the GPU is newer",
-        explanation=(
-            f"The {gpu.name} has compute capability {capability_words(capability)} ({arch}); this "
-            f'torch holds code for {" ".join(archs)} only, and fails with "no kernel image is '
-            f'available for execution on the device". Wheels with {arch} come from the index '
-            f"{_tags(case)}."
+        title=say(
+            "torch has no code for the {gpu} ({arch}): the GPU is newer", gpu=gpu.name, arch=arch
+        ),
+        explanation=say(
+            "The {gpu} has compute capability {capability} ({arch}); this "
+            'torch holds code for {names} only, and fails with "no kernel image is '
+            'available for execution on the device". Wheels with {arch} come from the index '
+            "{tags}.",
+            gpu=gpu.name,
+            capability=capability_words(capability),
+            arch=arch,
+            names=" ".join(archs),
+            tags=_tags(case),
         ),
         evidence=(
             f"compute capability {capability_words(capability)}",
             f"torch: {' '.join(archs)}",
         ),
-        fixes=torch_fixes(case, ">=2.7", f"A torch with code for {arch}"),
+        fixes=torch_fixes(case, ">=2.7", say("A torch with code for {arch}", arch=arch)),
     )
 
 
@@ -69,15 +76,25 @@ def _older(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
     return Finding(
         code="GPU-OLDER-THAN-TORCH",
         severity=_severity(case, gpus),
-        title=f"torch no longer has code for the {gpu.name} (compute capability {capability})",
-        explanation=(
-            f"The {gpu.name} has compute capability {capability}; this torch holds code for "
-            f"{' '.join(archs)} only. Newer CUDA versions dropped older GPUs, so the CUDA in the "
-            f"wheel decides, not the release of torch: index {_tags(case)} still serves it."
+        title=say(
+            "torch no longer has code for the {gpu} (compute capability {capability})",
+            gpu=gpu.name,
+            capability=capability,
+        ),
+        explanation=say(
+            "The {gpu} has compute capability {capability}; this torch holds code for "
+            "{names} only. Newer CUDA versions dropped older GPUs, so the CUDA in the "
+            "wheel decides, not the release of torch: index {tags} still serves it.",
+            gpu=gpu.name,
+            capability=capability,
+            names=" ".join(archs),
+            tags=_tags(case),
         ),
         evidence=(f"compute capability {capability}", f"torch: {' '.join(archs)}"),
-        fixes=torch_fixes(case, ">=2.6", "The same generation of torch, with code for this GPU")
-        or torch_fixes(case, ">=2.0", "A torch with code for this GPU")
+        fixes=torch_fixes(
+            case, ">=2.6", say("The same generation of torch, with code for this GPU")
+        )
+        or torch_fixes(case, ">=2.0", say("A torch with code for this GPU"))
         or (gguf(case, say("No torch 2 has code for this GPU: a GGUF with llama.cpp")),),
     )
 
@@ -93,18 +110,22 @@ def slow_half_precision(case: Case) -> Iterator[Finding]:
     gpu = affected[0]
     others = [i for i, other in enumerate(case.gpus) if other not in affected]
     choose = (
-        Fix("Or leave that GPU out", (f"export CUDA_VISIBLE_DEVICES={','.join(map(str, others))}",))
+        Fix(
+            say("Or leave that GPU out"),
+            (f"export CUDA_VISIBLE_DEVICES={','.join(map(str, others))}",),
+        )
         if others
         else None
     )
     yield Finding(
         code="GPU-PASCAL-SLOW-FP16",
         severity=Severity.WARNING,
-        title=f"The {gpu.name} computes fp16 at 1/64 of its speed",
-        explanation=(
-            f"The {gpu.name} has compute capability 6.1, whose fp16 units run at 1/64 of the fp32 "
+        title=say("The {gpu} computes fp16 at 1/64 of its speed", gpu=gpu.name),
+        explanation=say(
+            "The {gpu} has compute capability 6.1, whose fp16 units run at 1/64 of the fp32 "
             "rate. GPTQ kernels and half-precision models compute in fp16, and crawl (under one "
-            "token per second). llama.cpp computes with integers and fp32 there, and is fast."
+            "token per second). llama.cpp computes with integers and fp32 there, and is fast.",
+            gpu=gpu.name,
         ),
         evidence=(f"{gpu.name}: compute capability 6.1",),
         fixes=some(gguf(case), choose),

@@ -8,6 +8,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some
+from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN, ImportAttempt, ImportEnding
 from qtool.doctor.versions import parse_version
 
@@ -79,7 +80,7 @@ def _finding(case: Case, module: str, attempt: ImportAttempt) -> Finding:
     return Finding(
         code=_CODES[attempt.ending],
         severity=_severity(case, module),
-        title=f"{name}: {_words(module, attempt)}",
+        title=say("{name}: {words}", name=name, words=_words(module, attempt)),
         explanation=_explanation(attempt),
         evidence=_evidence(module, attempt),
         fixes=_fixes(case, module, attempt),
@@ -151,7 +152,7 @@ def _fixes(case: Case, module: str, attempt: ImportAttempt) -> tuple[Fix, ...]:
     return some(
         _bring_missing(case, module, attempt),
         _install_again(case, module, attempt),
-        Fix("See all of what it says", (see,)),
+        Fix(say("See all of what it says"), (see,)),
     )
 
 
@@ -162,7 +163,14 @@ def _bring_missing(case: Case, module: str, attempt: ImportAttempt) -> Fix | Non
         return None
     holder = PACKAGES[module][0]
     install = Commands(case).install(holder)
-    return Fix(f"Install what {holder} declares and does not find ({missing[1]})", (install,))
+    return Fix(
+        say(
+            "Install what {holder} declares and does not find ({missing})",
+            holder=holder,
+            missing=missing[1],
+        ),
+        (install,),
+    )
 
 
 def _install_again(case: Case, module: str, attempt: ImportAttempt) -> Fix | None:
@@ -172,7 +180,9 @@ def _install_again(case: Case, module: str, attempt: ImportAttempt) -> Fix | Non
     if version is None or version.local or attempt.ending is ImportEnding.RAISED:
         return None
     words = ("--force-reinstall", "--no-deps", f"{holder}=={version}")
-    return Fix("The same release once more, its files replaced", (Commands(case).install(*words),))
+    return Fix(
+        say("The same release once more, its files replaced"), (Commands(case).install(*words),)
+    )
 
 
 def with_imports_as_evidence(found: Sequence[Finding]) -> list[Finding]:

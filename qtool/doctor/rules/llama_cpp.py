@@ -8,6 +8,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import python_is_within, some
+from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import parse_capability
 
@@ -25,8 +26,11 @@ def cpu_only(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="LCPP-CPU-ONLY",
         severity=Severity.WARNING if case.wants(Goal.GGUF) else Severity.INFO,
-        title=f"llama-cpp-python {case.version(PACKAGE)} is a CPU build; the GPU does nothing",
-        explanation=(
+        title=say(
+            "llama-cpp-python {version} is a CPU build; the GPU does nothing",
+            version=case.version(PACKAGE),
+        ),
+        explanation=say(
             "PyPI has llama-cpp-python as source only, and pip compiles it for the CPU unless "
             "CMAKE_ARGS says -DGGML_CUDA=on (the flags of older guides are ignored without a "
             "word). n_gpu_layers then has no effect. pip also reuses the CPU build from its cache "
@@ -55,7 +59,7 @@ def _prebuilt(case: Case) -> Fix | None:
         "--force-reinstall", "--no-cache-dir", "--no-deps", "--only-binary", PACKAGE, PACKAGE,
         "--index-url", url,
     )  # fmt: skip
-    return Fix("The project's own wheel with CUDA", (install,))
+    return Fix(say("The project's own wheel with CUDA"), (install,))
 
 
 def _serves(case: Case, row: dict[str, str]) -> bool:
@@ -68,7 +72,7 @@ def _build(case: Case) -> Fix | None:
         return None
     install = Commands(case).install("--upgrade", "--force-reinstall", "--no-cache-dir", PACKAGE)
     build = Commands(case).with_variables({"CMAKE_ARGS": "-DGGML_CUDA=on"}, install)
-    return Fix("Or compile it with CUDA", (build,))
+    return Fix(say("Or compile it with CUDA"), (build,))
 
 
 def cuda_runtime_missing(case: Case) -> Iterator[Finding]:
@@ -92,14 +96,16 @@ def cuda_runtime_missing(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="LCPP-CUDART-MISSING",
         severity=case.severity(Goal.GGUF),
-        title=f"llama-cpp-python does not find the libraries of CUDA {major}",
-        explanation=(
+        title=say("llama-cpp-python does not find the libraries of CUDA {major}", major=major),
+        explanation=say(
             "Its CUDA wheel brings no CUDA: libcudart and libcublas must be where the loader "
             "looks. They come with a CUDA toolkit, or as wheels whose folder has to be named in "
             "LD_LIBRARY_PATH."
         ),
         evidence=evidence,
-        fixes=(Fix("CUDA's libraries as wheels", (commands.install(*packages), library_path)),),
+        fixes=(
+            Fix(say("CUDA's libraries as wheels"), (commands.install(*packages), library_path)),
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
+from qtool.doctor.message import say
 from qtool.doctor.routes import find_route
 from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun
 from qtool.models.info import ModelFormat
@@ -84,8 +85,8 @@ def _failed(case: Case, run: KernelRun) -> Finding:
     return Finding(
         code="KERNEL-FAILS",
         severity=_severity(case, run),
-        title=f"Running {_name(run)} {words[run.ending]}",
-        explanation=(
+        title=say("Running {name} {value}", name=_name(run), value=words[run.ending]),
+        explanation=say(
             "It was run for real, in a process of its own, with random weights. A conversation "
             "with a model of this format would end in the same way."
         ),
@@ -99,8 +100,12 @@ def _wrong(case: Case, run: KernelRun) -> Finding:
     return Finding(
         code="KERNEL-WRONG",
         severity=_severity(case, run),
-        title=f"{_name(run)} computes wrongly: relative error {error} against fp32",
-        explanation=(
+        title=say(
+            "{name} computes wrongly: relative error {error} against fp32",
+            name=_name(run),
+            error=error,
+        ),
+        explanation=say(
             "Its product was compared with the same product in fp32. A model would answer "
             "nonsense with it, without any message. Usual causes: a kernel built for another "
             "GPU or another layout of the weights, overclocked or failing memory."
@@ -117,11 +122,16 @@ def _slow(case: Case, run: KernelRun, factor: float) -> Finding:
     return Finding(
         code="KERNEL-SLOW",
         severity=Severity.WARNING if is_needed else Severity.INFO,
-        title=f"{_name(run)} takes {factor:.0f} times as long as the product without quantisation",
-        explanation=(
-            f"Measured on {run.device}. A kernel made for the device is faster than half "
+        title=say(
+            "{name} takes {factor:.0f} times as long as the product without quantisation",
+            name=_name(run),
+            factor=factor,
+        ),
+        explanation=say(
+            "Measured on {device}. A kernel made for the device is faster than half "
             "precision, for it reads a quarter of the bytes; this one unpacks the weights in "
-            "general operations first."
+            "general operations first.",
+            device=run.device,
         ),
         evidence=(f"{_name(run)} on {run.device}: {factor:.1f} times the time a weight",),
         fixes=(),
@@ -134,7 +144,7 @@ def _name(run: KernelRun) -> str:
 
 def _deeper(case: Case) -> Fix:
     command = f"qtool doctor --python {Commands(case).examined} --deep"
-    return Fix("See whether every module imports", (command,))
+    return Fix(say("See whether every module imports"), (command,))
 
 
 RULES = (kernels_as_run,)

@@ -22,17 +22,19 @@ def cpu_only(case: Case) -> Iterator[Finding]:
     if not case.has_cpu_torch or not case.gpus:
         return
     range_ = _same_minor(case) or ">=2.0"
-    fixes = torch_fixes(case, range_, "The same torch, built with CUDA") or torch_fixes(
-        case, ">=2.0", "A torch built with CUDA for this GPU and driver"
+    fixes = torch_fixes(case, range_, say("The same torch, built with CUDA")) or torch_fixes(
+        case, ">=2.0", say("A torch built with CUDA for this GPU and driver")
     )
     yield Finding(
         code="TORCH-CPU-ONLY",
         severity=case.severity(*NEEDS_TORCH, Goal.BUILD),
-        title="torch is a CPU build, although there is an NVIDIA GPU",
-        explanation=(
-            f"torch {case.torch_version} was built without CUDA, so nothing of torch's world uses "
-            f'the {case.gpus[0].name} ("Torch not compiled with CUDA enabled"). pip keeps an '
-            "installed CPU build when asked for torch again: it has to be removed first."
+        title=say("torch is a CPU build, although there is an NVIDIA GPU"),
+        explanation=say(
+            "torch {torch} was built without CUDA, so nothing of torch's world uses "
+            'the {gpu} ("Torch not compiled with CUDA enabled"). pip keeps an '
+            "installed CPU build when asked for torch again: it has to be removed first.",
+            torch=case.torch_version,
+            gpu=case.gpus[0].name,
         ),
         evidence=(
             "torch/version.py: cuda = None",
@@ -54,8 +56,8 @@ def vendor_build(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="TORCH-VENDOR-BUILD",
         severity=Severity.WARNING,
-        title=f"torch {case.torch_version} is a vendor's own build",
-        explanation=(
+        title=say("torch {torch} is a vendor's own build", torch=case.torch_version),
+        explanation=say(
             "NVIDIA's containers and Jetson wheels are built from commits between releases. "
             "Which compiled packages load on it cannot be told from its version, only from "
             "symbols; replacing it by a wheel from PyPI may lose support of this hardware."
@@ -75,8 +77,12 @@ def companion_mismatch(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="TORCHVISION-MISMATCH",
         severity=Severity.ERROR if case.goal is not Goal.GGUF else Severity.INFO,
-        title=f"{' and '.join(wrong)} belong to another torch than {case.torch_version}",
-        explanation=(
+        title=say(
+            "{names} belong to another torch than {torch}",
+            names=" and ".join(wrong),
+            torch=case.torch_version,
+        ),
+        explanation=say(
             "torchvision and torchaudio are compiled for one release of torch each. Out of step "
             'they fail with "operator torchvision::nms does not exist", and transformers fails '
             "with them, for it imports torchvision where it is installed. Here another package "
@@ -88,8 +94,8 @@ def companion_mismatch(case: Case) -> Iterator[Finding]:
             for name in wrong
         ),
         fixes=(
-            Fix("Bring them in step", (Commands(case).install("--no-deps", *pairs),)),
-            Fix("Or remove what text models do not need", (Commands(case).uninstall(*wrong),)),
+            Fix(say("Bring them in step"), (Commands(case).install("--no-deps", *pairs),)),
+            Fix(say("Or remove what text models do not need"), (Commands(case).uninstall(*wrong),)),
         ),
     )
 
@@ -114,14 +120,18 @@ def numpy_2(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="NUMPY2-WITH-OLD-TORCH",
         severity=case.severity(*NEEDS_TORCH, Goal.BUILD),
-        title=f"torch {case.torch_version} cannot use numpy {case.version('numpy')}",
-        explanation=(
+        title=say(
+            "torch {torch} cannot use numpy {numpy}",
+            torch=case.torch_version,
+            numpy=case.version("numpy"),
+        ),
+        explanation=say(
             'torch up to 2.2 is compiled against numpy 1. With numpy 2 it warns "A module that '
             'was compiled using NumPy 1.x cannot be run in NumPy 2" and fails later with "Numpy '
             'is not available".'
         ),
         evidence=(f"torch {case.torch_version}, numpy {case.version('numpy')}",),
-        fixes=some(Fix("Go back to numpy 1", (Commands(case).install("numpy<2"),))),
+        fixes=some(Fix(say("Go back to numpy 1"), (Commands(case).install("numpy<2"),))),
         confidence=Confidence.LIKELY,
     )
 
@@ -142,11 +152,11 @@ def torch_missing(case: Case) -> Iterator[Finding]:
     yield Finding(
         code="TORCH-MISSING",
         severity=Severity.WARNING,
-        title="torch is not installed in this interpreter",
-        explanation=f"The goal {case.goal} needs torch; GGUF does not.",
+        title=say("torch is not installed in this interpreter"),
+        explanation=say("The goal {goal} needs torch; GGUF does not.", goal=case.goal),
         evidence=("no distribution torch",),
         fixes=(
-            *torch_fixes(case, ">=2.0", f"torch for {where}"),
+            *torch_fixes(case, ">=2.0", say("torch for {where}", where=where)),
             *some(proven_set(case, format_of(case.goal))),
         ),
     )
