@@ -53,10 +53,11 @@ PASSAGE = (
 HEAD = """# Conversations measured
 
 `python scripts/bench/chat.py` wrote this page. All hold the same conversation ({n_turns} turns,
-greedy, {n_new} tokens a reply) with the same weights: {model}. The loops
-are what chat scripts do: the whole history through `generate` at every turn. Times to the first
-token are the client's, from Enter to the first text; a short turn before the first one has paid
-for loading. On a CPU; nothing of this was measured on a GPU.
+greedy, {n_new} tokens a reply) with the same weights:
+{model}.
+The loops are what chat scripts do: the whole history through `generate` at every turn. Times to
+the first token are the client's, from Enter to the first text; a short turn before the first one
+has paid for loading. On a CPU; nothing of this was measured on a GPU.
 """
 
 
