@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from qtool.chat.typed_path import typed_path
 from qtool.errors import NotFoundError, UsageError
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ def read_attachment(argument: str) -> Attachment:
         NotFoundError: there is none.
         UsageError: it is no text file, or too large.
     """
-    path = _path(argument)
+    path = typed_path(argument, example="/file notes.txt")
     try:
         if not path.is_file():
             kind = UsageError if path.exists() else NotFoundError
@@ -55,14 +55,3 @@ def _fenced(attachment: Attachment) -> str:
     fence = "`" * max(3, longest + 1)
     body = attachment.text.rstrip("\n")
     return f"{attachment.name}:\n{fence}\n{body}\n{fence}"
-
-
-def _path(argument: str) -> Path:
-    if len(argument) > 1 and argument[0] == argument[-1] and argument[0] in "'\"":
-        argument = argument[1:-1]
-    if not argument:
-        raise UsageError("which file?", hint="/file notes.txt")
-    try:
-        return Path(argument).expanduser()
-    except RuntimeError as exc:  # ~name of nobody
-        raise UsageError(f"{argument}: {exc}") from exc

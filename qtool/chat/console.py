@@ -13,6 +13,7 @@ from qtool.chat.screen import Screen
 from qtool.chat.sessions import Earlier, describe_earlier, list_earlier
 from qtool.chat.tuning import change_sampling, describe_sampling
 from qtool.chat.turn import describe_speed
+from qtool.chat.typed_path import typed_path
 from qtool.chat.width import shorten
 from qtool.errors import QtoolError, Terminated, UsageError
 
@@ -194,12 +195,10 @@ class Console:
         self._screen.copy(last[0].content)
 
     def _save_as(self, argument: str) -> None:
-        if not argument and self._session.output is None:
-            raise UsageError("which file?", hint="/save talk.json")
-        if not argument:
+        if not argument and self._session.output is not None:
             self._save()
             return
-        path = Path(argument).expanduser()
+        path = typed_path(argument, example="/save talk.json")
         check_writable(path)
         if path.exists() and path != self._session.output:
             raise UsageError(f"{path} is there already", hint="/save ANOTHER-FILE")
@@ -207,13 +206,11 @@ class Console:
         self._screen.note(f"saved to {path}")
 
     def _load(self, argument: str) -> None:
-        if not argument:
-            raise UsageError("which one?", hint="/load talk.json, or /sessions and /load 1")
         self._conversation.begin_anew(self._messages_of(argument))
         self._screen.note(f"going on after {len(self._session.messages)} messages")
 
     def _messages_of(self, argument: str) -> list[Message]:
-        path = Path(argument).expanduser()
+        path = typed_path(argument, example="/load talk.json, or /sessions and /load 1")
         if not argument.isdecimal() or path.exists():
             return with_system(load_history(path), None, fallback=self._session.system)
         listed = self._listed or list_earlier(self._journals)

@@ -441,6 +441,16 @@ def test_conversation_is_saved_and_loaded(talk, tmp_path: Path):
     assert read_journal(last_journal(tmp_path / "j")) == session.messages
 
 
+def test_paths_may_be_quoted_and_homes_of_nobody_are_no_defect(talk, tmp_path: Path):
+    path = tmp_path / "my talk.json"
+    screen = Screen("a", f'/save "{path}"', f"/load '{path}'", "/load", "/save")
+    screen.lines = iter([*screen.lines, "/save ~nobody-at-all/x", "/load ~nobody-at-all/x"])
+    session = talk(echo, screen)
+    assert [exc.code for exc in screen.failures] == ["usage"] * 4
+    assert texts(session) == ["a", "heard: a"]
+    assert [message.content for message in load_history(path)] == ["a", "heard: a"]
+
+
 def test_earlier_conversation_is_listed_and_loaded_by_number(talk):
     talk(echo, Screen("about cats"))
     screen = Screen("/sessions dogs", "/sessions cats", "/load 2", "/load 1", "more")
