@@ -14,6 +14,7 @@ from qtool.cli.chat_run import Request, hold_conversation
 from qtool.cli.engine_options import MAX_COUNT, EngineFlags, KeepFlags
 from qtool.cli.flags import takes_flags
 from qtool.cli.options import VoiceFlags
+from qtool.cli.own_command import completes_hints
 from qtool.config import Config
 from qtool.errors import UsageError
 
@@ -164,6 +165,7 @@ class EndpointFlags:
 
 
 @app.command()
+@completes_hints
 @takes_flags
 def chat(
     talk: TalkFlags,

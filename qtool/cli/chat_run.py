@@ -4,11 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtool.chat.hints import complete_hint
 from qtool.chat.request import HistoryFiles, Sampling
 from qtool.cli.engine_start import EngineRequest, obtain_model, start_engine
 from qtool.config import Config
-from qtool.errors import QtoolError
 
 if TYPE_CHECKING:
     from qtool.chat.context import Overflow
@@ -43,14 +41,6 @@ def hold_conversation(
     request: Request, sampling: Sampling, output: "Output", config: Config
 ) -> None:
     """Start the engine, show the prompt while it loads, and hold the conversation."""
-    try:
-        _hold(request, sampling, output, config)
-    except QtoolError as exc:
-        complete_hint(exc, request.shown["own_command"])
-        raise
-
-
-def _hold(request: Request, sampling: Sampling, output: "Output", config: Config) -> None:
     if request.remote is not None:
         name = request.runs.model or "the only one"
         with _open_session(request, name, None, output, config) as session:

@@ -11,6 +11,7 @@ from qtool.cli.engine_options import EngineFlags
 from qtool.cli.engine_start import obtain_model, start_engine
 from qtool.cli.flags import takes_flags
 from qtool.cli.options import VoiceFlags
+from qtool.cli.own_command import completes_hints
 from qtool.config import Config
 from qtool.engines.base import Endpoint, OnWait, Progress
 from qtool.errors import EnvironmentFault, ExitCode, Terminated, UsageError
@@ -51,6 +52,7 @@ class ServeFlags:
 
 
 @app.command()
+@completes_hints
 @takes_flags
 def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     """Run a model for other programs, as a server that speaks the OpenAI API.
