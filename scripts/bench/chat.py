@@ -28,8 +28,8 @@ from contest import Bar  # noqa: E402 - after the path
 from report import describe_machine, promises, table  # noqa: E402
 
 from qtool.chat.client import connect, request_json  # noqa: E402
-from qtool.chat.setup import plan_engine  # noqa: E402
-from qtool.engines.base import Endpoint, EngineKind, EngineOptions  # noqa: E402
+from qtool.chat.plan import EngineWish, plan_engine  # noqa: E402
+from qtool.engines.base import Endpoint, EngineOptions  # noqa: E402
 from qtool.models.local import LocalModel  # noqa: E402
 from tests.cli.terminal import Terminal  # noqa: E402
 from tests.conftest import TEST_CACHE  # noqa: E402
@@ -114,9 +114,8 @@ def run_server(gguf: Path, transcript: Path) -> list[Reply]:
     """Ask llama.cpp's own server the same, with a client that does nothing but read."""
     messages = json.loads(transcript.read_text())
     asked = [i for i, message in enumerate(messages) if message["role"] == "user"]
-    options = EngineOptions(n_ctx_tokens=N_CTX)
-    keeper, _, _ = plan_engine(LocalModel(gguf), EngineKind.AUTO, options)
-    with keeper:
+    wish = EngineWish(options=EngineOptions(n_ctx_tokens=N_CTX))
+    with plan_engine(LocalModel(gguf), wish).keeper as keeper:
         endpoint = keeper.endpoint()
         replies = [_ask(endpoint, messages[: at + 1], turn) for turn, at in enumerate(asked)]
     return replies[1:]
