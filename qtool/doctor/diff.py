@@ -10,9 +10,11 @@ from qtool.doctor.snapshot_writer import to_mapping
 
 VOLATILE = {
     *("ram_available_bytes", "disk_free_bytes", "memory_bandwidth_bytes_per_s"),
-    *("other_interpreters", "requires", "model", "unknown"),
+    *("other_interpreters", "requires", "model", "unknown", "imports", "kernel_runs"),
 }
-"""What differs from one minute to the next, or says nothing by itself."""
+"""What differs from one minute to the next, or says nothing beside the findings."""
+_OFTEN_LEFT_OUT = {"import_results", "accelerators", "cuda_toolkits"}
+"""Fields that earlier versions, or a look without --deep, do not have: empty is then no news."""
 _VOLATILE_OF_GPUS = {"vram_free_mib"}
 
 
@@ -74,7 +76,8 @@ def compare(
 def compare_mappings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     """Yield the changes from one snapshot as JSON values to another, in the order of fields."""
     for field in dict.fromkeys((*before, *after)):
-        if field not in VOLATILE:
+        is_news = field not in _OFTEN_LEFT_OUT or before.get(field) or after.get(field)
+        if field not in VOLATILE and is_news:
             yield from _changes(field, _stable(before.get(field)), _stable(after.get(field)))
 
 

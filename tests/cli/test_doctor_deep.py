@@ -1,6 +1,7 @@
 """``qtool doctor --deep`` and ``--run`` as a process, on environments of fake packages."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -80,6 +81,70 @@ def test_without_deep_nothing_is_imported(run_qtool: Run, hostile: Path) -> None
 
     assert "imports" not in document["snapshot"]
     assert "import_results" not in document["snapshot"]
+
+
+def test_without_deep_no_module_of_the_environment_runs(
+    run_qtool: Run, environment: Environment, tmp_path: Path
+) -> None:
+    mark = tmp_path / "imported"
+    leave_mark = f"open({str(mark)!r}, 'w').close()\n"
+    dists = {"torch": "2.2.2", "transformers": "4.49.0", "numpy": "1.26.4", "gptqmodel": "7.6.0"}
+    env = with_modules(environment(**dists), **dict.fromkeys(dists, leave_mark))
+
+    run_qtool("doctor", "--python", str(env), "--goal", "gptq")
+    is_imported_by_default = mark.exists()
+    run_qtool("doctor", "--python", str(env), "--goal", "gptq", "--deep")
+
+    assert not is_imported_by_default
+    assert mark.exists()
+
+
+@pytest.mark.alone
+def test_three_hundred_distributions_take_under_a_second(
+    run_qtool: Run, environment: Environment
+) -> None:
+    env = environment(torch="2.9.1", transformers="5.23.0", gptqmodel="7.6.0", optimum="2.3.0")
+    (site,) = env.glob("lib/python3*/site-packages")
+    record = "".join(f"package/module_{i}.py,sha256=x,1\n" for i in range(300))
+    for number in range(300):
+        info = site / f"package_{number}-1.{number}.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: package-{number}\n\n" + "text\n" * 1000)
+        (info / "RECORD").write_text(record)
+    took_s = []
+    for _ in range(3):
+        began = time.perf_counter()
+        document = report(run_qtool, "--python", str(env))
+        took_s.append(time.perf_counter() - began)
+
+    assert len(document["snapshot"]["dists"]) == 304
+    assert min(took_s) < 1
+
+
+@pytest.mark.parametrize("user", ["zoë.o'brien", "DOMAIN+zoe", "zoe smith"])
+def test_a_saved_deep_snapshot_names_nobody(
+    run_qtool: Run, environment: Environment, tmp_path: Path, user: str
+) -> None:
+    home = tmp_path / "people" / user
+    home.mkdir(parents=True)
+    env = environment(bitsandbytes="0.45.0", numpy="2.2.6")
+    raises = f"raise OSError({str(home)!r} + '/lib/libx.so: not found, says ' + {user!r})"
+    env = with_modules(env.rename(home / "env"), bitsandbytes=raises)
+    saved = tmp_path / "saved.json"
+    environ = {**os.environ, "HOME": str(home), "LOGNAME": user, "CUDA_HOME": f"{home}/cuda"}
+
+    arguments = ("--python", str(env), "--deep", "--save", str(saved))
+    run_qtool("doctor", *arguments, env=environ)
+
+    text = json.dumps(json.loads(saved.read_text()), ensure_ascii=False)
+    document = json.loads(text)
+    assert user.lower() not in text.lower()
+    assert str(home) not in text
+    assert document["interpreter"]["path"] == "~/env/bin/python"
+    assert document["import_results"]["bitsandbytes"] == (
+        "OSError: ~/lib/libx.so: not found, says <user>"
+    )
+    assert document["env_vars"]["CUDA_HOME"] == "~/cuda"
 
 
 def test_another_machines_modules_cannot_be_imported(run_qtool: Run, tmp_path: Path) -> None:

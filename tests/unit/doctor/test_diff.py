@@ -7,6 +7,7 @@ from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.diff import compare
 from qtool.doctor.finding import Goal
 from qtool.doctor.markdown import markdown_lines
+from qtool.doctor.snapshot import ImportAttempt, ImportEnding, Snapshot
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.verdict import judge
 from tests.unit.doctor.machines import case_of, machine, torch
@@ -95,3 +96,15 @@ def test_markdown_does_not_take_text_for_markup() -> None:
     table = text.partition("<details>")[0]
     assert "<b>" not in table.replace("\\<", "")
     assert "\\|x\\|" in table
+
+
+def test_how_long_imports_took_is_no_difference() -> None:
+    def deep(seconds: float) -> Snapshot:
+        return Snapshot(
+            imports={"torch": ImportAttempt(ImportEnding.IMPORTED, seconds=seconds)},
+            import_results={},
+            accelerators=(),
+        )
+
+    assert not compare(deep(1.0), deep(2.0), (), ())
+    assert not compare(Snapshot(), deep(1.0), (), ())
