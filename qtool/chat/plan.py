@@ -6,15 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qtool.chat.templates import fallback_template
-from qtool.engines import llama_cpp, transformers
+from qtool.engines import llama_cpp, llama_server, transformers, vllm
 from qtool.engines.base import EngineKind, EngineOptions, Launch
+from qtool.engines.gpu_layers import free_vram_bytes
 from qtool.engines.interpreters import EnginePython, find_python
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.kept.keep import EngineStore
+from qtool.engines.llama_program import LlamaPrograms, choose_program, plan_program
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.road import Repacker, wants_repack
 from qtool.engines.select import Choice, needs_python, select_engine
-from qtool.errors import EnvironmentFault
+from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.formats import inspect_model
 from qtool.models.info import ModelInfo
 from qtool.models.local import LocalModel
@@ -75,7 +77,8 @@ def plan_engine(model: LocalModel, wish: EngineWish) -> PlannedEngine:
             if wish.kind is EngineKind.LLAMA_CPP:
                 raise
             refusal = exc
-    found = find_python(wish.python, os.environ) if needs_python(info) else None
+    is_wanted = needs_python(info) or wish.python is not None
+    found = find_python(wish.python, os.environ) if is_wanted else None
     planned = _plan(info, _select(info, wish.kind, found, refusal), wish, found)
     if refusal is not None:
         slower = f"{refusal.message}; transformers runs it, more slowly"
@@ -88,14 +91,46 @@ def _plan(
 ) -> PlannedEngine:
     """Plan the engine that was chosen for ``info``, with a chat template."""
     template, about = _choose_template(info, wish.template, is_raw=wish.is_raw)
+    wish = replace(wish, options=replace(wish.options, chat_template=template))
     free_bytes = _free_memory(info, wish.store)
     if choice.kind is EngineKind.TRANSFORMERS and python is not None:
         launch = transformers.plan_launch(info, wish.options, python, free_memory_bytes=free_bytes)
+    elif choice.kind is EngineKind.VLLM and python is not None:
+        launch = vllm.plan_launch(info, wish.options, python)
     else:
-        launch = llama_cpp.plan_launch(info, wish.options, free_memory_bytes=free_bytes)
+        launch, program = _plan_llama_cpp(info, wish, python, free_bytes)
+        choice = replace(choice, why=f"{choice.why}; {program}")
     own = {"chat_template": template} if template else {}
     launch = replace(launch, settings={**launch.settings, **own, **wish.extra})
     return PlannedEngine(_keep(launch, info, wish), choice, (*info.warnings, *about))
+
+
+def _plan_llama_cpp(
+    info: ModelInfo, wish: EngineWish, python: EnginePython | None, free_bytes: int | None
+) -> tuple[Launch, str]:
+    """Return how to run ``info`` with a llama.cpp that is here, and which one that is."""
+    options = wish.options
+    if options.n_tensor_parallel is not None:
+        raise UsageError(
+            "--tensor-parallel-size: llama.cpp has no such thing", hint="--engine vllm"
+        )
+    programs = LlamaPrograms(llama_cpp.is_available(), llama_server.find_program(), python)
+    has_gpu = transformers.NVIDIA_DRIVER.exists() and options.n_gpu_layers != 0
+    choice = choose_program(
+        programs,
+        is_python_named=wish.python is not None,
+        has_gpu=has_gpu,
+        has_arguments=bool(options.arguments),
+    )
+    launch = plan_program(
+        choice,
+        programs,
+        info,
+        options,
+        free_memory_bytes=free_bytes,
+        vram_bytes=free_vram_bytes(os.environ) if has_gpu else None,
+    )
+    return launch, choice.why
 
 
 def _keep(launch: Launch, info: ModelInfo, wish: EngineWish) -> EngineKeeper:

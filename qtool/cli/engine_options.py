@@ -11,6 +11,7 @@ import typer
 from qtool.cli.engine_start import EngineRequest
 from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
+from qtool.engines.cache_types import CacheType
 from qtool.errors import UsageError
 
 MAX_COUNT = 2**31 - 1
@@ -56,6 +57,22 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch a starter model wi
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, why, and how fast.")]
 
 
+KvCacheType = Annotated[
+    CacheType | None,
+    typer.Option("--cache-type", help="Numbers of llama.cpp's KV cache: q8_0 halves its memory."),
+]
+TensorParallel = Annotated[
+    int | None,
+    typer.Option("--tensor-parallel-size", min=1, max=1024, help="GPUs that share a layer (vLLM)."),
+]
+EngineArguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-arg",
+        metavar="ARG",
+        help="An argument for llama-server or vLLM as it is (repeatable): --engine-arg=--numa.",
+    ),
+]
 KeepAlive = Annotated[
     str | None,
     typer.Option(
@@ -83,7 +100,10 @@ class EngineFlags:
     template_file: Template = None
     gpu_layers: GpuLayers = None
     threads: Threads = None
+    cache_type: KvCacheType = None
+    tensor_parallel: TensorParallel = None
     engine: Engine = EngineKind.AUTO
+    arguments: EngineArguments = None
     python: Python = None
     env: Env = None
     is_code_trusted: TrustCode = False
@@ -114,6 +134,9 @@ class EngineFlags:
                 self.threads,
                 self.is_code_trusted,
                 self.is_pickle_trusted,
+                cache_type=self.cache_type,
+                n_tensor_parallel=self.tensor_parallel,
+                arguments=tuple(self.arguments or ()),
             ),
             template=_read_template(self.template_file),
             is_raw=is_raw,

@@ -23,6 +23,7 @@ class EngineKind(StrEnum):
     AUTO = "auto"
     LLAMA_CPP = "llama.cpp"
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class EngineOptions:
 
     ``n_ctx_tokens`` is the context length, ``n_gpu_layers`` how many layers go to the GPU.
     ``is_code_trusted`` lets Python that comes with the model run, ``is_pickle_trusted`` weights
-    load that are not safetensors.
+    load that are not safetensors. ``cache_type`` is llama.cpp's name for the numbers of the KV
+    cache; ``n_tensor_parallel`` how many GPUs share a layer. ``chat_template`` takes the place of
+    the model's own; ``arguments`` go to the engine's program as they are.
     """
 
     n_ctx_tokens: int | None = None
@@ -39,6 +42,10 @@ class EngineOptions:
     n_threads: int | None = None
     is_code_trusted: bool = False
     is_pickle_trusted: bool = False
+    cache_type: str | None = None
+    n_tensor_parallel: int | None = None
+    chat_template: str | None = field(default=None, repr=False)
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

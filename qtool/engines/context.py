@@ -17,7 +17,13 @@ MEMORY_SHARE = 0.8
 """How much of the free memory a model with its KV cache may take by default."""
 
 
-def choose_context(info: ModelInfo, wanted_tokens: int | None, free_bytes: int | None) -> int:
+def choose_context(
+    info: ModelInfo,
+    wanted_tokens: int | None,
+    free_bytes: int | None,
+    *,
+    kv_bytes_per_element: float = 2,
+) -> int:
     """Return the context length to serve: what is asked, else what the model and memory allow.
 
     Raises:
@@ -37,7 +43,8 @@ def choose_context(info: ModelInfo, wanted_tokens: int | None, free_bytes: int |
         return context
     if info.attention is None and info.weights_bytes <= free_bytes:
         return context  # what such a model keeps of a conversation is not known
-    fitting = largest_context(info, int(free_bytes * MEMORY_SHARE)) or 0
+    budget_bytes = int(free_bytes * MEMORY_SHARE)
+    fitting = largest_context(info, budget_bytes, kv_bytes_per_element=kv_bytes_per_element) or 0
     if fitting >= context:
         return context
     if wanted_tokens is not None or fitting < MINIMUM_CONTEXT_TOKENS:

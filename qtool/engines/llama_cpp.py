@@ -1,14 +1,16 @@
-"""The llama.cpp engine: (GGUF model, options) to a command line."""
+"""The llama.cpp engine out of the xllamacpp wheel: (GGUF model, options) to a command line."""
 
 import secrets
 import sys
 from importlib.util import find_spec
 
 from qtool.engines.base import EngineKind, EngineOptions, Launch
+from qtool.engines.cache_types import CacheType, bytes_per_element
 from qtool.engines.context import choose_context
-from qtool.errors import EnvironmentFault
+from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
+from qtool.models.local import title_of
 
 
 def is_available() -> bool:
@@ -24,7 +26,7 @@ def plan_launch(
     Raises:
         EnvironmentFault: the wheel is not installed.
         QtoolError: files of the model are missing, see ``require_complete``.
-        UsageError: more context is asked than the model was made for.
+        UsageError: more context is asked than the model was made for, or arguments are given.
         ResourceError: not even a short context fits into ``free_memory_bytes``.
     """
     if not is_available():
@@ -32,14 +34,25 @@ def plan_launch(
             "the llama.cpp engine is not installed (package xllamacpp)",
             hint=f"{sys.executable} -m pip install xllamacpp",
         )
+    if options.arguments:
+        raise UsageError(
+            "--engine-arg: the wheel's llama.cpp has no command line",
+            hint="put a llama-server on PATH, which takes them",
+        )
     require_complete(info)
     settings = {
         "model": str(info.files[0].absolute()),
-        "alias": info.path.name,
+        "alias": title_of(info.path),
         "api_key": secrets.token_urlsafe(32),
-        "n_ctx_tokens": choose_context(info, options.n_ctx_tokens, free_memory_bytes),
+        "n_ctx_tokens": choose_context(
+            info,
+            options.n_ctx_tokens,
+            free_memory_bytes,
+            kv_bytes_per_element=bytes_per_element(options.cache_type),
+        ),
         "n_gpu_layers": options.n_gpu_layers,
         "n_threads": options.n_threads,
+        "cache_type": CacheType(options.cache_type).ggml_number if options.cache_type else None,
     }
     argv = (sys.executable, "-P", "-m", "qtool.engines.llama_cpp_server")
     return Launch(EngineKind.LLAMA_CPP, argv, settings)

@@ -53,6 +53,8 @@ def build_params(settings: dict[str, Any]) -> Any:
     params.offline = True
     if settings.get("chat_template"):
         params.chat_template = settings["chat_template"]
+    if settings.get("cache_type") is not None:
+        params.cache_type_k = params.cache_type_v = settings["cache_type"]
     if settings.get("n_gpu_layers") is not None:
         params.n_gpu_layers = settings["n_gpu_layers"]
     if settings.get("n_threads") is not None:

@@ -57,10 +57,9 @@ def select_engine(
         EnvironmentFault: no engine runs it here; says what is missing where.
     """
     if info.format is ModelFormat.GGUF:
-        if wanted is EngineKind.TRANSFORMERS:
+        if wanted in (EngineKind.TRANSFORMERS, EngineKind.VLLM):
             raise UsageError(
-                f"{info.path.name} is GGUF, which transformers would unpack to several times its"
-                " size",
+                f"{info.path.name} is GGUF, which {wanted} would unpack to several times its size",
                 hint=f"qtool chat {shlex.quote(str(info.path))}",
             )
         why = "GGUF is llama.cpp's own format"
@@ -70,12 +69,28 @@ def select_engine(
             f"{info.path.name} is a {info.format} model; llama.cpp runs GGUF alone",
             hint=f"qtool chat {shlex.quote(str(info.path))}",
         )
+    if wanted is EngineKind.VLLM:
+        return _vllm(info, python, "asked for")
     has_gpu = NVIDIA_DRIVER.exists() if has_gpu is None else has_gpu
-    return _transformers(info, python, has_gpu=has_gpu)
+    return _transformers(info, python, wanted, has_gpu=has_gpu)
 
 
-def _transformers(info: ModelInfo, python: EnginePython | None, *, has_gpu: bool) -> Choice:
+def _vllm(info: ModelInfo, python: EnginePython | None, why: str) -> Choice:
+    if python is None or "vllm" not in python.versions:
+        where = f" in {python.path} ({python.why})" if python else ""
+        raise EnvironmentFault(
+            f"there is no vLLM{where} for {info.path.name}",
+            hint="qtool env create vllm, then --env vllm",
+        )
+    return Choice(EngineKind.VLLM, f"vllm {python.versions['vllm']} in {python.path}: {why}")
+
+
+def _transformers(
+    info: ModelInfo, python: EnginePython | None, wanted: EngineKind, *, has_gpu: bool
+) -> Choice:
     if python is None or (missing := missing_packages(info, python.versions, has_gpu=has_gpu)):
+        if python and has_gpu and "vllm" in python.versions and wanted is EngineKind.AUTO:
+            return _vllm(info, python, f"transformers would need {' and '.join(missing)}")
         where = f" in {python.path} ({python.why})" if python else ""
         lack = f": without {' and '.join(missing)}" if python else ""
         raise EnvironmentFault(

@@ -10,6 +10,7 @@ from qtool.engines.interpreters import EnginePython
 from qtool.errors import UsageError
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
+from qtool.models.local import title_of
 
 PROGRAM = Path(__file__).parent / "transformers_server"
 
@@ -32,12 +33,13 @@ def plan_launch(
         ResourceError: not even a short context fits into ``free_memory_bytes``.
     """
     require_complete(info)
+    _refuse_what_is_not_had(options)
     if not options.is_pickle_trusted:
         _require_safetensors(info)
     is_on_cpu = options.n_gpu_layers == 0 or not NVIDIA_DRIVER.exists()
     settings = {
         "model": str(_folder(info).absolute()),
-        "alias": info.path.name,
+        "alias": title_of(info.path),
         "api_key": secrets.token_urlsafe(32),
         "n_ctx_tokens": choose_context(
             _without_window(info), options.n_ctx_tokens, free_memory_bytes if is_on_cpu else None
@@ -49,6 +51,20 @@ def plan_launch(
     }
     flags = ("-I",) if python.is_isolated else ()
     return Launch(EngineKind.TRANSFORMERS, (python.path, *flags, str(PROGRAM)), settings)
+
+
+def _refuse_what_is_not_had(options: EngineOptions) -> None:
+    if options.n_gpu_layers:
+        raise UsageError(
+            f"--gpu-layers {options.n_gpu_layers}: transformers places the layers itself, as many"
+            " on the GPUs as fit",
+            hint="--gpu-layers 0 keeps all of them on the processor",
+        )
+    if options.cache_type is not None:
+        raise UsageError(f"--cache-type {options.cache_type} is an option of llama.cpp")
+    if options.n_tensor_parallel is not None or options.arguments:
+        name = "--engine-arg" if options.arguments else "--tensor-parallel-size"
+        raise UsageError(f"{name}: the transformers engine has no such thing", hint="--engine vllm")
 
 
 def _folder(info: ModelInfo) -> Path:

@@ -17,6 +17,13 @@ class LocalModel:
     quant: str | None = None
 
 
+def title_of(path: Path) -> str:
+    """Return what to call the model at ``path``: its name, and not a commit of the cache's."""
+    if path.parent.name == "snapshots":
+        return path.parent.parent.name.rpartition("--")[2]
+    return path.name
+
+
 def locate_model(
     text: str, *, cache_dir: Path, folder: Path | None = None, hub_cache: Path | None = None
 ) -> LocalModel:

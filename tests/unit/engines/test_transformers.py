@@ -193,3 +193,17 @@ def test_active_environment_is_found(tmp_path: Path):
 def test_what_is_no_interpreter_is_an_error(tmp_path: Path):
     with pytest.raises(NotFoundError):
         find_python(str(tmp_path), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (EngineOptions(n_gpu_layers=12), "--gpu-layers 12"),
+        (EngineOptions(cache_type="q8_0"), "--cache-type q8_0"),
+        (EngineOptions(n_tensor_parallel=2), "--tensor-parallel-size"),
+        (EngineOptions(arguments=("--x",)), "--engine-arg"),
+    ],
+)
+def test_options_that_transformers_does_not_have_are_refused(options: EngineOptions, word: str):
+    with pytest.raises(UsageError, match=word):
+        plan_launch(plain(), options, PYTHON)

@@ -1,0 +1,118 @@
+"""Which of the programs that are llama.cpp runs a GGUF model: pure, and able to say why."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from qtool.engines import llama_cpp, llama_cpp_python, llama_server
+from qtool.engines.base import EngineOptions, Launch
+from qtool.engines.cache_types import bytes_per_element
+from qtool.engines.context import choose_context
+from qtool.engines.gpu_layers import estimate_gpu_layers
+from qtool.engines.interpreters import EnginePython
+from qtool.engines.llama_cpp_python import PACKAGE
+from qtool.errors import EnvironmentFault
+from qtool.models.formats import require_complete
+from qtool.models.info import ModelInfo
+
+
+class LlamaKind(StrEnum):
+    """Where llama.cpp comes from."""
+
+    WHEEL = "xllamacpp"
+    SERVER = "llama-server"
+    PYTHON = PACKAGE
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaPrograms:
+    """What there is: our wheel, a ``llama-server`` on PATH, the environment at hand."""
+
+    has_wheel: bool
+    server: str | None = None
+    python: EnginePython | None = None
+
+    @property
+    def has_python(self) -> bool:
+        """Tell whether the environment at hand has llama-cpp-python."""
+        return self.python is not None and PACKAGE in self.python.versions
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaChoice:
+    """A program and the reason for it, in words for ``qtool chat -v``."""
+
+    kind: LlamaKind
+    why: str
+
+
+def choose_program(
+    programs: LlamaPrograms, *, is_python_named: bool, has_gpu: bool, has_arguments: bool
+) -> LlamaChoice:
+    """Choose the program: what the user names, what uses the GPU, what is at hand.
+
+    ``has_arguments``: there are some of the user's own, which need a command line.
+
+    Raises:
+        EnvironmentFault: there is none.
+    """
+    server, python = programs.server, programs.python
+    if is_python_named and python is not None and programs.has_python:
+        version = python.versions[PACKAGE]
+        return LlamaChoice(LlamaKind.PYTHON, f"{PACKAGE} {version} in {python.path} ({python.why})")
+    if server is not None and has_gpu:
+        return LlamaChoice(LlamaKind.SERVER, f"{server}, for the wheel has no code for a GPU")
+    if server is not None and has_arguments:
+        return LlamaChoice(LlamaKind.SERVER, f"{server}, for --engine-arg needs a command line")
+    if programs.has_wheel:
+        return LlamaChoice(LlamaKind.WHEEL, "llama.cpp's server out of the xllamacpp wheel")
+    if server is not None:
+        return LlamaChoice(LlamaKind.SERVER, f"{server} on PATH")
+    if python is not None and programs.has_python:
+        return LlamaChoice(LlamaKind.PYTHON, f"{PACKAGE} in {python.path} ({python.why})")
+    raise EnvironmentFault(
+        "no llama.cpp here: neither the package xllamacpp, nor llama-server on PATH, nor"
+        f" {PACKAGE} in the environment",
+        hint="qtool env create gguf, then --env gguf",
+    )
+
+
+def plan_program(
+    choice: LlamaChoice,
+    programs: LlamaPrograms,
+    info: ModelInfo,
+    options: EngineOptions,
+    *,
+    free_memory_bytes: int | None = None,
+    vram_bytes: int | None = None,
+) -> Launch:
+    """Return how to serve ``info`` with the program that was chosen.
+
+    ``vram_bytes`` are free on the GPUs, where the program uses them: then as many layers as fit go
+    there, and RAM does not bound the context.
+
+    Raises:
+        QtoolError: files of the model are missing, see ``require_complete``.
+        UsageError: more context is asked than the model was made for, or an option is not had.
+        ResourceError: not even a short context fits into ``free_memory_bytes``.
+    """
+    if choice.kind is LlamaKind.WHEEL:
+        return llama_cpp.plan_launch(info, options, free_memory_bytes=free_memory_bytes)
+    require_complete(info)
+    kv_bytes = bytes_per_element(options.cache_type)
+    n_ctx_tokens = choose_context(
+        info,
+        options.n_ctx_tokens,
+        free_memory_bytes if vram_bytes is None else None,
+        kv_bytes_per_element=kv_bytes,
+    )
+    if vram_bytes is not None and options.n_gpu_layers is None:
+        n_layers = estimate_gpu_layers(
+            info, vram_bytes, n_ctx_tokens=n_ctx_tokens, kv_bytes_per_element=kv_bytes
+        )
+        options = replace(options, n_gpu_layers=n_layers)
+    if choice.kind is LlamaKind.PYTHON and programs.python is not None:
+        return llama_cpp_python.plan_launch(
+            programs.python, info, options, n_ctx_tokens=n_ctx_tokens
+        )
+    program = programs.server or "llama-server"
+    return llama_server.plan_launch(program, info, options, n_ctx_tokens=n_ctx_tokens)
