@@ -24,6 +24,11 @@ class Layout(StrEnum):
     GPTQ = "gptq"
     GPTQ_V2 = "gptq_v2"
     AWQ_GEMM = "gemm"
+    AWQ_GEMV = "gemv"
+    AWQ_GEMV_FAST = "gemv_fast"
+
+
+AWQ_LAYOUTS = (Layout.AWQ_GEMM, Layout.AWQ_GEMV, Layout.AWQ_GEMV_FAST)
 
 
 def find_layout(info: ModelInfo) -> Layout | None:
@@ -33,8 +38,8 @@ def find_layout(info: ModelInfo) -> Layout | None:
     match info.format:
         case ModelFormat.GPTQ if named in (None, Layout.GPTQ, Layout.GPTQ_V2):
             return Layout(named or Layout.GPTQ)
-        case ModelFormat.AWQ if named in (None, Layout.AWQ_GEMM):
-            return Layout.AWQ_GEMM
+        case ModelFormat.AWQ if named in (None, *AWQ_LAYOUTS):
+            return Layout(named or Layout.AWQ_GEMM)
         case _:
             return None
 

@@ -133,6 +133,7 @@ def _move_gptq_4(words: "Words", target: "Bytes") -> None:
     A block is four words: bytes 0 to 7 are made of words 0 and 2, bytes 8 to 15 of 1 and 3.
     """
     n_rows, n_blocks, _ = target.shape
+    words = np.ascontiguousarray(words)
     first, second = words.reshape(n_blocks, 2, 2, n_rows).swapaxes(0, 1)
     codes = np.empty((n_blocks, 2, n_rows, 4, 2), np.uint8)
     codes[..., 0] = _bytes_of((first & _LOW) | ((second & _LOW) << np.uint32(4)))

@@ -7,7 +7,7 @@ K inputs, N outputs, g inputs of an output share a scale and a zero point; the v
   bits first; qzeros (K / g, N / codes a word) hold the zero points minus one, or, in the format
   ``gptq_v2``, as they are.
 - AWQ "gemm" (4 bits): qweight (K, N / 8), qzeros (K / g, N / 8); code i of a word is that of
-  output ``AWQ_ORDER[i]`` of its eight.
+  output ``AWQ_ORDER[i]`` of its eight. Its other layouts are rewritten first: see ``gemv``.
 
 Sources: AutoGPTQ 0.7 auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py (``pack``, ``forward``),
 AutoAWQ 0.2 awq/utils/packing_utils.py.

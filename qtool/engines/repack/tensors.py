@@ -26,6 +26,7 @@ _DTYPES: "Mapping[str, np.dtype[Any]]" = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
     "F32": np.dtype("<f4"),
+    "I16": np.dtype("<u2"),
     "I32": np.dtype("<u4"),
     "U32": np.dtype("<u4"),
     "I64": np.dtype("<i8"),

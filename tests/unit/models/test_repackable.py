@@ -31,7 +31,9 @@ def test_the_architectures_are_those_that_the_engine_knows() -> None:
         (replace(GPTQ, checkpoint_format="marlin"), None),
         (AWQ, Layout.AWQ_GEMM),
         (replace(AWQ, version=None), Layout.AWQ_GEMM),
-        (replace(AWQ, version="gemv"), None),
+        (replace(AWQ, version="gemv"), Layout.AWQ_GEMV),
+        (replace(AWQ, version="gemv_fast"), Layout.AWQ_GEMV_FAST),
+        (replace(AWQ, version="ipex"), None),
         (Quantization("fp8", "config.json"), None),
     ],
 )
@@ -55,7 +57,7 @@ def test_nothing_speaks_against_the_usual(quantization: Quantization) -> None:
         (replace(GPTQ, is_act_order=True), "act-order"),
         (replace(GPTQ, bits=3), "3 bits"),
         (replace(GPTQ, group_size=16), "group size of 16"),
-        (replace(AWQ, version="gemv"), "'gemv'"),
+        (replace(AWQ, version="ipex"), "'ipex'"),
         (Quantization("bitsandbytes", "config.json"), "bitsandbytes"),
     ],
 )

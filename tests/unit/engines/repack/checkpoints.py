@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from qtool.models.repackable import Layout
-from tests.unit.engines.repack.packing import Quantised, pack
+from qtool.models.repackable import AWQ_LAYOUTS, Layout
+from tests.unit.engines.repack.packing import Quantised, pack, pack_gemv, pack_gemv_fast
 
-WIDTH, FEED_FORWARD, N_LAYERS, HEAD_DIM = 64, 96, 2, 32
+WIDTH, FEED_FORWARD, N_LAYERS, HEAD_DIM = 64, 128, 2, 32
 PROJECTIONS = {
     "self_attn.q_proj": (64, WIDTH),
     "self_attn.k_proj": (32, WIDTH),
@@ -102,19 +102,32 @@ class Model:
         scales = (self.rng.random(shape) / 50 + 0.001).astype(np.float16)
         codes = self.rng.integers(0, 2**self.bits, (n_inputs, n_outputs))
         self.matrices[module] = Quantised(codes, zeros, scales, self.bits)
-        packed = pack(self.matrices[module], self.layout)
-        self.tensors[f"{module}.qweight"] = packed.qweight.view(np.int32)
-        self.tensors[f"{module}.qzeros"] = packed.qzeros.view(np.int32)
-        self.tensors[f"{module}.scales"] = packed.scales
-        if self.layout is not Layout.AWQ_GEMM:
+        qweight, qzeros, scales = self._packed(self.matrices[module])
+        signed = {2: np.int16, 4: np.int32}[qweight.dtype.itemsize]
+        self.tensors[f"{module}.qweight"] = qweight.view(signed)
+        is_words = qzeros.dtype.kind == "u"
+        self.tensors[f"{module}.qzeros"] = qzeros.view(np.int32) if is_words else qzeros
+        self.tensors[f"{module}.scales"] = scales
+        if self.layout not in AWQ_LAYOUTS:
             order = np.arange(n_inputs, dtype=np.int32) // (n_inputs // n_groups)
             self.tensors[f"{module}.g_idx"] = order.astype(np.int32)
+
+    def _packed(self, matrix: Quantised) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        match self.layout:
+            case Layout.AWQ_GEMV:
+                return pack_gemv(matrix)
+            case Layout.AWQ_GEMV_FAST:
+                return pack_gemv_fast(matrix)
+            case _:
+                packed = pack(matrix, self.layout)
+                return packed.qweight, packed.qzeros, packed.scales
 
     def describe(self) -> dict[str, Any]:
         """Return the ``quantization_config``."""
         common = {"bits": self.bits, "group_size": self.group}
-        if self.layout is Layout.AWQ_GEMM:
-            return {"quant_method": "awq", "zero_point": True, "version": "gemm", **common}
+        if self.layout in AWQ_LAYOUTS:
+            version = str(self.layout)
+            return {"quant_method": "awq", "zero_point": True, "version": version, **common}
         return {"quant_method": "gptq", "checkpoint_format": str(self.layout), **common}
 
     def write(self, folder: Path, *, n_shards: int = 1) -> Path:

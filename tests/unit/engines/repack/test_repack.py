@@ -60,6 +60,8 @@ def rotated(rows: np.ndarray) -> np.ndarray:
         (Layout.GPTQ, 4, False),
         (Layout.GPTQ_V2, 4, False),
         (Layout.AWQ_GEMM, 4, False),
+        (Layout.AWQ_GEMV, 4, False),
+        (Layout.AWQ_GEMV_FAST, 4, False),
         (Layout.GPTQ, 8, True),
     ],
 )
@@ -202,7 +204,7 @@ def quantization(**values: object) -> Change:
 
 def add_bias(model: Model) -> None:
     model.config["architectures"] = ["Qwen2ForCausalLM"]
-    model.tensors["model.layers.0.mlp.up_proj.bias"] = np.ones(96, np.float16)
+    model.tensors["model.layers.0.mlp.up_proj.bias"] = np.ones(128, np.float16)
 
 
 DOWN = "model.layers.0.mlp.down_proj"
@@ -235,6 +237,36 @@ def test_what_cannot_be_repacked_is_refused_before_anything_is_written(
     model = Model()
     change(model)
     folder = model.write(tmp_path / "m")
+    with pytest.raises(error) as caught:
+        planned(folder)
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize("layout", [Layout.AWQ_GEMV, Layout.AWQ_GEMV_FAST])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda model: None, None, ""),
+        (cut(f"{DOWN}.qzeros"), IntegrityError, "do not fit"),
+        (cut(f"{DOWN}.scales"), IntegrityError, "do not fit"),
+        (cut(f"{DOWN}.qweight"), IntegrityError, "down_proj"),
+        (drop(f"{DOWN}.scales"), IntegrityError, "no tensor"),
+        (quantization(group_size=4), NotRepackable, "group size of 4"),
+        (quantization(group_size=24), IntegrityError, "do not fit"),
+        (quantization(group_size=None), NotRepackable, "group size is not stated"),
+        (quantization(bits=8), NotRepackable, "AWQ with 8 bits"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_awq_for_single_rows_is_refused_like_any_other(
+    tmp_path: Path, layout: Layout, change: Change, error: type[QtoolError] | None, message: str
+) -> None:
+    model = Model(layout=layout, is_symmetric=False)
+    change(model)
+    folder = model.write(tmp_path / "m")
+    if error is None:
+        assert planned(folder).tensors
+        return
     with pytest.raises(error) as caught:
         planned(folder)
     assert message in caught.value.message
