@@ -6,9 +6,9 @@ from dataclasses import replace
 from qtool.doctor.case import Case
 from qtool.doctor.commands import TORCH_INDEX_URL, TORCH_INDEX_VARIABLE
 from qtool.doctor.finding import Confidence, Finding, Severity
-from qtool.doctor.message import say
 from qtool.doctor.foresight import without_harm
 from qtool.doctor.kernels import KernelReport, KernelState, awq_kernels, gptq_kernels
+from qtool.doctor.message import say, together
 from qtool.doctor.new_environment import in_new_environment
 from qtool.doctor.rules import RULES, Rule
 from qtool.doctor.rules.imports import with_imports_as_evidence
@@ -30,9 +30,12 @@ def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
 
 def _naming_mirrors(finding: Finding) -> Finding:
     """Say of cures that need PyTorch's own index that a mirror of it can take its place."""
-    note = f" (PyTorch's index; for a mirror of it: {TORCH_INDEX_VARIABLE}=URL qtool doctor)"
+    note = say(
+        " (PyTorch's index; for a mirror of it: {variable}=URL qtool doctor)",
+        variable=TORCH_INDEX_VARIABLE,
+    )
     fixes = [
-        replace(fix, title=fix.title + note)
+        replace(fix, title=together((fix.title, note)))
         if any(TORCH_INDEX_URL in command for command in fix.commands)
         else fix
         for fix in finding.fixes
@@ -74,7 +77,8 @@ def _old_but_good(case: Case, found: Sequence[Finding]) -> tuple[Finding, ...]:
             code="OK-LEGACY",
             severity=Severity.OK,
             title=say(
-                "{names}: an old set that fits together; leave it alone", names=" and ".join(good)
+                "{names}: an old set that fits together; leave it alone",
+                names=together(good, say(" and ")),
             ),
             explanation=say(
                 "These packages are no longer maintained, but this set is what they were made "
@@ -82,7 +86,7 @@ def _old_but_good(case: Case, found: Sequence[Finding]) -> tuple[Finding, ...]:
                 "{transformers}. Upgrading any one of them "
                 "would break it.",
                 torch=case.torch_version,
-                transformers=case.version("transformers") or "not installed",
+                transformers=case.version("transformers") or say("not installed"),
             ),
             evidence=tuple(good),
             confidence=Confidence.LIKELY,

@@ -29,7 +29,10 @@ _QUANT_SUFFIX = re.compile(
     r"[-_.](?:gptq|awq|gguf|bnb|i?q\d_?\w*|bf16|f16|fp16)(?![a-z]).*$", re.IGNORECASE
 )
 _BOUND = re.compile(r"(?:^|,)\s*(==|>=|>|<)\s*(\d+(?:\.\d+)*)\s*(?=,|$)")
-_OTHER_TITLES = {True: "Or what PyPI and its mirrors have", False: "Or what PyTorch publishes"}
+_OTHER_TITLES = {
+    True: say("Or what PyPI and its mirrors have"),
+    False: say("Or what PyTorch publishes"),
+}
 LEGACY_TRANSFORMERS = ("transformers==4.49.0", "optimum==1.23.3", "accelerate<1.4", "peft<0.15")
 
 
@@ -146,7 +149,7 @@ def modern(case: Case) -> Fix | None:
     old = [name for name in ("auto-gptq", "autoawq", "autoawq-kernels") if case.has(name)]
     removal = (commands.uninstall(*old),) if old else ()
     install = commands.install("--upgrade", *_modern_set(case))
-    title = "Modern profile: transformers 5 with gptqmodel, for GPTQ and AWQ alike"
+    title = say("Modern profile: transformers 5 with gptqmodel, for GPTQ and AWQ alike")
     return Fix(title, (*removal, *torch, install))
 
 
@@ -252,11 +255,11 @@ def _legacy_awq_set(case: Case) -> tuple[tuple[str, ...], str]:
     if has_kernels and any(one < (8, 0) for one in case.capabilities):
         pin = facts.fact("autoawq", "pin_without_flash_attn")
         specs = (f"autoawq[kernels]=={pin}", "autoawq-kernels==0.0.9", "transformers==4.47.1")
-        return specs, f"Legacy profile without flash-attn: autoawq {pin}"
+        return specs, say("Legacy profile without flash-attn: autoawq {pin}", pin=pin)
     tested = facts.fact("autoawq", "last_tested_set")
     kernels = ("autoawq-kernels==0.0.9",) if has_kernels else ()
     specs = (f"autoawq=={tested['autoawq']}", f"transformers=={tested['transformers']}", *kernels)
-    return specs, "Legacy profile: the set that autoawq 0.2.9 was last tested with"
+    return specs, say("Legacy profile: the set that autoawq 0.2.9 was last tested with")
 
 
 # --- bitsandbytes ---------------------------------------------------------------------------
@@ -273,7 +276,9 @@ def bitsandbytes(case: Case) -> Fix | None:
     if not torch and not has_torch:
         return None
     wanted = (f"bitsandbytes{row['versions']}", "transformers", "accelerate")
-    where = "on the CPU, where it works but slowly" if case.has_no_gpu else "for this GPU"
+    where = say("for this GPU")
+    if case.has_no_gpu:
+        where = say("on the CPU, where it works but slowly")
     return Fix(say("bitsandbytes {where}", where=where), (*torch, Commands(case).install(*wanted)))
 
 

@@ -9,6 +9,7 @@ from qtool.doctor.answers import awq_answers, flash_attn_answer
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Goal, Severity
 from qtool.doctor.kernels import KernelState, flash_attn_kernels, gptq_kernels
+from qtool.doctor.message import Message, say, together
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import judge_format
 from qtool.models.info import ModelFormat
@@ -25,7 +26,7 @@ _NAMES: dict[Goal, str] = {
     Goal.AWQ: "AWQ",
     Goal.GGUF: "GGUF",
     Goal.BNB: "bitsandbytes",
-    Goal.PLAIN: "an unquantised model",
+    Goal.PLAIN: say("an unquantised model"),
     Goal.FLASH_ATTN: "flash-attn",
 }
 
@@ -44,14 +45,24 @@ class GoalAnswer:
         return asdict(self)
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """The answer in one line."""
-        words = {True: "runs here", False: "does not run here", None: "may run here"}
         name = _NAMES.get(self.goal)
         if name is not None:
-            return f"{name} {words[self.runs]}: {self.why}"
-        words = {True: "nothing stands", False: "this stands", None: "nothing known stands"}
-        return f"{words[self.runs]} in the way of building: {self.why}"
+            match self.runs:
+                case True:
+                    return say("{name} runs here: {why}", name=name, why=self.why)
+                case False:
+                    return say("{name} does not run here: {why}", name=name, why=self.why)
+                case None:
+                    return say("{name} may run here: {why}", name=name, why=self.why)
+        match self.runs:
+            case True:
+                return say("nothing stands in the way of building: {why}", why=self.why)
+            case False:
+                return say("this stands in the way of building: {why}", why=self.why)
+            case None:
+                return say("nothing known stands in the way of building: {why}", why=self.why)
 
 
 def answer_goal(case: Case, findings: Sequence[Finding]) -> GoalAnswer | None:
@@ -107,30 +118,33 @@ def _answer_flash_attn(case: Case, errors: Sequence[str]) -> GoalAnswer:
         return GoalAnswer(goal, False, errors[0], (gpu,))
     for name in ("torch", "flash-attn"):
         if case.lacks(name):
-            return GoalAnswer(goal, False, f"{name} is not installed", (gpu,))
+            return GoalAnswer(goal, False, say("{name} is not installed", name=name), (gpu,))
     if not case.capabilities or flash_attn_kernels(case).state is not KernelState.LOADS:
-        return GoalAnswer(goal, None, "not everything that decides it could be looked at", (gpu,))
-    versions = f"flash-attn {case.version('flash-attn')} loads on torch {case.torch_version}"
+        why = say("not everything that decides it could be looked at")
+        return GoalAnswer(goal, None, why, (gpu,))
+    versions = say("flash-attn {version} loads on torch {torch}",
+                   version=case.version("flash-attn"), torch=case.torch_version)  # fmt: skip
     return GoalAnswer(goal, True, versions, (gpu,))
 
 
 def _answer_building(case: Case, errors: Sequence[str]) -> GoalAnswer:
     obstacles = list(dict.fromkeys([*errors, *_obstacles(case, has_errors=bool(errors))]))
     if obstacles:
-        return GoalAnswer(Goal.BUILD, False, "; ".join(obstacles))
+        return GoalAnswer(Goal.BUILD, False, together(obstacles, "; "))
     if case.torch is None:
-        return GoalAnswer(Goal.BUILD, None, "nothing is known of torch")
-    nvcc = f"nvcc {case.snapshot.nvcc}" if case.snapshot.nvcc else "nvcc unknown"
-    return GoalAnswer(Goal.BUILD, True, f"torch {case.torch_version}, {nvcc}")
+        return GoalAnswer(Goal.BUILD, None, say("nothing is known of torch"))
+    nvcc = f"nvcc {case.snapshot.nvcc}" if case.snapshot.nvcc else say("nvcc unknown")
+    return GoalAnswer(Goal.BUILD, True, together((f"torch {case.torch_version}", nvcc), ", "))
 
 
 def _obstacles(case: Case, *, has_errors: bool) -> Iterator[str]:
     """Yield what CUDA extensions need and is known to be absent."""
     if case.snapshot.torch is None or case.lacks("torch"):
-        yield "there is no torch to build against"
+        yield say("there is no torch to build against")
     elif case.has_cpu_torch and not has_errors:
-        yield f"torch {case.torch_version} is a CPU build, CUDA extensions need one with CUDA"
+        yield say("torch {torch} is a CPU build, CUDA extensions need one with CUDA",
+                  torch=case.torch_version)  # fmt: skip
     if case.snapshot.nvcc is None and not has_errors:
-        yield "there is no nvcc"
+        yield say("there is no nvcc")
     if case.snapshot.compiler is None:
-        yield "there is no C++ compiler"
+        yield say("there is no C++ compiler")

@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Severity
+from qtool.doctor.message import say, together
 from qtool.doctor.report import machine_words
-from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.snapshot import UNKNOWN, Unknown
 from qtool.doctor.snapshot_writer import to_mapping
+from qtool.doctor.translation import Language, translate
 from qtool.doctor.verdict import Verdict
 
 _MARKS = {
@@ -22,55 +23,64 @@ _SPECIAL = re.compile(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))")
 """What Markdown could take for markup; an underscore inside a word is none."""
 
 
-def markdown_lines(case: Case, findings: Sequence[Finding], verdict: Verdict) -> Iterator[str]:
+def markdown_lines(
+    case: Case,
+    findings: Sequence[Finding],
+    verdict: Verdict,
+    language: Language = Language.ENGLISH,
+) -> Iterator[str]:
     """Yield the report. It is not redacted yet; see ``sharing``."""
     from qtool import __version__
 
     yield "### qtool doctor"
     yield ""
-    yield from _machine_table(case, __version__)
+    yield from _machine_table(case, __version__, language)
     if not findings:
         yield ""
-        yield "Nothing wrong found."
+        yield translate(say("Nothing wrong found."), language)
     for finding in findings:
-        yield from _finding_lines(finding)
+        yield from _finding_lines(finding, language)
     for name, one in verdict.items():
         if case.model is not None:
-            mark = "✅ runs" if one.runs else "❌ does not run"
+            mark = say("✅ runs") if one.runs else say("❌ does not run")
+            why = _plain(translate(one.why, language))
             yield ""
-            yield f"**{name.upper()}** {mark}: {_plain(one.why)}"
+            yield f"**{name.upper()}** {translate(mark, language)}: {why}"
     yield from _details("snapshot", json.dumps(to_mapping(case.snapshot), indent=1), "json")
 
 
-def _machine_table(case: Case, version: str) -> Iterator[str]:
+def _machine_table(case: Case, version: str, language: Language) -> Iterator[str]:
     snapshot = case.snapshot
-    rows: list[tuple[str, Any]] = [
-        ("machine", machine_words(case)),
-        ("system", " ".join(str(w) for w in (snapshot.os.distro, snapshot.os.arch) if w)),
-        ("driver, nvcc", f"{_word(snapshot.driver)}, {_word(snapshot.nvcc)}"),
-        ("goal", case.goal or "none given"),
+    rows: tuple[tuple[str, str], ...] = (
+        (say("machine"), machine_words(case)),
+        (say("system"), " ".join(str(w) for w in (snapshot.os.distro, snapshot.os.arch) if w)),
+        (say("driver, nvcc"), together((_word(snapshot.driver), _word(snapshot.nvcc)), ", ")),
+        (say("goal"), case.goal or say("none given")),
         ("qtool", version),
-    ]
+    )
     yield "| | |"
     yield "|---|---|"
-    yield from (f"| {name} | {_plain(str(value))} |" for name, value in rows)
+    for name, value in rows:
+        yield f"| {translate(name, language)} | {_plain(translate(value, language))} |"
 
 
-def _word(value: object) -> str:
-    return "unknown" if value is UNKNOWN else "none" if value is None else str(value)
+def _word(value: str | Unknown | None) -> str:
+    return say("unknown") if value is UNKNOWN else value or say("none")
 
 
-def _finding_lines(finding: Finding) -> Iterator[str]:
+def _finding_lines(finding: Finding, language: Language) -> Iterator[str]:
+    title = _plain(translate(finding.title, language))
     yield ""
-    yield f"#### {_MARKS[finding.severity]} `{finding.code}` {_plain(finding.title)}"
+    yield f"#### {_MARKS[finding.severity]} `{finding.code}` {title}"
     yield ""
-    yield _plain(finding.explanation)
+    yield _plain(translate(finding.explanation, language))
     if finding.evidence:
+        seen = translate(say("seen"), language)
         yield ""
-        yield from (f"- seen: {_plain(text)}" for text in finding.evidence)
+        yield from (f"- {seen}: {_plain(text)}" for text in finding.evidence)
     for fix in finding.fixes:
         yield ""
-        yield f"{_plain(fix.title)}:"
+        yield f"{_plain(translate(fix.title, language))}:"
         yield from _fenced("\n".join(fix.commands), "sh")
 
 

@@ -13,6 +13,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import COMPANIONS, Commands
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Finding, Fix
+from qtool.doctor.message import say, together
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import parse_version
@@ -59,7 +60,8 @@ def _moved(case: Case, fix: Fix) -> Fix:
     along = (commands.install(*carried),) if carried else ()
     brings_torch = "torch" in change.installed
     ordered = (*kept, *along) if brings_torch else (*along, *kept)
-    title = f"{fix.title} (in a new environment, for the distribution manages this Python)"
+    note = say(" (in a new environment, for the distribution manages this Python)")
+    title = together((fix.title, note))
     return Fix(title, (*commands.make_environment(), *ordered))
 
 

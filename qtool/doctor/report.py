@@ -8,6 +8,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
 from qtool.doctor.fit import Fit, FitKind
 from qtool.doctor.goals import GoalAnswer
+from qtool.doctor.message import Message, say, together
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import FormatVerdict, Verdict
 from qtool.doctor.versions import capability_words
@@ -42,7 +43,7 @@ _MARKS = {
     Severity.INFO: "·",
     Severity.OK: "✓",
 }
-_SURE = {Confidence.LIKELY: " (likely)", Confidence.POSSIBLE: " (if you get there)"}
+_SURE = {Confidence.LIKELY: say(" (likely)"), Confidence.POSSIBLE: say(" (if you get there)")}
 
 
 def report_lines(
@@ -71,28 +72,29 @@ def report_lines(
 def _answer_lines(answer: GoalAnswer) -> Iterator[Line]:
     kind = {True: LineKind.OK, False: LineKind.ERROR, None: LineKind.WARNING}[answer.runs]
     mark = {True: "✓", False: "✗", None: "?"}[answer.runs]
-    yield Line(kind, f"{mark} {answer.sentence}")
-    for note in answer.notes:
-        yield Line(LineKind.TEXT, f"  {note}")
+    yield Line(kind, together((mark, " ", answer.sentence)))
+    yield from (Line(LineKind.TEXT, together(("  ", note))) for note in answer.notes)
 
 
-def machine_words(case: Case) -> str:
+def machine_words(case: Case) -> Message:
     """Return the machine in a few words: Python, torch, GPUs."""
     snapshot = case.snapshot
     where = "" if snapshot.interpreter is UNKNOWN else f" ({snapshot.interpreter.path})"
-    python = "an unknown Python" if snapshot.python is UNKNOWN else f"Python {snapshot.python}"
+    python = f"Python {snapshot.python}"
+    if snapshot.python is UNKNOWN:
+        python = say("an unknown Python")
     torch = f"torch {case.torch_version}" if case.torch_version else _no_torch(case)
-    return f"{python}{where}, {torch}, {_gpu_words(case)}"
+    return together((f"{python}{where}" if where else python, torch, _gpu_words(case)), ", ")
 
 
-def _no_torch(case: Case) -> str:
+def _no_torch(case: Case) -> Message:
     is_absent = case.snapshot.torch is None or case.lacks("torch")
-    return "no torch" if is_absent else "torch unknown"
+    return say("no torch") if is_absent else say("torch unknown")
 
 
 def _gpu_words(case: Case) -> str:
     if not case.gpus:
-        return "no NVIDIA GPU" if case.has_no_gpu else "GPU unknown"
+        return say("no NVIDIA GPU") if case.has_no_gpu else say("GPU unknown")
     names = [
         f"{gpu.name}" + (f" {capability_words(gpu.capability)}" if gpu.capability else "")
         for gpu in case.gpus
@@ -105,66 +107,73 @@ def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_de
     n_errors = sum(finding.severity is Severity.ERROR for finding in findings)
     n_warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     machine = machine_words(case)
-    counts = [_counted(n_errors, "error")] * bool(n_errors)
-    counts += [_counted(n_warnings, "warning")] * bool(n_warnings)
-    if counts:
+    if n_errors or n_warnings:
         kind = LineKind.ERROR if n_errors else LineKind.WARNING
-        return Line(kind, f"{' and '.join(counts)}: {machine}")
+        counts = together(_counts(n_errors, n_warnings), say(" and "))
+        return Line(kind, together((counts, ": ", machine)))
     if is_denied:
-        return Line(LineKind.INFO, f"examined: {machine}")
+        return Line(LineKind.INFO, say("examined: {machine}", machine=machine))
+    good = say("nothing wrong found: {machine}", machine=machine)
     runs = [name.upper() for name, one in verdict.items() if one.runs]
-    able = f"; runs {', '.join(runs)}" if runs and case.model is None else ""
-    return Line(LineKind.OK, f"nothing wrong found: {machine}{able}")
+    if runs and case.model is None:
+        good += say("; runs {formats}", formats=", ".join(runs))
+    return Line(LineKind.OK, good)
 
 
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
+def _counts(n_errors: int, n_warnings: int) -> Iterator[Message]:
+    if n_errors:
+        yield say("1 error") if n_errors == 1 else say("{n} errors", n=n_errors)
+    if n_warnings:
+        yield say("1 warning") if n_warnings == 1 else say("{n} warnings", n=n_warnings)
 
 
 def _finding_lines(finding: Finding) -> Iterator[Line]:
     kind = LineKind(finding.severity.value)
     yield Line(LineKind.TEXT, "")
     sure = _SURE.get(finding.confidence, "")
-    yield Line(kind, f"{_MARKS[finding.severity]} {finding.code}: {finding.title}{sure}")
-    yield Line(LineKind.TEXT, f"  {finding.explanation}")
+    mark = f"{_MARKS[finding.severity]} {finding.code}: "
+    yield Line(kind, together((mark, finding.title, sure)))
+    yield Line(LineKind.TEXT, together(("  ", finding.explanation)))
     for evidence in finding.evidence:
-        yield Line(LineKind.INFO, f"  seen: {evidence}")
+        yield Line(LineKind.INFO, say("  seen: {evidence}", evidence=evidence))
     for fix in finding.fixes:
         yield from _fix_lines(fix)
 
 
 def _fix_lines(fix: Fix) -> Iterator[Line]:
-    yield Line(LineKind.TEXT, f"  {fix.title}:")
+    yield Line(LineKind.TEXT, together(("  ", fix.title, ":")))
     for command in fix.commands:
         yield Line(LineKind.COMMAND, f"      {command}")
 
 
 def _verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterator[Line]:
     kind = LineKind.OK if verdict.runs else LineKind.ERROR
-    mark = "✓ runs" if verdict.runs else "✗ does not run"
-    yield Line(kind, f"{mark}: {_model_words(model, name)}: {verdict.why}")
+    mark = say("✓ runs") if verdict.runs else say("✗ does not run")
+    yield Line(kind, together((mark, _model_words(model, name), verdict.why), ": "))
     if how := _how(verdict):
-        yield Line(LineKind.TEXT, f"  {how}")
-    yield from (Line(LineKind.TEXT, f"  {text}") for text in _memory_words(verdict))
+        yield Line(LineKind.TEXT, together(("  ", how)))
+    yield from (Line(LineKind.TEXT, together(("  ", text))) for text in _memory_words(verdict))
     if verdict.tokens_per_s_estimate:
         estimate = f"{verdict.tokens_per_s_estimate:.3g}"
-        yield Line(
-            LineKind.TEXT,
-            f"  speed: about {estimate} tokens/s, an estimate from memory bandwidth",
-        )
+        speed = say("  speed: about {estimate} tokens/s, an estimate from memory bandwidth",
+                    estimate=estimate)  # fmt: skip
+        yield Line(LineKind.TEXT, speed)
     yield from _gpu_table(verdict)
-    for note in verdict.notes:
-        yield Line(LineKind.TEXT, f"  {note}")
+    yield from (Line(LineKind.TEXT, together(("  ", note))) for note in verdict.notes)
     for fix in verdict.cures:
         yield from _fix_lines(fix)
 
 
-def _how(verdict: FormatVerdict) -> str:
+def _how(verdict: FormatVerdict) -> Message:
     """Return kernel, float type and attention, as far as they are known; llama.cpp has its own."""
     if verdict.engine == "llama.cpp":
-        return ""
-    parts = {"kernel": verdict.kernel, "dtype": verdict.dtype, "attention": verdict.attention}
-    return ", ".join(f"{name}: {value}" for name, value in parts.items() if value)
+        return together(())
+    parts = (
+        (say("kernel: "), verdict.kernel),
+        (say("dtype: "), verdict.dtype),
+        (say("attention: "), verdict.attention),
+    )
+    return together((together((name, value)) for name, value in parts if value), ", ")
 
 
 def _gpu_table(verdict: FormatVerdict) -> Iterator[Line]:
@@ -174,30 +183,33 @@ def _gpu_table(verdict: FormatVerdict) -> Iterator[Line]:
             f"GPU {row.index}",
             row.gpu.name,
             "?" if row.gpu.vram_bytes is None else format_size(row.gpu.vram_bytes),
-            f"alone: {fit_words(row.fit)}",
-            f"about {row.tokens_per_s_estimate:.3g} tokens/s" if row.tokens_per_s_estimate else "",
         )
         for row in verdict.gpus
     ]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield Line(LineKind.TABLE, f"  {'  '.join(cells)}".rstrip())
+    for cells, row in zip(rows, verdict.gpus, strict=True):
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        text = say("  {gpu}  alone: {fit}", gpu=padded, fit=fit_words(row.fit))
+        if row.tokens_per_s_estimate:
+            text += say(", about {speed} tokens/s", speed=f"{row.tokens_per_s_estimate:.3g}")
+        yield Line(LineKind.TABLE, text)
 
 
-def fit_words(fit: Fit) -> str:
+def fit_words(fit: Fit) -> Message:
     """Say how a model fits, in a few words."""
     match fit.kind:
         case FitKind.FITS:
-            return "fits"
+            return say("fits")
         case FitKind.WITH_LAYERS:
-            return f"fits with {fit.n_gpu_layers} layers on the GPU, the others in RAM"
+            return say("fits with {layers} layers on the GPU, the others in RAM",
+                       layers=fit.n_gpu_layers)  # fmt: skip
         case FitKind.WITH_CONTEXT:
-            return f"fits with a context of at most {fit.n_ctx_max_tokens} tokens"
+            return say("fits with a context of at most {longest} tokens",
+                       longest=fit.n_ctx_max_tokens)  # fmt: skip
         case FitKind.DOES_NOT_FIT:
-            return "does not fit"
+            return say("does not fit")
         case FitKind.UNKNOWN:
-            return "nobody can say whether it fits"
+            return say("nobody can say whether it fits")
 
 
 def _model_words(model: ModelInfo, name: str) -> str:
@@ -211,17 +223,21 @@ def _model_words(model: ModelInfo, name: str) -> str:
     return ", ".join(parts)
 
 
-def _memory_words(verdict: FormatVerdict) -> Iterator[str]:
+def _memory_words(verdict: FormatVerdict) -> Iterator[Message]:
     fit = verdict.fit
     if fit is None:
         return
-    need = fit.need
-    kv_cache = format_size(need.kv_cache_bytes) if need.is_kv_known else "unknown"
-    have = "unknown" if fit.available_bytes is None else format_size(fit.available_bytes)
-    yield (
-        f"memory: {format_size(need.total_bytes)} of {have} (weights "
-        f"{format_size(need.weights_bytes)}, KV cache {kv_cache} at {fit.n_ctx_tokens} tokens, "
-        f"overhead {format_size(need.overhead_bytes)}): {fit_words(fit)}"
+    need, unknown = fit.need, say("unknown")
+    yield say(
+        "memory: {total} of {available} (weights {weights}, KV cache {kv_cache} at {n_ctx} "
+        "tokens, overhead {overhead}): {fit}",
+        total=format_size(need.total_bytes),
+        available=unknown if fit.available_bytes is None else format_size(fit.available_bytes),
+        weights=format_size(need.weights_bytes),
+        kv_cache=format_size(need.kv_cache_bytes) if need.is_kv_known else unknown,
+        n_ctx=fit.n_ctx_tokens,
+        overhead=format_size(need.overhead_bytes),
+        fit=fit_words(fit),
     )
     if fit.n_ctx_max_tokens and fit.kind is not FitKind.WITH_CONTEXT:
-        yield f"longest context that fits: {fit.n_ctx_max_tokens} tokens"
+        yield say("longest context that fits: {longest} tokens", longest=fit.n_ctx_max_tokens)

@@ -31,7 +31,7 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
         return
     version = case.version(PACKAGE) or ""
     built = facts.built_for(PACKAGE, version)
-    words = built.words if built else report.built_for or "another torch"
+    words = built.words if built else report.built_for or say("another torch")
     yield Finding(
         code="AWQ-KERNELS-ABI",
         severity=case.severity_of_kernels(Goal.AWQ),
@@ -185,14 +185,16 @@ def no_code_for_gpu(case: Case) -> Iterator[Finding]:
             gpu=gpu.name,
             words=words,
         ),
-        explanation=(
-            f"They are compiled for compute capability {limits['words']}, so nothing in them can "
-            f'run on {words}: "no kernel image is available for execution on the device". '
-            + (
-                "No newer version will come; gptqmodel has AWQ kernels for this GPU."
-                if is_newer
-                else "No pin of autoawq changes that: use GGUF, or GPTQ with ExLlama."
-            )
+        explanation=say(
+            "They are compiled for compute capability {limits}, so nothing in them can run on "
+            '{words}: "no kernel image is available for execution on the device". ',
+            limits=limits["words"],
+            words=words,
+        )
+        + (
+            say("No newer version will come; gptqmodel has AWQ kernels for this GPU.")
+            if is_newer
+            else say("No pin of autoawq changes that: use GGUF, or GPTQ with ExLlama.")
         ),
         evidence=(f"{gpu.name}: compute capability {words}", f"built for {limits['words']}"),
         fixes=some(modern(case) if is_newer else None, _without_kernels(case), gguf(case)),
@@ -227,7 +229,9 @@ def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding
         ("# in your code: AutoAWQForCausalLM.from_quantized(path, fuse_layers=False)",),
     )
     install = Commands(case).install(f"autoawq=={pin}")
-    reason = ", which this GPU cannot run" if is_gpu_too_old else ", which is not installed"
+    reason = say(", which this GPU cannot run")
+    if not is_gpu_too_old:
+        reason = say(", which is not installed")
     return Finding(
         code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
         severity=Severity.WARNING if case.has("flash-attn") else Severity.INFO,

@@ -52,7 +52,11 @@ def _cuda_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] | None:
         return None
     version = case.version(PACKAGE)
     return (
-        f"bitsandbytes {version} has no library for CUDA {cuda[0]}.{cuda[1]}, which torch uses",
+        say(
+            "bitsandbytes {version} has no library for CUDA {cuda}, which torch uses",
+            version=version,
+            cuda=f"{cuda[0]}.{cuda[1]}",
+        ),
         (f"libraries for CUDA {', '.join(tags)}", f"torch's CUDA: {cuda[0]}.{cuda[1]}"),
         confidence,
     )
@@ -81,7 +85,11 @@ def _capability_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] |
         return None
     gpu = case.gpus[0]
     return (
-        f"bitsandbytes {case.version(PACKAGE)} has no code for the {gpu.name}",
+        say(
+            "bitsandbytes {version} has no code for the {gpu}",
+            version=case.version(PACKAGE),
+            gpu=gpu.name,
+        ),
         (f"needs compute capability {capability_words(lowest)}",),
         Confidence.LIKELY,
     )

@@ -17,7 +17,7 @@ from qtool.doctor.fixes import (
     some,
     torch_commands,
 )
-from qtool.doctor.message import say
+from qtool.doctor.message import Message, say, together
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.requirements import asked_of
@@ -139,7 +139,7 @@ def engine_missing(case: Case) -> Iterator[Finding]:
         title=say(
             "Nothing is installed that runs {goal}: no {names}",
             goal=case.goal.upper(),
-            names=" and no ".join(wanted),
+            names=together(wanted, say(" and no ")),
         ),
         explanation=_about_engines(case),
         evidence=(f"none of {', '.join(wanted)} among the distributions",),
@@ -149,15 +149,17 @@ def engine_missing(case: Case) -> Iterator[Finding]:
 
 def _about_engines(case: Case) -> str:
     """Say which of the cures is for whom."""
-    text = "No library for this format is in the examined interpreter. "
+    text = say("No library for this format is in the examined interpreter. ")
     if case.goal is Goal.BNB:
-        return text + "bitsandbytes quantises an unquantised model while transformers loads it."
+        return text + say(
+            "bitsandbytes quantises an unquantised model while transformers loads it."
+        )
     if case.has_no_gpu:
-        return text + (
+        return text + say(
             "Without a GPU a GGUF of the same model is several times faster and needs none; the "
             "modern profile, gptqmodel, runs on a CPU too, auto-gptq and autoawq are of no use."
         )
-    return text + (
+    return text + say(
         "The modern profile is the one that is maintained; the legacy one is for what only "
         "auto-gptq or autoawq can do. A GGUF of the same model needs neither."
     )
@@ -193,14 +195,10 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
             package=first.package,
             installed=first.installed,
         ),
-        explanation=(
-            "The installed set contradicts its own requirements: "
-            + "; ".join(
-                f"{c.holder} {case.version(c.holder)} declares {c.requirement}, installed is "
-                f"{c.package} {c.installed}"
-                for c in conflicts[:5]
-            )
-            + ". A later `pip install` replaced what an earlier one had chosen."
+        explanation=say(
+            "The installed set contradicts its own requirements: {conflicts}. A later `pip "
+            "install` replaced what an earlier one had chosen.",
+            conflicts=together((_conflict_words(case, one) for one in conflicts[:5]), "; "),
         ),
         evidence=tuple(
             f"{c.holder} declares {c.requirement}, installed is {c.installed}" for c in conflicts
@@ -213,6 +211,17 @@ def pip_conflict(case: Case) -> Iterator[Finding]:
             ),
         ),
         confidence=Confidence.CERTAIN if case.snapshot.requires else Confidence.LIKELY,
+    )
+
+
+def _conflict_words(case: Case, conflict: Conflict) -> Message:
+    return say(
+        "{holder} {version} declares {requirement}, installed is {package} {installed}",
+        holder=conflict.holder,
+        version=case.version(conflict.holder),
+        requirement=conflict.requirement,
+        package=conflict.package,
+        installed=conflict.installed,
     )
 
 

@@ -132,7 +132,7 @@ def abi(case: Case) -> Iterator[Finding]:
     report = flash_attn_kernels(case)
     if report.state is not KernelState.BROKEN:
         return
-    words = report.built_for or "another torch or the other C++ ABI"
+    words = report.built_for or say("another torch or the other C++ ABI")
     yield Finding(
         code="FA-ABI",
         severity=_severity(case),
@@ -184,11 +184,13 @@ def _matching(case: Case) -> Fix:
     commands = Commands(case)
     version = release_wheel(case)
     spec = f"flash-attn=={version}" if version else "flash-attn"
-    title = (
-        f"flash-attn {version}, which has a wheel for torch {case.torch_version}"
-        if version
-        else "Build it against the installed torch"
-    )
+    title = say("Build it against the installed torch")
+    if version:
+        title = say(
+            "flash-attn {version}, which has a wheel for torch {torch}",
+            version=version,
+            torch=case.torch_version,
+        )
     return Fix(
         title,
         (

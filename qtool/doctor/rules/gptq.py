@@ -52,7 +52,7 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
     if report.state is not KernelState.BROKEN:
         return
     built = facts.built_for("auto-gptq", case.version("auto-gptq") or "")
-    words = built.words if built else report.built_for or "another torch"
+    words = built.words if built else report.built_for or say("another torch")
     yield Finding(
         code="GPTQ-KERNELS-ABI",
         severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
@@ -80,14 +80,14 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
 
 def _reason(report: KernelReport) -> str:
     if any("need " in text for text in report.evidence) and not report.symbols:
-        return "for the libraries they are linked against are not there"
-    return "whose libraries do not have the symbols they ask for"
+        return say("for the libraries they are linked against are not there")
+    return say("whose libraries do not have the symbols they ask for")
 
 
 def _about_cpu_torch(case: Case) -> str:
     if not case.has_cpu_torch:
         return ""
-    return (
+    return say(
         " Besides, this torch is a CPU build without libc10_cuda, so no CUDA kernel could load on "
         "it whatever its version; on a CPU auto-gptq crawls even when it works (0.1 to 0.5 tokens "
         "per second measured)."
@@ -236,7 +236,9 @@ def optimum_mismatch(case: Case) -> Iterator[Finding]:
         return
     package, versions = unmet[0]["package"], unmet[0]["versions"]
     is_dropped = versions == "<0"
-    asks = "no longer uses it" if is_dropped else f"wants {package}{versions}"
+    asks = say("wants {package}{versions}", package=package, versions=versions)
+    if is_dropped:
+        asks = say("no longer uses it")
     yield Finding(
         code="GPTQ-OPTIMUM-MISMATCH",
         severity=case.severity(Goal.GPTQ),

@@ -7,7 +7,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import install_toolkit, modern, python_is_within, some
-from qtool.doctor.message import say
+from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, number_tuple, parse_capability
@@ -54,7 +54,9 @@ def transformers_5(case: Case) -> Iterator[Finding]:
     needed = facts.fact("gptqmodel", "written_for_transformers_5")
     if case.has_within("gptqmodel", needed):
         return
-    here = f"gptqmodel {case.version('gptqmodel')}" if case.has("gptqmodel") else "auto-gptq only"
+    here = f"gptqmodel {case.version('gptqmodel')}"
+    if not case.has("gptqmodel"):
+        here = say("auto-gptq only")
     stay = Commands(case).install("transformers==4.57.6", "optimum==1.27.0")
     yield Finding(
         code="GPTQ-TF5-NEEDS-NEWER-GPTQMODEL",
@@ -192,21 +194,26 @@ def _toolkit_version(torch_cuda: tuple[int, ...]) -> tuple[int, ...]:
     return max(torch_cuda[:2], lowest) if torch_cuda[0] == lowest[0] else torch_cuda[:2]
 
 
-def _toolchain_problems(case: Case, torch_cuda: tuple[int, ...]) -> list[str]:
+def _toolchain_problems(case: Case, torch_cuda: tuple[int, ...]) -> list[Message]:
     snapshot = case.snapshot
     lowest = facts.fact("gptqmodel", "jit_lowest_nvcc")
     problems = []
     present = number_tuple(snapshot.nvcc) if snapshot.nvcc else None
     if snapshot.nvcc is None:
-        problems.append("there is no nvcc")
+        problems.append(say("there is no nvcc"))
     elif present and present[0] != torch_cuda[0]:
-        problems.append(f"nvcc {snapshot.nvcc} is of another CUDA than torch ({torch_cuda[0]})")
+        problems.append(
+            say("nvcc {nvcc} is of another CUDA than torch ({major})",
+                nvcc=snapshot.nvcc, major=torch_cuda[0])
+        )  # fmt: skip
     elif present and present < (number_tuple(lowest) or ()):
-        problems.append(f"nvcc {snapshot.nvcc} is older than {lowest}")
+        problems.append(
+            say("nvcc {nvcc} is older than {lowest}", nvcc=snapshot.nvcc, lowest=lowest)
+        )
     if snapshot.ninja is None and not case.has("ninja"):
-        problems.append("there is no ninja")
+        problems.append(say("there is no ninja"))
     if snapshot.compiler is None:
-        problems.append("there is no C++ compiler")
+        problems.append(say("there is no C++ compiler"))
     return problems
 
 

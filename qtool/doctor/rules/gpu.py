@@ -7,7 +7,7 @@ from qtool.doctor.case import Case, GpuFacts, runs_on
 from qtool.doctor.commands import serving_indexes
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, some, torch_fixes
-from qtool.doctor.message import say
+from qtool.doctor.message import say, together
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import Capability, capability_words, parse_arch, parse_capability
 
@@ -38,7 +38,7 @@ def _severity(case: Case, without: list[GpuFacts]) -> Severity:
 
 def _tags(case: Case) -> str:
     tags = list(dict.fromkeys(index.tag or "" for index in serving_indexes(case)))
-    return " or ".join(tags[:2]) or "none"
+    return together(tags[:2], say(" or ")) or say("none")
 
 
 def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:

@@ -90,28 +90,30 @@ def _finding(case: Case, module: str, attempt: ImportAttempt) -> Finding:
 def _words(module: str, attempt: ImportAttempt) -> str:
     match attempt.ending:
         case ImportEnding.RAISED:
-            return f"import {module} fails: {attempt.detail}"
+            return say("import {module} fails: {detail}", module=module, detail=attempt.detail)
         case ImportEnding.HUNG:
-            return f"import {module} does not come to an end"
+            return say("import {module} does not come to an end", module=module)
         case _:
-            return f"import {module} takes Python down: {attempt.detail}"
+            return say(
+                "import {module} takes Python down: {detail}", module=module, detail=attempt.detail
+            )
 
 
 def _explanation(attempt: ImportAttempt) -> str:
     match attempt.ending:
         case ImportEnding.RAISED:
-            return (
+            return say(
                 "It was imported for real, in a process of its own, and raised this. Every program "
                 "that imports it fails in the same way."
             )
         case ImportEnding.HUNG:
-            return (
+            return say(
                 "It was imported for real, in a process of its own, and had to be killed when its "
                 "time was up. Usual causes: a driver that does not answer, a network folder, a "
                 "lock that an earlier process has left behind."
             )
         case _:
-            return (
+            return say(
                 "It was imported for real, in a process of its own, which died of it: no Python "
                 "code can catch that. Usual causes: binaries made for another processor, for "
                 "another version of what they link against, or a damaged file."

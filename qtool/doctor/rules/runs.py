@@ -78,14 +78,14 @@ def _severity(case: Case, run: KernelRun) -> Severity:
 
 def _failed(case: Case, run: KernelRun) -> Finding:
     words = {
-        KernelEnding.RAISED: f"fails: {run.detail}",
-        KernelEnding.CRASHED: f"takes Python down: {run.detail}",
-        KernelEnding.HUNG: "does not come to an end",
+        KernelEnding.RAISED: say("fails: {detail}", detail=run.detail),
+        KernelEnding.CRASHED: say("takes Python down: {detail}", detail=run.detail),
+        KernelEnding.HUNG: say("does not come to an end"),
     }
     return Finding(
         code="KERNEL-FAILS",
         severity=_severity(case, run),
-        title=say("Running {name} {value}", name=_name(run), value=words[run.ending]),
+        title=say("Running {name} {ending}", name=_name(run), ending=words[run.ending]),
         explanation=say(
             "It was run for real, in a process of its own, with random weights. A conversation "
             "with a model of this format would end in the same way."
@@ -96,7 +96,7 @@ def _failed(case: Case, run: KernelRun) -> Finding:
 
 
 def _wrong(case: Case, run: KernelRun) -> Finding:
-    error = "no number" if run.relative_error is UNKNOWN else f"{run.relative_error:.2g}"
+    error = say("no number") if run.relative_error is UNKNOWN else f"{run.relative_error:.2g}"
     return Finding(
         code="KERNEL-WRONG",
         severity=_severity(case, run),
@@ -139,7 +139,11 @@ def _slow(case: Case, run: KernelRun, factor: float) -> Finding:
 
 
 def _name(run: KernelRun) -> str:
-    return f"{run.engine} {run.kernel} ({run.kind})" if run.engine else f"the {run.kind} kernel"
+    return (
+        f"{run.engine} {run.kernel} ({run.kind})"
+        if run.engine
+        else say("the {kind} kernel", kind=run.kind)
+    )
 
 
 def _deeper(case: Case) -> Fix:

@@ -8,7 +8,7 @@ from qtool.doctor.commands import Commands, companion
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some, torch_fixes, torch_for_python
-from qtool.doctor.message import say
+from qtool.doctor.message import say, together
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
@@ -79,7 +79,7 @@ def companion_mismatch(case: Case) -> Iterator[Finding]:
         severity=Severity.ERROR if case.goal is not Goal.GGUF else Severity.INFO,
         title=say(
             "{names} belong to another torch than {torch}",
-            names=" and ".join(wrong),
+            names=together(wrong, say(" and ")),
             torch=case.torch_version,
         ),
         explanation=say(
@@ -148,7 +148,7 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         return  # that is a finding of its own
     if case.goal is Goal.FLASH_ATTN and not _has_gpu_for_flash_attn(case):
         return
-    where = "the CPU" if case.has_no_gpu else "this GPU and driver"
+    where = say("the CPU") if case.has_no_gpu else say("this GPU and driver")
     yield Finding(
         code="TORCH-MISSING",
         severity=Severity.WARNING,

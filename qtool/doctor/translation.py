@@ -1,0 +1,65 @@
+"""Reports in another language: catalogues in ``messages/``, keyed by the English templates.
+
+What has no entry stays English: names, versions, evidence, commands, and codes.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from qtool.doctor.message import Message
+
+if TYPE_CHECKING:
+    from qtool.doctor.report import Line
+
+_LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
+"""The first that is set decides, as POSIX has it for messages."""
+
+
+class Language(StrEnum):
+    """A language that reports can be had in."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
+def language_of(environ: Mapping[str, str]) -> Language:
+    """Return the language of the user's locale, English where there is no other."""
+    name = next((environ[name] for name in _LOCALE_VARIABLES if environ.get(name)), "")
+    return Language.CHINESE if name.lower().startswith("zh") else Language.ENGLISH
+
+
+@cache
+def load_catalogue(language: Language) -> Mapping[str, str]:
+    """Return the templates of a language by the English ones; English itself has none."""
+    if language is Language.ENGLISH:
+        return {}
+    path = files("qtool.doctor").joinpath("messages", f"{language}.json")
+    groups: Mapping[str, Mapping[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return {english: text for group in groups.values() for english, text in group.items()}
+
+
+def translate(text: str, language: Language) -> str:
+    """Return ``text`` in ``language``, with the values that it was made with."""
+    if language is Language.ENGLISH:
+        return str(text)
+    catalogue = load_catalogue(language)
+    if not isinstance(text, Message):
+        return catalogue.get(text, text)
+    values = {name: _translated(value, language) for name, value in text.values.items()}
+    if text.template is None:
+        return "".join(str(value) for value in values.values())
+    return catalogue.get(text.template, text.template).format_map(values)
+
+
+def _translated(value: Any, language: Language) -> Any:
+    return translate(value, language) if isinstance(value, str) else value
+
+
+def translated(lines: "Iterable[Line]", language: Language) -> "Iterator[Line]":
+    """Yield lines of a report in ``language``."""
+    return (replace(line, text=translate(line.text, language)) for line in lines)
