@@ -15,7 +15,7 @@ from qtool.chat.tuning import change_sampling, describe_sampling
 from qtool.chat.turn import describe_speed
 from qtool.chat.typed_path import typed_path
 from qtool.chat.width import shorten
-from qtool.errors import QtoolError, Terminated, UsageError
+from qtool.errors import NotFoundError, QtoolError, Terminated, UsageError
 
 PlanEngine = Callable[[str], tuple[str, Engine]]
 """From a model's name to its title and the engine for it, not started yet."""
@@ -184,9 +184,10 @@ class Console:
     def _file(self, argument: str) -> None:
         attachment = read_attachment(argument)
         self._attachments.append(attachment)
-        n_lines = attachment.text.count("\n") + 1
-        size = f"{n_lines} lines{self._conversation.count_tokens(attachment.text)}"
-        self._screen.note(f"{attachment.name} ({size}) goes with the next message")
+        n_lines = len(attachment.text.splitlines())
+        size = f"{n_lines} line{'s' * (n_lines != 1)}"
+        n_tokens = self._conversation.count_tokens(attachment.text)
+        self._screen.note(f"{attachment.name} ({size}{n_tokens}) goes with the next message")
 
     def _copy(self, _: str) -> None:
         last = self._session.messages[-1:]
@@ -212,7 +213,7 @@ class Console:
     def _messages_of(self, argument: str) -> list[Message]:
         path = typed_path(argument, example="/load talk.json, or /sessions and /load 1")
         if not argument.isdecimal() or path.exists():
-            return with_system(load_history(path), None, fallback=self._session.system)
+            return with_system(_load(path), None, fallback=self._session.system)
         listed = self._listed or list_earlier(self._journals)
         if not 0 < int(argument[:9]) <= len(listed):
             raise UsageError(f"there is no number {argument} among {len(listed)} conversations")
@@ -240,3 +241,11 @@ class Console:
 
     def _info(self, _: str) -> None:
         self._screen.tell("\n".join(self._conversation.describe()))
+
+
+def _load(path: Path) -> list[Message]:
+    """Read a history file. Raises as ``load_history``, with a hint for the prompt."""
+    try:
+        return load_history(path)
+    except NotFoundError as exc:
+        raise NotFoundError(exc.message, hint="/sessions lists what is here") from exc

@@ -88,6 +88,7 @@ class LineEditor:
     def _make_session(self) -> Any:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import FileHistory
+        from prompt_toolkit.layout.processors import TabsProcessor
         from prompt_toolkit.output.defaults import create_output
         from prompt_toolkit.shortcuts import CompleteStyle
 
@@ -97,6 +98,7 @@ class LineEditor:
             history=FileHistory(str(self._history)),
             output=create_output(self._stdout),
             multiline=True,
+            input_processors=[TabsProcessor(char1=" ", char2=" ")],
             prompt_continuation=lambda width, line, n_wraps: "" if n_wraps else CONTINUATION,
             key_bindings=_bindings(),
             completer=_completer(),

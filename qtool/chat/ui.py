@@ -18,13 +18,16 @@ from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn, describe_speed, describe_turn
-from qtool.chat.width import wrap
+from qtool.chat.width import width_of, wrap
 from qtool.engines.base import Progress
 from qtool.errors import QtoolError, Terminated, UsageError
 from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
+
+ERROR_LABEL = "error: "
+"""What stands before the message of a failure."""
 
 TELL_EVERY_S = 5
 """How often a line says how far the engine is, where nothing can be drawn over."""
@@ -255,7 +258,16 @@ class TerminalScreen(PlainScreen):
         """Report a failed turn; the conversation goes on."""
         self._thinking_since = None
         self._clear_status()
+        exc.message = self._wrapped(f"{ERROR_LABEL}{exc.message}").removeprefix(ERROR_LABEL)
         super().fail(exc)
+
+    def _wrapped(self, text: str) -> str:
+        """Return ``text`` with its long lines ended between words."""
+        lines = text.split("\n")
+        fitting = (
+            [line] if width_of(line) <= self.columns else wrap(line, self.columns) for line in lines
+        )
+        return "\n".join(part for parts in fitting for part in parts)
 
     def _show_thought(self, text: str) -> None:
         if self._thinking_since is None:

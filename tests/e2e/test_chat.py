@@ -333,7 +333,7 @@ def test_commands_that_ask_the_engine(terminal: "pexpect.spawn[str]", tmp_path: 
     say(terminal, "/template")
     terminal.expect("<.im_start.>user\r\nWhat is the capital of France.*<.im_end.>.*>>>")
     say(terminal, f"/file {tmp_path / 'note.txt'}")
-    terminal.expect(r"note.txt \(1 lines, \d\d tokens\) goes with")
+    terminal.expect(r"note.txt \(1 line, \d\d tokens\) goes with")
     terminal.expect(">>>")
     say(terminal, "/info")
     terminal.expect(r"engine    llama.cpp at http://127.0.0.1:\d+")

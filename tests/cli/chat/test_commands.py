@@ -39,7 +39,7 @@ def test_every_command_does_what_it_says(start: Start, own_settings: Path, tmp_p
         "/think show": "reasoning: show",
         "/think": "(the last reply has no reasoning)",
         "/file /no/such/file": "error: /no/such/file is no file",
-        f"/file {note}": "note.txt (2 lines) goes with",
+        f"/file {note}": "note.txt (1 line) goes with",
         "what is the code?": "The code is 42.",
         "/copy": "[copied",
         f"/save {talk}": "saved to",
@@ -154,6 +154,14 @@ def test_help_is_readable_at_40_columns(start: Start):
     for spec in COMMANDS:
         for word in f"{spec.usage} {spec.help}".split():
             assert re.search(rf"(^|\s){re.escape(word)}(\s|$)", shown), f"{word} is cut:\n{shown}"
+
+
+def test_errors_are_not_cut_within_words_at_40_columns(start: Start):
+    terminal = start(columns=40)
+    shown = shown_by(terminal, "/load no-such-file.json")
+    assert shown == (
+        "error: there is no history file\nno-such-file.json\n\nhint: /sessions lists what is here"
+    )
 
 
 def test_list_of_conversations_fits_40_columns(start: Start):
