@@ -14,6 +14,7 @@ from qtool.doctor.finding import Fix, Goal
 from qtool.doctor.fit import Device, Fit, FitKind, fit_on, fit_on_gpu
 from qtool.doctor.fixes import smaller_variant
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
+from qtool.doctor.measured import as_measured
 from qtool.doctor.message import say
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import as_run
@@ -105,7 +106,7 @@ def judge(case: Case) -> Verdict:
 
 def judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
     """Return the verdict on one format, with memory and speed where the case has a model."""
-    route = find_route(case, form)
+    route = as_measured(case, form, find_route(case, form))
     model = _as_held(as_run(case), route)
     fit = fit_on(case, model, route.device) if model and route.device else None
     runs, why = _weigh(case, route, fit)
