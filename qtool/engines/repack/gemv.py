@@ -37,8 +37,7 @@ TILE_FOURS = 32
 def gptq_words(layout: Layout, qweight: "NDArray[Any]") -> "Words":
     """Return qweight as GPTQ has it: words (K / 8, N)."""
     by_output = qweight if layout is Layout.AWQ_GEMV else _words_of_runs(qweight)
-    words: Words = by_output.T
-    return words
+    return np.swapaxes(by_output, 0, 1)
 
 
 def gptq_zeros(
@@ -62,7 +61,8 @@ def pack_codes(codes: "Bytes") -> "Words":
     """Pack codes (rows, n) into words (rows, n / 8), the first into the lowest bits."""
     filled = np.zeros((len(codes), -(-codes.shape[1] // CODES_IN_WORD) * CODES_IN_WORD), np.uint8)
     filled[:, : codes.shape[1]] = codes
-    return (filled[:, ::2] | (filled[:, 1::2] << 4)).view("<u4")
+    words: Words = (filled[:, ::2] | (filled[:, 1::2] << 4)).view("<u4")
+    return words
 
 
 def _unpacked(words: "Words") -> "Bytes":
