@@ -131,6 +131,18 @@ def test_template_arguments_reach_the_template_and_reasoning_is_told_apart(serve
     assert answer["choices"][0]["message"]["content"] == "aaa"
 
 
+def test_prompt_and_tokens_are_shown(server: Server):
+    messages = [{"role": "user", "content": "x"}]
+    status, shown = server.ask("/apply-template", {"messages": messages})
+    assert (status, shown["prompt"]) == (
+        200, "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n",
+    )  # fmt: skip
+    _, tokens = server.ask("/tokenize", {"content": shown["prompt"]})
+    usage = server.chat([("user", "x")], max_tokens=1)["usage"]
+    assert len(tokens["tokens"]) == usage["prompt_tokens"]
+    assert server.ask("/tokenize", {"content": ""})[1] == {"tokens": []}
+
+
 def test_final_message_is_continued_where_it_ends(server: Server):
     talk = [("user", "x"), ("assistant", "begun ")]
     whole = "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\nbegun "

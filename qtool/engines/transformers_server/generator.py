@@ -61,6 +61,9 @@ class Generator:
     def answer(self, job: Job) -> None:
         """Put the pieces of the reply into ``job``, then its outcome or a refusal."""
         try:
+            if job.request.only_renders:
+                job.put(self._prompts.show(job.request))
+                return
             prompt = self._prompts.make(job.request)
             if len(prompt.ids) >= self._n_ctx_tokens:
                 raise context_full(len(prompt.ids), self._n_ctx_tokens)

@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable
 from urllib.parse import urlsplit
@@ -20,8 +21,8 @@ from urllib.parse import urlsplit
 from .jobs import Event, Job, WaitingLine
 from .reasoning import Piece
 from .refusal import Refusal, bad_request
-from .reply import Outcome, ReplyWriter
-from .request import Sampling, parse_request
+from .reply import Outcome, Rendered, ReplyWriter
+from .request import Request, Sampling, parse_request
 from .status import Status
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -91,9 +92,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"/health": self._health, "/v1/models": self._models})
 
     def do_POST(self) -> None:
-        """Answer the two kinds of completion."""
-        chat, text = "/v1/chat/completions", "/v1/completions"
-        self._answer({chat: lambda: self._complete(True), text: lambda: self._complete(False)})
+        """Answer the two kinds of completion, and what their prompts look like."""
+        self._answer(
+            {
+                "/v1/chat/completions": lambda: self._complete(True),
+                "/v1/completions": lambda: self._complete(False),
+                "/apply-template": self._apply_template,
+                "/tokenize": self._tokenize,
+            }
+        )
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: the log is for what goes wrong."""
@@ -153,6 +160,36 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_whole(events, writer)
         finally:
             job.cancel()
+
+    def _apply_template(self) -> None:
+        """Show what the template makes of messages, as llama.cpp's server does."""
+        body = self._read_body()
+        request = parse_request(body, self.server.defaults, is_chat=True)
+        self._send_json(200, {"prompt": self._render(request).text})
+
+    def _tokenize(self) -> None:
+        """Return the token ids of a text, as llama.cpp's server does."""
+        content = self._read_body().get("content")
+        if not isinstance(content, str):
+            raise bad_request("content must be a string", "content")
+        request = Request(self.server.defaults, prompt=content)
+        self._send_json(200, {"tokens": list(self._render(request).ids)})
+
+    def _render(self, request: Request) -> Rendered:
+        """Have the prompt of ``request`` made where all prompts are: templates are bounded there.
+
+        Raises:
+            Refusal: it cannot be made, or the client has gone.
+        """
+        self.server.status.require_ready()
+        job = self.server.line.join(replace(request, only_renders=True))
+        try:
+            for event in job.events(self._is_client_there, CLIENT_POLL_S):
+                if isinstance(event, Rendered):
+                    return event
+        finally:
+            job.cancel()
+        raise Refusal(499, "cancelled", "the client has gone")
 
     def _send_whole(self, events: Iterator[Event], writer: ReplyWriter) -> None:
         pieces: list[Piece] = []

@@ -9,10 +9,10 @@ from typing import Callable, Union
 
 from .reasoning import Piece
 from .refusal import UNAVAILABLE, Refusal
-from .reply import Outcome
+from .reply import Outcome, Rendered
 from .request import Request
 
-Event = Union[Piece, Outcome, Refusal]
+Event = Union[Piece, Outcome, Rendered, Refusal]
 
 
 class Job:
@@ -53,7 +53,7 @@ class Job:
             if isinstance(event, Refusal):
                 raise event
             yield event
-            if isinstance(event, Outcome):
+            if isinstance(event, (Outcome, Rendered)):
                 return
 
 

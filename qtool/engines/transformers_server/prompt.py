@@ -8,6 +8,7 @@ from typing import Any
 
 from .reasoning import CLOSING, OPENING
 from .refusal import bad_request
+from .reply import Rendered
 from .request import Request
 from .template_limits import MAX_BYTES, TooLong, limits
 
@@ -63,6 +64,18 @@ class PromptMaker:
             opens_reasoning=open_at > closed_at and not text[open_at + len(OPENING) :].strip(),
             has_reasoning=CLOSING in str(self._tokenizer.chat_template),
         )
+
+    def show(self, request: Request) -> Rendered:
+        """Return the prompt of a request, for those who want to see it.
+
+        Raises:
+            Refusal: as for ``make``; a bare text may be empty here.
+        """
+        if not request.is_chat:
+            text = str(request.prompt)
+            return Rendered(text, self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        text = self._render(request)
+        return Rendered(text, self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _text_ids(self, prompt: Any) -> list[int]:
         ids = self._tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else list(prompt)

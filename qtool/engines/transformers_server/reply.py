@@ -50,6 +50,14 @@ class Outcome:
         }
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """The prompt of a request that wants no reply; ``text`` is none where token ids were given."""
+
+    text: str
+    ids: Sequence[int]
+
+
 class ReplyWriter:
     """Makes the objects of one reply, whole or in chunks."""
 

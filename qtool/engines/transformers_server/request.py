@@ -39,7 +39,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """What to write. Either ``messages`` or ``prompt`` (text or token ids) is there."""
+    """What to write. Either ``messages`` or ``prompt`` (text or token ids) is there.
+
+    ``only_renders``: the prompt itself is wanted, and no reply to it.
+    """
 
     sampling: Sampling
     messages: tuple[dict[str, Any], ...] | None = None
@@ -55,6 +58,7 @@ class Request:
     has_generation_prompt: bool = True
     tools: tuple[Any, ...] | None = None
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    only_renders: bool = False
 
     @property
     def is_chat(self) -> bool:

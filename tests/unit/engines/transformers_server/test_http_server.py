@@ -12,6 +12,7 @@ import pytest
 
 from qtool.chat.client import stream_chat
 from qtool.chat.messages import Message, Role
+from qtool.chat.queries import count_tokens, render_prompt
 from qtool.chat.request import Sampling
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.engines.base import Endpoint
@@ -19,7 +20,7 @@ from qtool.engines.transformers_server.http_server import ApiServer
 from qtool.engines.transformers_server.jobs import Job, WaitingLine
 from qtool.engines.transformers_server.reasoning import Piece
 from qtool.engines.transformers_server.refusal import Refusal, context_full
-from qtool.engines.transformers_server.reply import Outcome
+from qtool.engines.transformers_server.reply import Outcome, Rendered
 from qtool.engines.transformers_server.status import Status
 from qtool.errors import NetworkError
 
@@ -233,3 +234,27 @@ def test_malformed_request_is_answered_with_its_status(
         client.sendall(raw % b"Authorization: Bearer secret\r\n")
         client.settimeout(5)
         assert client.recv(4096).split()[1] == str(status).encode()
+
+
+def show_prompt(job: Job) -> None:
+    assert job.request.only_renders
+    if job.request.messages is None:
+        job.put(Rendered(str(job.request.prompt), [7, 8]))
+    else:
+        job.put(Rendered(f"<{job.request.messages[0]['content']}>", [1]))
+
+
+def test_prompt_is_shown_as_llama_cpp_shows_it(start: Callable[..., Server]):
+    server = start(show_prompt)
+    assert render_prompt(server.endpoint, MESSAGES) == "<hello>"
+    assert count_tokens(server.endpoint, "two tokens") == 2
+    assert server.ask("/tokenize", {"content": 5})[0] == 400
+    assert server.ask("/apply-template", HELLO, Authorization="")[0] == 401
+
+
+def test_template_that_refuses_is_told_to_who_wants_to_see_the_prompt(
+    start: Callable[..., Server],
+):
+    refusal = Refusal(400, "invalid_request_error", "the template refuses these messages")
+    status, body, _ = start(lambda job: job.put(refusal)).ask("/apply-template", HELLO)
+    assert (status, body["error"]["message"]) == (400, refusal.message)
