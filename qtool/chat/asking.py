@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from qtool.chat.client import FOREIGN, ContextFullError, TemplateRefusedError, stream_chat
+from qtool.chat.client import ContextFullError, TemplateRefusedError, stream_chat
 from qtool.chat.context import Fill, Overflow, Relief
 from qtool.chat.mend import Mend, find_mends
 from qtool.chat.messages import Message
@@ -13,7 +13,7 @@ from qtool.chat.reasoning import Piece
 from qtool.chat.request import Sampling
 from qtool.chat.room import RoomMaker
 from qtool.chat.screen import Screen
-from qtool.engines.base import Endpoint
+from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import AuthError, NetworkError, UsageError
 
 
@@ -74,10 +74,10 @@ class Asker:
     def _try_template(self, endpoint: Endpoint, messages: Sequence[Message]) -> None:
         """Find out in seconds, not never, that the template does not end on ``messages``.
 
-        A template is a program that comes with the model, and the engine runs it without a limit.
-        What else may be wrong, the request itself will say.
+        A template is a program that comes with the model, and llama.cpp runs it without a limit;
+        ours for transformers has one of its own. What else may be wrong, the request will say.
         """
-        if endpoint.engine != FOREIGN and not self._is_raw:
+        if endpoint.engine == EngineKind.LLAMA_CPP and not self._is_raw:
             with contextlib.suppress(UsageError, NetworkError, AuthError):
                 render_prompt(endpoint, messages)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from qtool.chat.client import TemplateEndlessError, connect, request_json
 from qtool.chat.messages import Message
-from qtool.engines.base import Endpoint
+from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
 
 TIMEOUT_S = 10
@@ -25,14 +25,15 @@ def render_prompt(endpoint: Endpoint, messages: Sequence[Message]) -> str:
 
     Raises:
         UsageError: the engine does not tell.
-        TemplateEndlessError: it does not come to an end; it goes on after that.
+        TemplateEndlessError: it does not come to an end in llama.cpp, where it goes on after that.
         NetworkError: it cannot be reached.
     """
     body = {"messages": [message.to_api() for message in messages]}
     try:
         answer = _ask(endpoint, "POST", "/apply-template", body)
     except NetworkError as exc:
-        if isinstance(exc.__cause__, TimeoutError):
+        is_rendering = endpoint.engine == EngineKind.LLAMA_CPP  # others may be busy with a reply
+        if is_rendering and isinstance(exc.__cause__, TimeoutError):
             raise TemplateEndlessError(
                 f"the model's chat template was stopped after {TIMEOUT_S} s",
                 hint="qtool chat … --template FILE gives another one, --raw does without",
