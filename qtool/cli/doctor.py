@@ -19,7 +19,7 @@ from qtool.errors import ExitCode, UsageError
 from qtool.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qtool.doctor.case import Case
     from qtool.doctor.goals import GoalAnswer
@@ -55,11 +55,22 @@ class _Question:
 
         return Store().all()
 
-    def about_this_machine(self) -> "Case":
-        """Take a snapshot and return its case; nothing is imported."""
-        from qtool.doctor.probes.take import take_snapshot
+    def about_this_machine(self, output: Output) -> "Case":
+        """Take a snapshot, as deep as asked, and return its case."""
+        return self._measured(output, self.about(_obtain_snapshot(output, self.asked)[0]))
 
-        return self.about(take_snapshot(os.environ, python=self.asked.python))
+    def about_what_is_asked(self, output: Output) -> "Case":
+        """Return the case of this machine, or of the snapshot that was named."""
+        snapshot, goal_of_file = _obtain_snapshot(output, self.asked)
+        _say_which_python(output, snapshot)
+        return self._measured(output, self.about(snapshot, goal_of_file))
+
+    def _measured(self, output: Output, case: "Case") -> "Case":
+        if not self.asked.is_running:
+            return case
+        from qtool.cli.doctor_deep import run_kernels
+
+        return run_kernels(output, self.asked, case)
 
 
 @app.command()
@@ -77,23 +88,19 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
     if info and examined.n_ctx_tokens:
         _check_context(info, examined.n_ctx_tokens, examined.model)
     question = _Question(examined, info)
-    snapshot, goal_of_file = _obtain_snapshot(output, examined)
-    _say_which_python(output, snapshot)
-    case = question.about(snapshot, goal_of_file)
-    if examined.is_running:
-        from qtool.cli.doctor_deep import run_kernels
-
-        case = run_kernels(output, examined, case)
+    case = question.about_what_is_asked(output)
     if report.save:
         _save(case.snapshot, report.save)
         output.note(f"saved {report.save}")
     if fixing.is_fixing:
         from qtool.cli.doctor_fix import fix
 
-        again = question.about_this_machine
+        def again() -> "Case":
+            return question.about_this_machine(output)
+
         return fix(output, case, again, is_dry=fixing.is_dry, is_agreed=fixing.is_agreed)
     if examined.snapshot_file is None:
-        _warn_of_unfinished_cure(output, snapshot)
+        _warn_of_unfinished_cure(output, case.snapshot)
     if report.diff_file:
         return _show_difference(output, question, case, report.diff_file)
     has_goal = examined.goal is not None
@@ -112,13 +119,24 @@ def _show_diagnosis(output: Output, case: "Case", *, has_goal: bool, is_markdown
         from qtool.doctor.markdown import markdown_lines
         from qtool.doctor.sharing import for_sharing
 
-        output.result(document, for_sharing(list(markdown_lines(case, findings, verdict))))
+        lines = [*markdown_lines(case, findings, verdict), *_kernel_block(case)]
+        output.result(document, for_sharing(lines))
     else:
         output.result(document, _lines(output, case, findings, verdict, answer))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     cannot_run = case.model is not None and not all(one.runs for one in verdict.values())
     is_denied = answer is not None and answer.runs is False
     return ExitCode.FINDINGS if is_bad or cannot_run or is_denied else ExitCode.OK
+
+
+def _kernel_block(case: "Case") -> "Iterator[str]":
+    """Yield the table of the kernels as a block of code."""
+    if case.snapshot.kernel_runs:
+        from qtool.doctor.deep.kernel_report import kernel_lines
+
+        yield from ("", "```text")
+        yield from (line.text for line in kernel_lines(case.snapshot.kernel_runs) if line.text)
+        yield "```"
 
 
 def _show_difference(output: Output, question: _Question, case: "Case", file: str) -> int:

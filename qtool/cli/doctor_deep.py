@@ -1,6 +1,7 @@
 """``qtool doctor --deep`` and ``--run``: real imports and real kernels, with a line about each."""
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,15 @@ if TYPE_CHECKING:
     from qtool.doctor.case import Case
     from qtool.doctor.snapshot import Snapshot
 
+LINE_EVERY_S = 5.0
+
 
 def import_modules(output: Output, asked: ExamineFlags, snapshot: "Snapshot") -> "Snapshot":
     """Return the snapshot with what became of importing each module of interest."""
     from qtool.doctor.deep.imports import look_deeper
 
-    seen = look_deeper(
-        snapshot,
-        os.environ,
-        timeout_s=asked.timeout_s,
-        on_start=lambda module: output.status(f"importing {module}"),
-    )
+    progress = _Progress(output, "importing {}")
+    seen = look_deeper(snapshot, os.environ, timeout_s=asked.timeout_s, on_start=progress.show)
     output.status()
     return seen
 
@@ -36,15 +35,27 @@ def run_kernels(output: Output, asked: ExamineFlags, case: "Case") -> "Case":
     tasks = plan_kernels(case, _gguf_to_decode(case))
     if not tasks:
         output.note("no kernel to run: the examined Python has no torch, and there is no GGUF")
+    progress = _Progress(output, "running the {} kernel")
     snapshot = kernel_runs.run_kernels(
-        case.snapshot,
-        tasks,
-        os.environ,
-        timeout_s=asked.timeout_s,
-        on_start=lambda kind: output.status(f"running the {kind} kernel"),
+        case.snapshot, tasks, os.environ, timeout_s=asked.timeout_s, on_start=progress.show
     )
     output.status()
     return replace(case, snapshot=snapshot)
+
+
+class _Progress:
+    """Says what is going on: in place on a terminal, else a plain line every few seconds."""
+
+    def __init__(self, output: Output, words: str) -> None:
+        self._output, self._words = output, words
+        self._next_line_at = time.monotonic() + LINE_EVERY_S
+
+    def show(self, what: str) -> None:
+        """Say that ``what`` begins."""
+        self._output.status(self._words.format(what))
+        if not self._output.is_animated and time.monotonic() >= self._next_line_at:
+            self._next_line_at = time.monotonic() + LINE_EVERY_S
+            self._output.note(self._words.format(what))
 
 
 def _gguf_to_decode(case: "Case") -> "Path | None":

@@ -30,7 +30,7 @@ Run = Annotated[
     typer.Option("--run", help="Run the real kernels, compare them with fp32, and time them."),
 ]
 Timeout = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--timeout", min=1, help="Seconds that each module of --deep and kernel of --run gets."
     ),
@@ -66,7 +66,7 @@ class ExamineFlags:
     n_ctx_tokens: Context = None
     is_deep: Deep = False
     is_running: Run = False
-    timeout_s: Timeout = 120.0
+    timeout_s: Timeout = None
     snapshot_file: SnapshotFile = None
 
     def check(self) -> None:

@@ -6,17 +6,16 @@ links against, or not. Needs Python 3.7 and nothing else, and neither prints nor
 
 from __future__ import annotations
 
-import sys
-
-sys.path.pop(0)  # this folder: what is in it is not the examined environment's
-
 import importlib
 import json
 import os
+import sys
 import time
 import traceback
 from typing import Any
 
+HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+sys.path[:] = [path for path in sys.path if path != HERE]  # not the examined environment's
 MAX_TEXT = 600
 
 
@@ -44,21 +43,21 @@ def attempt(target: str, report: str, needed_by: str = "") -> tuple[Any, float]:
         if attribute:
             getattr(module, attribute)
     except BaseException as exc:  # noqa: BLE001 - SystemExit too: a module may raise anything
-        write(report, {**describe(exc), "instead_of": instead_of})
+        write(report, {"imported": False, **describe(exc), "instead_of": instead_of})
         os._exit(0)
     return module, round(time.time() - began, 3)
 
 
 def describe(exc: BaseException) -> dict[str, Any]:
-    """Return an exception's type, the last line of its text, and the line that raised it."""
+    """Return an exception's type, the last line of its text, and the package's line that raised."""
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    frames = [one for one in traceback.extract_tb(exc.__traceback__) if one[0][:1] != "<"]
-    place = frames[-1][0].replace("\\", "/").rpartition("site-packages/")[2] if frames else ""
+    frames = traceback.extract_tb(exc.__traceback__)
+    places = [frame[0].replace("\\", "/").partition("-packages/")[2] for frame in frames]
+    where = [f"{place}:{frame[1]}" for place, frame in zip(places, frames) if place]
     return {
-        "imported": False,
         "type": type(exc).__name__,
         "text": (lines or [""])[-1][-MAX_TEXT:],
-        "where": f"{place}:{frames[-1][1]}" if place else "",
+        "where": (where or [""])[-1],
     }
 
 
@@ -74,18 +73,20 @@ def describe_torch(torch: Any) -> dict[str, Any]:
     for name, question in questions.items():
         try:
             answers[name] = question()
-        except Exception:  # noqa: BLE001, S112 - whatever a broken torch raises
+        except Exception:  # noqa: BLE001, S112, PERF203 - whatever a broken torch raises
             continue
     return answers
 
 
 def limit_damage() -> None:
-    """Leave no core file behind, and end with the process that asked (Linux)."""
+    """Leave no core file behind; on Linux end with the process that asked, and go first."""
     try:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if sys.platform.startswith("linux"):
+            with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
+                file.write("1000")  # where memory runs out, this goes first
             import ctypes
 
             ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: see prctl(2)

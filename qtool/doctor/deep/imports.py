@@ -15,7 +15,7 @@ from qtool.doctor.snapshot import (
     Unknown,
 )
 
-IMPORT_TIMEOUT_S = 90.0
+IMPORT_TIMEOUT_S = 120.0
 MAX_AT_ONCE = 4
 POLL_S = 0.02
 SCRIPT = Path(__file__).with_name("import_child.py")
@@ -149,7 +149,7 @@ def look_deeper(
     snapshot: Snapshot,
     environ: Mapping[str, str],
     *,
-    timeout_s: float = IMPORT_TIMEOUT_S,
+    timeout_s: float | None = None,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> Snapshot:
     """Return the snapshot with what real imports in its interpreter tell."""
@@ -159,7 +159,12 @@ def look_deeper(
     tasks = plan_imports(snapshot)
     outcomes = dict(
         import_all(
-            python, tasks, environ, n_at_once=n_cores, timeout_s=timeout_s, on_start=on_start
+            python,
+            tasks,
+            environ,
+            n_at_once=n_cores,
+            timeout_s=timeout_s or IMPORT_TIMEOUT_S,
+            on_start=on_start,
         )
     )
     attempts = {task.module: attempt_of(outcomes[task]) for task in tasks}

@@ -12,21 +12,20 @@ more weights than a cache holds, each read once a round.
 
 from __future__ import annotations
 
-import sys
-
-sys.path.pop(0)  # this folder: what is in it is not the examined environment's
-
 import importlib
 import json
 import os
+import sys
 import time
 import traceback
 from typing import Any
 
+HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+sys.path[:] = [path for path in sys.path if path != HERE]  # not the examined environment's
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Which of eight neighbouring columns is in nibble i of an AWQ word."""
+MAX_TEXT = 600
 MIN_ROUNDS, MAX_ROUNDS = 3, 200
-COPY_BYTES = 256 * 2**20
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -41,24 +40,51 @@ CONFIG = {
 
 def main(kind: str, settings: dict[str, Any], report: str) -> None:
     """Measure, and write down what came of it or what was raised."""
+    limit_damage()
     try:
         torch = importlib.import_module("torch")
         torch.manual_seed(0)
         device = choose_device(torch, settings["device"])
         with torch.no_grad():
             found = KINDS[kind](torch, device, settings)
-            found["bandwidth_bytes_per_s"] = measure_bandwidth(torch, device)
+            copied = 2 * settings["budget_bytes"]
+            found["bandwidth_bytes_per_s"] = measure_bandwidth(torch, device, copied)
         found.update(device=device.type, device_name=name_of(torch, device))
     except BaseException as exc:  # noqa: BLE001 - SystemExit too: an engine may raise anything
-        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-        frames = [one for one in traceback.extract_tb(exc.__traceback__) if one[0][:1] != "<"]
-        where = frames[-1][0].replace("\\", "/").rpartition("site-packages/")[2] if frames else ""
-        failed = {"type": type(exc).__name__, "text": (lines or [""])[-1][-600:], "where": where}
-        found = {"failed": failed}
+        found = {"failed": describe(exc)}
     with open(report + ".new", "w") as file:  # noqa: PTH123
         json.dump(found, file)
     os.replace(report + ".new", report)  # noqa: PTH105
     os._exit(0)
+
+
+def describe(exc: BaseException) -> dict[str, Any]:
+    """Return an exception's type, the last line of its text, and the package's line that raised."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    frames = traceback.extract_tb(exc.__traceback__)
+    places = [frame[0].replace("\\", "/").partition("-packages/")[2] for frame in frames]
+    where = [f"{place}:{frame[1]}" for place, frame in zip(places, frames) if place]
+    return {
+        "type": type(exc).__name__,
+        "text": (lines or [""])[-1][-MAX_TEXT:],
+        "where": (where or [""])[-1],
+    }
+
+
+def limit_damage() -> None:
+    """Leave no core file behind; on Linux end with the process that asked, and go first."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if sys.platform.startswith("linux"):
+            with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123
+                file.write("1000")  # where memory runs out, this goes first
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: see prctl(2)
+    except (ImportError, OSError, ValueError, AttributeError):
+        pass
 
 
 def choose_device(torch: Any, wanted: str) -> Any:
@@ -251,7 +277,7 @@ def make_awq(torch: Any, n_inputs: int, n_outputs: int, settings: dict[str, Any]
 
     def weight(torch: Any) -> Any:
         codes = torch.empty(n_inputs, n_outputs // 8, 8, dtype=torch.int32)
-        for column, nibble in zip(AWQ_ORDER, fields(qweight, 4)):  # noqa: B905 - Python 3.9
+        for column, nibble in zip(AWQ_ORDER, fields(qweight, 4)):
             codes[:, :, column] = nibble
         weights = (codes.reshape(n_inputs, n_outputs) - 8).float()
         return weights * scales.float().repeat_interleave(group, 0)
@@ -307,12 +333,12 @@ def wait(torch: Any, device: Any) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_bandwidth(torch: Any, device: Any) -> float:
+def measure_bandwidth(torch: Any, device: Any, n_bytes: int) -> float:
     """Return the bytes per second that a large copy moves on the device; each byte counts twice."""
-    source = torch.ones(COPY_BYTES // 4, device=device)
+    source = torch.ones(n_bytes // 4, device=device)
     target = torch.empty_like(source)
     rounds = time_rounds(torch, device, [lambda: target.copy_(source)], {"measure_s": 0.3})
-    return 2 * COPY_BYTES / sorted(rounds)[len(rounds) // 4]
+    return 2 * n_bytes / sorted(rounds)[len(rounds) // 4]
 
 
 MAKERS: dict[str, Any] = {"gptq": make_gptq, "awq": make_awq}

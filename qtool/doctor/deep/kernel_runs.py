@@ -13,6 +13,8 @@ from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun, Snapshot
 from qtool.doctor.snapshot_reader import read_kernel_run
 
 POLL_S = 0.02
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""Nothing has to be fetched for a product of random numbers, and nothing shall be."""
 FOLDER = Path(__file__).parent
 
 
@@ -21,17 +23,22 @@ def run_kernels(
     tasks: Sequence[KernelTask],
     environ: Mapping[str, str],
     *,
-    timeout_s: float,
+    timeout_s: float | None = None,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> Snapshot:
-    """Return the snapshot with what each kernel did. One at a time: each wants all cores."""
+    """Return the snapshot with what each kernel did. One at a time: each wants all cores.
+
+    Each gets ``timeout_s`` seconds, or what its kind may need.
+    """
     if snapshot.interpreter is UNKNOWN:
         return snapshot
     runs = []
     for task in tasks:
         on_start(task.kind)
         child = ContainedChild(
-            arguments_for(task, snapshot.interpreter.path), environ=environ, timeout_s=timeout_s
+            arguments_for(task, snapshot.interpreter.path),
+            environ={**environ, **OFFLINE},
+            timeout_s=timeout_s or task.timeout_s,
         )
         runs.append(run_of(task, _wait_for(child), snapshot))
     return replace(snapshot, kernel_runs=with_best_bandwidth(runs))

@@ -10,6 +10,7 @@ from qtool.doctor.routes import torch_device
 from qtool.errors import QtoolError
 from qtool.models.info import ModelFormat, ModelInfo
 
+KERNEL_TIMEOUT_S, COMPILING_TIMEOUT_S = 180.0, 900.0
 LARGEST_BUDGET_BYTES = 128 * 2**20
 SMALLEST_BUDGET_BYTES = 16 * 2**20
 BUDGET_SHARE = 1 / 32
@@ -42,6 +43,15 @@ class KernelTask:
     kind: str
     settings: KernelSettings
     file: Path | None = None
+
+    @property
+    def timeout_s(self) -> float:
+        """How long it may take where nobody says otherwise.
+
+        On a GPU gptqmodel compiles its kernels at first use, which takes minutes.
+        """
+        is_compiled = self.kind in ("gptq", "awq") and self.settings.device != "cpu"
+        return COMPILING_TIMEOUT_S if is_compiled else KERNEL_TIMEOUT_S
 
 
 def plan_kernels(case: Case, gguf: Path | None = None) -> tuple[KernelTask, ...]:

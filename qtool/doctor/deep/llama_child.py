@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import sys
-
-sys.path.pop(0)  # this folder
-
 import importlib
 import json
 import os
+import sys
 import urllib.request
 from typing import Any
 
+HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+sys.path[:] = [path for path in sys.path if path != HERE]  # not the examined environment's
 N_TOKENS = 24
 TIMEOUT_S = 600
 KEY = "measurement"
