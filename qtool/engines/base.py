@@ -48,6 +48,10 @@ class EngineOptions:
     arguments: tuple[str, ...] = ()
 
 
+CHAT_TEMPLATE = "chat template"
+"""The stage in which an engine tries the template that comes with the model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What an engine does while it starts; ``fraction`` of this stage is done."""

@@ -3,11 +3,16 @@
 import time
 from collections.abc import Callable
 
-from qtool.engines.base import Endpoint, Launch, OnWait, Progress, RunningEngine
+from qtool.engines.base import CHAT_TEMPLATE, Endpoint, Launch, OnWait, Progress, RunningEngine
 from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault
 
 POLL_S = 0.2
+
+TEMPLATE_S = 20
+"""What an engine may take to try a chat template out, which costs milliseconds."""
+
+HINT = "qtool chat … --template FILE gives the model another one"
 
 
 class EngineKeeper:
@@ -25,6 +30,7 @@ class EngineKeeper:
         self._limit_s = limit_s
         self._clock = clock
         self._started_at = 0.0
+        self._template_since = 0.0
         self._start = start
         self._process: RunningEngine | None = None
         self._has_told_failure = False
@@ -32,7 +38,7 @@ class EngineKeeper:
     def start(self) -> None:
         """Start the engine; return without waiting for it."""
         if self._process is None:
-            self._started_at = self._clock()
+            self._started_at = self._template_since = self._clock()
             self._process = self._start(self.launch)
 
     @property
@@ -73,12 +79,20 @@ class EngineKeeper:
                 raise
 
     def _check_patience(self) -> None:
-        """Give an engine up that starts for longer than ``limit_s``."""
-        if self._limit_s is not None and self._clock() - self._started_at > self._limit_s:
+        """Give an engine up that starts for longer than ``limit_s``, or tries its template on."""
+        now = self._clock()
+        progress = self.progress
+        if progress is None or progress.stage != CHAT_TEMPLATE:
+            self._template_since = now
+        elif now - self._template_since > TEMPLATE_S:
+            raise EnvironmentFault(
+                f"the model's chat template never ends: given up after {TEMPLATE_S} s", hint=HINT
+            )
+        if self._limit_s is not None and now - self._started_at > self._limit_s:
             raise EnvironmentFault(
                 f"the {self.launch.kind} engine was not ready after {self._limit_s:.0f} s; a chat"
                 " template that never ends may be the cause",
-                hint="qtool chat … --template FILE gives the model another one",
+                hint=HINT,
             )
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shlex
 import subprocess
 import tempfile
@@ -10,11 +11,14 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from qtool.engines.base import Endpoint, Launch, Progress
+from qtool.engines.base import CHAT_TEMPLATE, Endpoint, Launch, Progress
 from qtool.engines.resident import estimate_progress
 from qtool.errors import EnvironmentFault
 
 LOG_TAIL_BYTES = 4000
+
+TRIES_TEMPLATE = "load_model: initializing, n_slots"
+"""What llama.cpp's server logs once weights and context are there; then it tries the template."""
 
 
 class EngineProcess:
@@ -66,7 +70,9 @@ class EngineProcess:
 
     @property
     def progress(self) -> Progress | None:
-        """What it does while it starts: as it says itself, else as its memory shows."""
+        """What it does while it starts: as it says itself, else as its log and memory show."""
+        if self._url is None and TRIES_TEMPLATE in self.log_tail():
+            return Progress(CHAT_TEMPLATE, 0.0)
         if self._progress is None and self.launch.weights_bytes:
             return estimate_progress(self.pid, self.launch.weights_bytes)
         return self._progress
@@ -110,9 +116,10 @@ class EngineProcess:
         """Return the last lines that the engine wrote to stderr."""
         if self._log.closed or not self._log.readable():
             return ""
-        end = self._log.seek(0, 2)
-        self._log.seek(max(0, end - LOG_TAIL_BYTES))
-        return self._log.read().decode("utf-8", "replace").strip()
+        descriptor = self._log.fileno()
+        start = max(0, os.fstat(descriptor).st_size - LOG_TAIL_BYTES)
+        # The engine writes where the file's own position is: it must not be moved.
+        return os.pread(descriptor, LOG_TAIL_BYTES, start).decode("utf-8", "replace").strip()
 
     def _send_settings(self) -> None:
         pipe = self._process.stdin

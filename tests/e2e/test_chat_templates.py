@@ -153,6 +153,17 @@ def test_template_that_reaches_outside_gets_nothing(starter_gguf: Path, escape: 
     assert not any(secret in shown for secret in ("uid=", "root:", "class", "/"))
 
 
+def test_template_that_never_ends_is_given_up_once_all_else_is_loaded(
+    starter_gguf: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("qtool.engines.keeper.TEMPLATE_S", 1)
+    wish = EngineWish(options=EngineOptions(n_ctx_tokens=512), template=ENDLESS)
+    with plan_engine(LocalModel(starter_gguf), wish).keeper as keeper:
+        keeper.start()
+        with pytest.raises(EnvironmentFault, match="template never ends: given up after 1 s"):
+            keeper.endpoint()
+
+
 def test_template_that_never_ends_is_given_up(starter_gguf: Path):
     options = EngineOptions(n_ctx_tokens=512)
     planned = plan_engine(LocalModel(starter_gguf), EngineWish(options=options)).keeper
