@@ -20,6 +20,7 @@ from tests.turns import turn
 pytest_plugins = ["tests.hub.fixtures"]
 
 ROOT = Path(__file__).parent.parent
+OF_THE_SHELL = ("VIRTUAL_ENV", "NO_COLOR", "COLUMNS", "LINES")
 TEST_CACHE = ROOT / ".cache" / "tests"
 """What tests fetch once and keep (git ignores it)."""
 
@@ -36,9 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl+C reach the programs under test, also where a shell's background ignores it."""
+    """Let signals reach the programs under test, also where a shell's background or nohup ignores
+    them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -80,9 +84,10 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     home = tmp_path_factory.getbasetemp() / f"home-{next(_homes)}"  # mktemp would list all others
     home.mkdir()
     for name in list(os.environ):
-        if name.startswith(("QTOOL_", "HF_", "HUGGING")) or name in ("VIRTUAL_ENV", "NO_COLOR"):
+        if name.startswith(("QTOOL_", "HF_", "HUGGING")) or name in OF_THE_SHELL:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("QTOOL_LANG", "en")
     monkeypatch.setenv("QTOOL_CONFIG", str(home / "config.toml"))
     monkeypatch.setenv("QTOOL_CACHE", str(home / "cache"))
     monkeypatch.setenv("QTOOL_STATE", str(home / "state"))

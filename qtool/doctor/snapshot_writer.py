@@ -64,10 +64,15 @@ def _gpu_to_mapping(gpu: Gpu) -> dict[str, Any]:
     if gpu.compute_capability is not UNKNOWN:
         item["cc"] = capability_words(gpu.compute_capability)
     if gpu.vram_bytes is not UNKNOWN:
-        item["vram_mib"] = gpu.vram_bytes // MIB
+        item["vram_mib"] = _mib(gpu.vram_bytes)
     if gpu.vram_free_bytes is not UNKNOWN:
-        item["vram_free_mib"] = gpu.vram_free_bytes // MIB
+        item["vram_free_mib"] = _mib(gpu.vram_free_bytes)
     return item
+
+
+def _mib(size_bytes: int) -> int | float:
+    """Return a size in MiB, with a fraction only where there is one."""
+    return size_bytes / MIB if size_bytes % MIB else size_bytes // MIB
 
 
 def _model_to_mapping(model: SnapshotModel) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def start_slow_creation(store: Store) -> "subprocess.Popen[bytes]":
 def processes_in(folder: Path) -> list[int]:
     """Return the ids of processes whose command line names something in ``folder``."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in (Path(entry, "cmdline") for entry in Path("/proc").glob("[0-9]*")):
         try:
             if str(folder).encode() in path.read_bytes():
                 found.append(int(path.parent.name))

@@ -104,6 +104,11 @@ def test_a_model_of_absurd_depth_costs_neither_time_nor_memory() -> None:
     assert "gptq" in judge(case)
 
 
+def test_fractions_of_a_mebibyte_are_kept() -> None:
+    snapshot = from_mapping({"gpus": [{"vram_mib": 0.5, "vram_free_mib": 3}]})
+    assert to_mapping(snapshot)["gpus"] == [{"vram_mib": 0.5, "vram_free_mib": 3}]
+
+
 @settings(max_examples=100)
 @given(env=SNAPSHOTS)
 def test_writing_and_reading_changes_nothing(env: dict[str, Any]) -> None:
