@@ -373,7 +373,7 @@ def test_another_model_goes_on_and_the_first_engine_ends(
 
 def test_full_context_is_summed_up_by_the_model(run_qtool: Run, own_settings: Path):
     lines = "".join(f"Tell me about the number {n}.\n" for n in range(5))
-    options = ("--ctx", "256", "--overflow", "summarise", "--temperature", "0", "-m", "60")
+    options = ("--ctx", "400", "--overflow", "summarise", "--temperature", "0", "-m", "100")
     done = run_qtool("chat", "starter", *options, input=lines)
     assert done.returncode == 0, done.stderr
     assert "were summed up: “Tell me about the number" in done.stderr
