@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
+from qtool.doctor.deep.kernel_runs import run_kernels
+from qtool.doctor.deep.kernel_tasks import KernelSettings, KernelTask
+from qtool.doctor.snapshot import Interpreter, Snapshot
 from qtool.engines.interpreters import EnginePython
-from tests.cli.test_doctor import Environment, environment, report
-from tests.conftest import Run
+from qtool.envs.probes import tiny_gguf
+from tests.cli.test_doctor import Environment, environment, report, starter_like
+from tests.conftest import TEST_CACHE, Run
 from tests.engines.conftest import engine_python
 from tests.unit.doctor.test_deep import BREEDS, HANG, NOISE, SEGFAULT
 
-__all__ = ["engine_python", "environment"]
+__all__ = ["engine_python", "environment", "starter_like"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -183,6 +187,47 @@ def test_a_torch_that_cannot_compute_is_an_error(run_qtool: Run, environment: En
     assert "KERNEL-FAILS" in codes
 
 
+def test_llama_cpp_decodes_a_gguf_in_a_measured_time(
+    run_qtool: Run, environment: Environment, tmp_path: Path
+) -> None:
+    model = tmp_path / "tiny.gguf"
+    tiny_gguf.write(str(model))
+
+    arguments = (str(model), "--python", str(environment()), "--run")
+    document: dict[str, Any] = report(run_qtool, *arguments)
+    text = run_qtool("doctor", *arguments, "--markdown").stdout
+
+    (run,) = document["snapshot"]["kernel_runs"]
+    assert (run["kind"], run["ending"], run["engine"]) == ("gguf", "measured", "llama.cpp")
+    assert run["bytes_per_call"] == model.stat().st_size
+    assert 0 < run["seconds_per_call"] < 10
+    assert run["bandwidth_bytes_per_s"] > 0
+    assert "llama.cpp decodes" in text.partition("```text")[2]
+
+
+def test_a_gguf_that_llama_cpp_cannot_load_does_not_run(
+    run_qtool: Run, environment: Environment, starter_like: Path
+) -> None:
+    arguments = (str(starter_like), "--python", str(environment()), "--run", "--goal", "gguf")
+    document: dict[str, Any] = report(run_qtool, *arguments)
+
+    (run,) = document["snapshot"]["kernel_runs"]
+    assert run["ending"] in ("raised", "crashed")
+    assert document["verdict"]["gguf"]["runs"] is False
+    assert "its kernel was run here and failed" in document["verdict"]["gguf"]["why"]
+
+
+def test_a_module_that_crashes_is_in_the_plan_of_cures(
+    run_qtool: Run, environment: Environment
+) -> None:
+    env = with_modules(environment(bitsandbytes="0.45.0"), bitsandbytes=SEGFAULT)
+
+    arguments = ("--python", str(env), "--goal", "bnb", "--deep", "--fix", "--dry-run", "--json")
+    plan = json.loads(run_qtool("doctor", *arguments).stdout)
+
+    assert "IMPORT-CRASHES" in json.dumps(plan)
+
+
 @pytest.mark.network
 @pytest.mark.environments
 @pytest.mark.timeout(1800)
@@ -201,6 +246,45 @@ def test_real_kernels_agree_with_fp32(run_qtool: Run, engine_python: EnginePytho
         )
     assert measured["gptq"]["kernel"] == "TorchAtenLinear"
     assert measured["awq"]["engine"] == "gptqmodel"
+
+
+@pytest.mark.network
+@pytest.mark.environments
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("bits", "group", "act_order"), [(4, 32, True), (8, 128, False), (2, 64, False)]
+)
+def test_real_kernels_agree_with_fp32_for_other_quantisations(
+    engine_python: EnginePython, bits: int, group: int, act_order: bool
+) -> None:
+    settings = KernelSettings(
+        hidden=1024, intermediate=2048, bits=bits, group=group, act_order=act_order,
+        budget_bytes=2**24, measure_s=0.2,
+    )  # fmt: skip
+    snapshot = Snapshot(interpreter=Interpreter(engine_python.path, "a test"))
+
+    seen = run_kernels(snapshot, [KernelTask("gptq", settings)], os.environ)
+
+    (run,) = seen.kernel_runs or ()
+    assert run.detail == ""
+    assert run.relative_error and run.relative_error < 0.01
+
+
+@pytest.mark.network
+@pytest.mark.environments
+@pytest.mark.timeout(1800)
+def test_auto_gptq_crawls_on_a_cpu_and_is_right(run_qtool: Run) -> None:
+    """Made by tests/engines/test_legacy.py; without that there is nothing to run."""
+    env = TEST_CACHE / "auto-gptq-cpu"
+    if not (env / "complete").exists():
+        pytest.skip("tests/engines/test_legacy.py has not made its environment yet")
+
+    document = report(run_qtool, "--python", str(env), "--goal", "gptq", "--run")
+
+    runs = {run["kind"]: run for run in document["snapshot"]["kernel_runs"]}
+    assert runs["gptq"]["engine"] == "auto_gptq"
+    assert 0 < runs["gptq"]["relative_error"] < 0.01
+    assert "KERNEL-SLOW" in [finding["code"] for finding in document["findings"]]
 
 
 @pytest.mark.network
