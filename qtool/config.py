@@ -49,6 +49,12 @@ def _parse_count(value: object) -> int:
     return number
 
 
+def _parse_language(value: object) -> str:
+    if value not in LANGUAGES:
+        raise ValueError(f"one of {', '.join(LANGUAGES)}")
+    return str(value)
+
+
 def _parse_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number")
@@ -68,6 +74,11 @@ def _parse_duration(value: object) -> float:
         return parse_duration(str(value))
     except ValueError:
         raise ValueError("a duration, such as 10m") from None
+
+
+AUTOMATIC = "auto"
+LANGUAGES = (AUTOMATIC, "en", "zh")
+"""Languages that reports can be had in; ``auto`` is the locale's, or English."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,13 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         ("QTOOL_KEEP_ALIVE",),
         "how long an engine stays for the next conversation: 90s, 10m, 1h",
+    ),
+    Setting(
+        "ui.lang",
+        _parse_language,
+        AUTOMATIC,
+        ("QTOOL_LANG",),
+        "language of the doctor's reports: en, zh, or auto, which is the locale's",
     ),
     Setting(
         "paths.cache",

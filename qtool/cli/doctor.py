@@ -13,6 +13,7 @@ import typer
 from qtool.cli.doctor_options import ExamineFlags, FixFlags, ReportFlags
 from qtool.cli.doctor_view import painted
 from qtool.cli.flags import takes_flags
+from qtool.cli.language import choose_language
 from qtool.cli.options import VoiceFlags
 from qtool.doctor.finding import Finding, Goal, Severity
 from qtool.errors import ExitCode, UsageError
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from qtool.doctor.case import Case
     from qtool.doctor.goals import GoalAnswer
+    from qtool.doctor.report import Line
     from qtool.doctor.snapshot import Snapshot
+    from qtool.doctor.translation import Language
     from qtool.doctor.verdict import Verdict
     from qtool.envs.environment import Environment
     from qtool.models.info import ModelInfo
@@ -98,16 +101,23 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
         def again() -> "Case":
             return question.about_this_machine(output)
 
-        return fix(output, case, again, is_dry=fixing.is_dry, is_agreed=fixing.is_agreed)
+        return fix(
+            output,
+            case,
+            again,
+            is_dry=fixing.is_dry,
+            is_agreed=fixing.is_agreed,
+            language=choose_language(report.language),
+        )
     if examined.snapshot_file is None:
         _warn_of_unfinished_cure(output, case.snapshot)
     if report.diff_file:
-        return _show_difference(output, question, case, report.diff_file)
+        return _show_difference(output, question, case, report)
     has_goal = examined.goal is not None
-    return _show_diagnosis(output, case, has_goal=has_goal, is_markdown=report.is_markdown)
+    return _show_diagnosis(output, case, report, has_goal=has_goal)
 
 
-def _show_diagnosis(output: Output, case: "Case", *, has_goal: bool, is_markdown: bool) -> int:
+def _show_diagnosis(output: Output, case: "Case", report: ReportFlags, *, has_goal: bool) -> int:
     from qtool.doctor.diagnosis import diagnose
     from qtool.doctor.goals import answer_goal
     from qtool.doctor.verdict import judge
@@ -115,14 +125,16 @@ def _show_diagnosis(output: Output, case: "Case", *, has_goal: bool, is_markdown
     findings, verdict = diagnose(case), judge(case)
     answer = answer_goal(case, findings) if has_goal else None
     document = _to_json(findings, verdict, answer, case.snapshot)
-    if is_markdown:
+    language = choose_language(report.language)
+    if report.is_markdown:
         from qtool.doctor.markdown import markdown_lines
         from qtool.doctor.sharing import for_sharing
 
-        lines = [*markdown_lines(case, findings, verdict), *_kernel_block(case)]
+        lines = [*markdown_lines(case, findings, verdict, language), *_kernel_block(case)]
         output.result(document, for_sharing(lines))
     else:
-        output.result(document, _lines(output, case, findings, verdict, answer))
+        found = _lines(output, case, findings, verdict, answer)
+        output.result(document, _painted(output, found, language))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     cannot_run = case.model is not None and not all(one.runs for one in verdict.values())
     is_denied = answer is not None and answer.runs is False
@@ -139,7 +151,7 @@ def _kernel_block(case: "Case") -> "Iterator[str]":
         yield "```"
 
 
-def _show_difference(output: Output, question: _Question, case: "Case", file: str) -> int:
+def _show_difference(output: Output, question: _Question, case: "Case", report: ReportFlags) -> int:
     """Say what changed since a saved snapshot, and which findings came and went."""
     from qtool.cli.doctor_view import diff_lines
     from qtool.doctor.diagnosis import diagnose
@@ -148,7 +160,7 @@ def _show_difference(output: Output, question: _Question, case: "Case", file: st
     from qtool.doctor.snapshot_file import load
     from qtool.doctor.snapshot_writer import to_mapping
 
-    before, goal_of_file = load(file)
+    before, goal_of_file = load(report.diff_file or "")
     findings = diagnose(case)
     findings_before = diagnose(question.about(before, goal_of_file))
     diff = compare(before, case.snapshot, findings_before, findings, mask=for_sharing)
@@ -157,7 +169,7 @@ def _show_difference(output: Output, question: _Question, case: "Case", file: st
         "findings": [finding.to_json() for finding in findings],
         "snapshot": to_mapping(case.snapshot),
     }
-    output.result(document, [text for line in diff_lines(diff) for text in painted(output, line)])
+    output.result(document, _painted(output, diff_lines(diff), choose_language(report.language)))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     return ExitCode.FINDINGS if is_bad else ExitCode.OK
 
@@ -269,7 +281,7 @@ def _lines(
     findings: "Sequence[Finding]",
     verdict: "Verdict",
     answer: "GoalAnswer | None",
-) -> list[str]:
+) -> "list[Line]":
     from qtool.doctor.report import report_lines
 
     if output.is_json:
@@ -279,4 +291,10 @@ def _lines(
         from qtool.doctor.deep.kernel_report import kernel_lines
 
         lines += kernel_lines(case.snapshot.kernel_runs)
-    return [text for line in lines for text in painted(output, line)]
+    return lines
+
+
+def _painted(output: Output, lines: "Iterable[Line]", language: "Language") -> list[str]:
+    from qtool.doctor.translation import translated
+
+    return [text for line in translated(lines, language) for text in painted(output, line)]

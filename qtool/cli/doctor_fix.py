@@ -19,6 +19,7 @@ from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Severity
 from qtool.doctor.goals import answer_goal
 from qtool.doctor.prescription import prescribe
+from qtool.doctor.translation import Language, translated
 from qtool.doctor.treatment import Treatment
 from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
@@ -29,9 +30,12 @@ from qtool.output import Output
 class Terminal:
     """Shows plans and asks, on a terminal or with ``-y`` without one; a ``Bedside``."""
 
-    def __init__(self, output: Output, prefix: Path, case: Case, *, is_agreed: bool) -> None:
+    def __init__(
+        self, output: Output, prefix: Path, case: Case, language: Language, *, is_agreed: bool
+    ) -> None:
         """Speak through ``output``; ``is_agreed`` answers every question with yes."""
         self._output = output
+        self.language = language
         self._prefix = prefix
         goal = f" --goal {case.goal}" if case.goal else ""
         self._command = f"qtool doctor --python {shlex.quote(str(prefix))}{goal} --fix"
@@ -44,7 +48,7 @@ class Terminal:
 
     def plan_texts(self, plan: CurePlan) -> list[str]:
         """Return a plan as painted lines."""
-        lines = plan_lines(plan, str(self._prefix))
+        lines = translated(plan_lines(plan, str(self._prefix)), self.language)
         return [text for line in lines for text in painted(self._output, line)]
 
     def agrees(self, question: str) -> bool:
@@ -84,6 +88,7 @@ def fix(
     *,
     is_dry: bool,
     is_agreed: bool,
+    language: Language = Language.ENGLISH,
 ) -> int:
     """Cure the examined environment, or make another one; with ``is_dry`` only say how.
 
@@ -101,12 +106,16 @@ def fix(
         if prescription is None:
             raise
         output.note(fault.message)
-        terminal = Terminal(output, _prefix_of(case), case, is_agreed=is_agreed)
-        return make_prescribed(output, prescription, look_again, terminal.agrees, is_dry=is_dry)
-    terminal = Terminal(output, prefix, case, is_agreed=is_agreed)
+        terminal = Terminal(output, _prefix_of(case), case, language, is_agreed=is_agreed)
+        return make_prescribed(
+            output, prescription, look_again, terminal.agrees, language=language, is_dry=is_dry
+        )
+    terminal = Terminal(output, prefix, case, language, is_agreed=is_agreed)
     treatment = Treatment(case, look_again, terminal, prefix=prefix, state=Config().state_dir())
     if prescription and not treatment.unfinished() and not treatment.plan().cures:
-        return make_prescribed(output, prescription, look_again, terminal.agrees, is_dry=is_dry)
+        return make_prescribed(
+            output, prescription, look_again, terminal.agrees, language=language, is_dry=is_dry
+        )
     if is_dry:
         return _show_plan(output, treatment, terminal, prefix)
     return _carry_out(output, treatment, terminal, prefix)
@@ -124,7 +133,8 @@ def _carry_out(output: Output, treatment: Treatment, terminal: Terminal, prefix:
         terminal.show(rest)
     lines = _nothing_lines(treatment, rest, prefix)
     if treatment.n_kept:
-        lines = [text for line in diff_lines(diff) for text in painted(output, line)]
+        shown = translated(diff_lines(diff), terminal.language)
+        lines = [text for line in shown for text in painted(output, line)]
     document = {
         "plans": [plan_json(plan) for plan in treatment.plans],
         "applied": treatment.n_kept > 0,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qtool.doctor.finding import Goal
+from qtool.doctor.translation import Language
 from qtool.errors import UsageError
 
 Model = Annotated[
@@ -49,6 +50,10 @@ Diff = Annotated[
 Markdown = Annotated[
     bool, typer.Option("--markdown", help="Print the report as Markdown, to paste into an issue.")
 ]
+Lang = Annotated[
+    Language | None,
+    typer.Option("--lang", help="Language of the report (default: ui.lang, else the locale's)."),
+]
 Fixing = Annotated[
     bool, typer.Option("--fix", help="Cure the examined environment; shows the plan and asks.")
 ]
@@ -90,6 +95,7 @@ class ReportFlags:
     save: Save = None
     diff_file: Diff = None
     is_markdown: Markdown = False
+    language: Lang = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from qtool.cli.env_create import create_environment
 from qtool.doctor.case import Case
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding, Severity
+from qtool.doctor.message import say, together
 from qtool.doctor.prescription import Prescription
 from qtool.doctor.report import Line, LineKind
+from qtool.doctor.translation import Language, translated
 from qtool.errors import ExitCode
 from qtool.output import Output
 
@@ -19,6 +21,7 @@ def make_prescribed(
     look_again: Callable[[], Case],
     agrees: Callable[[str], bool],
     *,
+    language: Language,
     is_dry: bool,
 ) -> int:
     """Show the environment that is to be made, ask, make it, and say how to use it.
@@ -27,7 +30,8 @@ def make_prescribed(
         UsageError: nobody has agreed and nobody can be asked.
         QtoolError: it could not be made; nothing is left behind.
     """
-    texts = [text for line in _plan_lines(prescription) for text in painted(output, line)]
+    lines = translated(_plan_lines(prescription), language)
+    texts = [text for line in lines for text in painted(output, line)]
     plan = {"environment": prescription.recipe, "then": list(prescription.runs)}
     if is_dry:
         output.result({"plan": plan, "applied": False}, texts)
@@ -39,25 +43,28 @@ def make_prescribed(
         return ExitCode.FINDINGS
     environment, _ = create_environment(output, prescription.recipe)
     findings = diagnose(look_again())
-    lines = [f"{environment.name} is made: {environment.python}"]
-    lines += [f"  proven: {text}" for text in environment.proof]
-    lines += [f"now: {command}" for command in prescription.runs]
+    shown = [f"{environment.name} is made: {environment.python}"]
+    shown += [f"  proven: {text}" for text in environment.proof]
+    shown += [f"now: {command}" for command in prescription.runs]
     document = {
         "plan": plan,
         "applied": True,
         "environment": environment.to_json(),
         "findings": [finding.to_json() for finding in findings],
     }
-    output.result(document, lines)
+    output.result(document, shown)
     return _exit_code(findings)
 
 
 def _plan_lines(prescription: Prescription) -> Sequence[Line]:
     return (
-        Line(LineKind.SUMMARY, "plan: an environment of its own; the examined one stays as it is"),
-        Line(LineKind.TEXT, f"  1. {prescription.code}: {prescription.title}"),
+        Line(
+            LineKind.SUMMARY,
+            say("plan: an environment of its own; the examined one stays as it is"),
+        ),
+        Line(LineKind.TEXT, together((f"  1. {prescription.code}: ", prescription.title))),
         Line(LineKind.COMMAND, f"      qtool env create {prescription.recipe}"),
-        *(Line(LineKind.TEXT, f"  then: {command}") for command in prescription.runs),
+        *(Line(LineKind.TEXT, say("  then: {command}", command=one)) for one in prescription.runs),
     )
 
 

@@ -46,26 +46,30 @@ def painted(output: Output, line: "Line") -> list[str]:
 
 def plan_lines(plan: "CurePlan", where: str) -> "Iterator[Line]":
     """Yield what is going to be done, and what is left to the user."""
+    from qtool.doctor.message import say, together
     from qtool.doctor.report import Line, LineKind
 
     if plan.cures:
-        yield Line(LineKind.SUMMARY, f"plan for {where}:")
+        yield Line(LineKind.SUMMARY, say("plan for {where}:", where=where))
     for number, cure in enumerate(plan.cures, 1):
-        yield Line(LineKind.TEXT, f"  {number}. {cure.code}: {cure.fix.title}")
+        yield Line(LineKind.TEXT, together((f"  {number}. {cure.code}: ", cure.fix.title)))
     yield from (Line(LineKind.COMMAND, f"      {step.command}") for step in plan.steps)
     if plan.later:
         codes = ", ".join(plan.later)
-        yield Line(LineKind.TEXT, f"  then looked at again, for its cure is another: {codes}")
+        again = say("  then looked at again, for its cure is another: {codes}", codes=codes)
+        yield Line(LineKind.TEXT, again)
     yield from _by_hand_lines(plan.by_hand)
 
 
 def _by_hand_lines(findings: "Sequence[Finding]") -> "Iterator[Line]":
+    from qtool.doctor.message import say, together
     from qtool.doctor.report import Line, LineKind
 
     for finding in findings:
-        yield Line(LineKind.WARNING, f"! {finding.code} cannot be cured by installing packages")
+        cannot = say("! {code} cannot be cured by installing packages", code=finding.code)
+        yield Line(LineKind.WARNING, cannot)
         for fix in finding.fixes[:1]:
-            yield Line(LineKind.TEXT, f"  {fix.title}:")
+            yield Line(LineKind.TEXT, together(("  ", fix.title, ":")))
             yield from (Line(LineKind.COMMAND, f"      {one}") for one in fix.commands)
 
 
@@ -81,15 +85,17 @@ def plan_json(plan: "CurePlan") -> dict[str, Any]:
 
 def diff_lines(diff: "SnapshotDiff") -> "Iterator[Line]":
     """Yield what changed, findings first."""
+    from qtool.doctor.message import say
     from qtool.doctor.report import Line, LineKind
 
     if not diff:
-        yield Line(LineKind.OK, "no difference")
+        yield Line(LineKind.OK, say("no difference"))
     for finding in diff.went:
-        yield Line(LineKind.OK, f"✓ gone: {finding.code}: {finding.title}")
+        gone = say("✓ gone: {code}: {title}", code=finding.code, title=finding.title)
+        yield Line(LineKind.OK, gone)
     for finding in diff.came:
         kind = LineKind(finding.severity.value)
-        yield Line(kind, f"✗ new: {finding.code}: {finding.title}")
+        yield Line(kind, say("✗ new: {code}: {title}", code=finding.code, title=finding.title))
     dists = [change for change in diff.changes if change.field.startswith("dists.")]
     for change in dists:
         if change.before and change.after:

@@ -65,7 +65,7 @@ def torch_fixes(case: Case, torch_range: str, title: str) -> tuple[Fix, ...]:
 
 def torch_commands(case: Case, torch_range: str) -> tuple[str, ...]:
     """Return the commands of the best of ``torch_fixes``; empty if there is none."""
-    fixes = torch_fixes(case, torch_range, say(""))
+    fixes = torch_fixes(case, torch_range, "")
     return fixes[0].commands if fixes else ()
 
 

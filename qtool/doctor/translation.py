@@ -3,12 +3,10 @@
 What has no entry stays English: names, versions, evidence, commands, and codes.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from qtool.doctor.message import Message
@@ -36,6 +34,9 @@ def language_of(environ: Mapping[str, str]) -> Language:
 @cache
 def load_catalogue(language: Language) -> Mapping[str, str]:
     """Return the templates of a language by the English ones; English itself has none."""
+    import json
+    from importlib.resources import files
+
     if language is Language.ENGLISH:
         return {}
     path = files("qtool.doctor").joinpath("messages", f"{language}.json")

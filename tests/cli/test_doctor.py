@@ -301,3 +301,41 @@ def _real_environment(folder: Path) -> Path:
             )  # fmt: skip
         done.touch()
     return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        (("--lang", "zh"), {}),
+        ((), {"QTOOL_LANG": "zh"}),
+        ((), {"QTOOL_LANG": "auto", "LC_ALL": "zh_CN.UTF-8"}),
+    ],
+)
+def test_the_report_speaks_chinese(
+    run_qtool: Run, arguments: tuple[str, ...], environ: dict[str, str]
+) -> None:
+    result = run_qtool("doctor", "--snapshot", f"{CASES}#C01", *arguments,
+                       env={**os.environ, **environ})  # fmt: skip
+
+    assert result.returncode == 1
+    assert "GPTQ-KERNELS-ABI: auto-gptq 的内核是有的" in result.stdout
+
+
+def test_json_stays_english(run_qtool: Run) -> None:
+    english, chinese = (
+        run_qtool("doctor", "--snapshot", f"{CASES}#C01", "--json", "--lang", language).stdout
+        for language in ("en", "zh")
+    )
+
+    assert english == chinese
+
+
+def test_a_language_that_reports_cannot_be_had_in_is_refused(
+    run_qtool: Run, own_settings: Path
+) -> None:
+    (own_settings / "config.toml").write_text('[ui]\nlang = "fr"\n')
+    env = {name: value for name, value in os.environ.items() if name != "QTOOL_LANG"}
+
+    result = run_qtool("doctor", "--snapshot", f"{CASES}#C01", env=env)
+
+    assert (result.returncode, "auto, en, zh" in result.stderr) == (2, True)
