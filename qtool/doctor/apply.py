@@ -17,9 +17,9 @@ from qtool.doctor.steps import Step
 from qtool.envs import failure
 from qtool.envs.events import OnEvent, StepStarted, ToolSaid
 from qtool.envs.installers import for_children
-from qtool.envs.lock import EnvironmentLock
-from qtool.envs.task import run
+from qtool.envs.task import PATIENCE_S, run
 from qtool.errors import EnvironmentFault, QtoolError, UsageError
+from qtool.locks import ProcessLock
 
 Examine = Callable[[], tuple[Snapshot, tuple[Finding, ...]]]
 """Takes a new snapshot of the environment and returns it with its findings."""
@@ -80,18 +80,16 @@ def _is_environment(prefix: Path) -> bool:
     return is_conda or (prefix / "pyvenv.cfg").is_file()
 
 
-def lock_of(prefix: Path, state: Path) -> EnvironmentLock:
+def lock_of(prefix: Path, state: Path) -> ProcessLock:
     """Return the lock on an environment; it lies in ``state``, not in the user's environment."""
     name = hashlib.sha256(str(prefix).encode()).hexdigest()[:16]
-    return EnvironmentLock(state / "locks" / name, str(prefix))
+    return ProcessLock(state / "locks" / name, f"at work on {prefix}", patience_s=PATIENCE_S)
 
 
 class Surgeon:
     """Runs steps in one environment, under its lock."""
 
-    def __init__(
-        self, prefix: Path, lock: EnvironmentLock, log: IO[bytes], on_event: OnEvent
-    ) -> None:
+    def __init__(self, prefix: Path, lock: ProcessLock, log: IO[bytes], on_event: OnEvent) -> None:
         """Work in ``prefix``; installers' words go to ``log`` and ``on_event``."""
         self._prefix = prefix
         self._lock = lock

@@ -22,8 +22,8 @@ from qtool.doctor.finding import Finding
 from qtool.doctor.snapshot import UNKNOWN, Snapshot, Unknown
 from qtool.envs.events import OnEvent
 from qtool.envs.indexes import first_reachable
-from qtool.envs.lock import EnvironmentLock
 from qtool.errors import EnvironmentFault, NetworkError, QtoolError
+from qtool.locks import ProcessLock
 
 MAX_ROUNDS = 4
 
@@ -117,7 +117,7 @@ class Treatment:
             self._go_through_rounds(lock)
         return compare(snapshot, self.case.snapshot, findings, self.findings)
 
-    def _go_through_rounds(self, lock: EnvironmentLock) -> None:
+    def _go_through_rounds(self, lock: ProcessLock) -> None:
         failure: QtoolError | None = None
         for _ in range(MAX_ROUNDS):
             plan = self.plan()
@@ -137,7 +137,7 @@ class Treatment:
                 f"{failure.message}\n  {self._prefix} is as it was before", hint=failure.hint
             )
 
-    def _try(self, plan: CurePlan, lock: EnvironmentLock) -> QtoolError | None:
+    def _try(self, plan: CurePlan, lock: ProcessLock) -> QtoolError | None:
         """Carry out one plan; return why it was undone, ``None`` where it is kept."""
         self.plans.append(plan)
         self._tried |= {"\n".join(cure.fix.commands) for cure in plan.cures}
@@ -148,7 +148,7 @@ class Treatment:
             self._check_undone(before, outcome.altered)
         return outcome.why_not
 
-    def _operate(self, plan: CurePlan, lock: EnvironmentLock) -> Outcome:
+    def _operate(self, plan: CurePlan, lock: ProcessLock) -> Outcome:
         """Rehearse and carry out a plan; the log stays where it failed."""
         logs = self._state / "logs"
         logs.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,19 @@
 """A download from request to result: list, plan, survey, transfer."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qtool.download.backends.staging import Staging
 from qtool.download.collisions import check_case
 from qtool.download.damage import Damage, DamageKind
+from qtool.download.disk import disk_errors
 from qtool.download.events import Asking, DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout, place_of
-from qtool.download.lock import TargetLock
 from qtool.download.plan import Plan, Selection, plan, plan_check, plan_recorded
 from qtool.download.quant_choice import AskQuant, settle_quant
 from qtool.download.recorded import recorded_listing
@@ -27,6 +28,7 @@ from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.ranking import Ranking
 from qtool.hub.repo import Listing, RemoteFile
+from qtool.locks import ProcessLock
 
 if TYPE_CHECKING:
     from qtool.download.backends.fetch import ProgramFetch
@@ -109,7 +111,7 @@ class _Run:
             result = _empty_result(listing, layout, wanted)
             return replace(result, files=self._preview(wanted, Target.open(listing, layout)))
         check_folders(layout, wanted.files)
-        with TargetLock(layout.state_dir / "lock", layout.root):
+        with _locked(layout):
             check_case(wanted.files, layout.state_dir)
             target = Target.open(listing, layout)
             errand = _Errand(choice, wanted, target, Salvager(target))
@@ -247,6 +249,16 @@ def _fetcher(
     from qtool.download.backends.fetch import ProgramFetch
 
     return ProgramFetch(request, choice, target, pool)
+
+
+@contextlib.contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
+    """Keep other qtools off a target. Raises ResourceError when one is at work on it."""
+    with contextlib.ExitStack() as stack:
+        with disk_errors(layout.state_dir):
+            work = f"downloading into {layout.root}"
+            stack.enter_context(ProcessLock(layout.state_dir / "lock", work))
+        yield
 
 
 def _plan_check(listing: Listing, selection: Selection, layout: Layout) -> Plan:

@@ -14,11 +14,11 @@ from qtool.envs.environment import Environment
 from qtool.envs.events import Noticed, OnEvent, StepStarted, ToolSaid, ignore
 from qtool.envs.indexes import Indexes, first_reachable, only_the_users
 from qtool.envs.installers import for_children, python_of
-from qtool.envs.lock import EnvironmentLock
 from qtool.envs.order import Plan, check_space
 from qtool.envs.store import Store
 from qtool.envs.task import run
 from qtool.errors import EnvironmentFault, NetworkError
+from qtool.locks import ProcessLock
 
 PROBES = Path(__file__).with_name("probes")
 PROBE_TIMEOUT_S = 1800.0
@@ -71,7 +71,7 @@ class _Making:
         wanted: Plan,
         build: Path,
         log: IO[bytes],
-        lock: EnvironmentLock,
+        lock: ProcessLock,
         environ: Mapping[str, str],
         indexes: Indexes,
         on_event: OnEvent,

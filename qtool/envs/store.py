@@ -23,9 +23,10 @@ from pathlib import Path
 
 from qtool.config import Config
 from qtool.envs.environment import Environment, read_record, write_record
-from qtool.envs.lock import PATIENCE_S, EnvironmentLock
 from qtool.envs.recipes import load_recipes
+from qtool.envs.task import PATIENCE_S
 from qtool.errors import EnvironmentFault, NotFoundError, UsageError
+from qtool.locks import ProcessLock
 
 RECORD = "environment.json"
 LOCKS = ".locks"
@@ -67,11 +68,12 @@ class Store:
             )
         return self.root / name
 
-    def lock(self, name: str, *, patience_s: float = PATIENCE_S) -> EnvironmentLock:
+    def lock(self, name: str, *, patience_s: float = PATIENCE_S) -> ProcessLock:
         """Return the lock of an environment, not yet taken."""
         folder = self.folder(name)
         path = self.root / LOCKS / name
-        return EnvironmentLock(path, f"the environment {folder.name}", patience_s=patience_s)
+        work = f"at work on the environment {folder.name}"
+        return ProcessLock(path, work, patience_s=patience_s)
 
     def find(self, name: str) -> Environment:
         """Return the environment ``name``; see ``find_environment``."""

@@ -15,6 +15,8 @@ from qtool.errors import EnvironmentFault
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 N_LAST_LINES = 12
 KILL_TIMEOUT_S = 10.0
+PATIENCE_S = 3.0
+"""How long an installer may take to die after the qtool that ran it."""
 
 
 def run(

@@ -24,6 +24,7 @@ RANKS = {
     "config": 1,
     "output": 1,
     "ram": 1,
+    "locks": 1,
     "units": 0,
     "errors": 0,
     "__init__": 0,

@@ -13,6 +13,7 @@ from qtool.download.partials import identity_of, repo_key
 from qtool.download.request import Backend
 from qtool.errors import ResourceError
 from qtool.hub.repo import Listing, RemoteFile
+from qtool.locks import try_lock
 
 FOLDER = "staging"
 LOCK = "staging.lock"
@@ -98,20 +99,13 @@ class Staging:
             os.close(fd)
 
     def _await(self, fd: int, stop: threading.Event) -> None:
-        import fcntl
-
         due_s = time.monotonic() + CLAIM_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                if time.monotonic() > due_s:
-                    raise ResourceError(
-                        f"an earlier run's program still writes to {self.folder}",
-                        hint="end it, then run the same command again",
-                    ) from exc
-            else:
-                return
+        while not try_lock(fd):
+            if time.monotonic() > due_s:
+                raise ResourceError(
+                    f"an earlier run's program still writes to {self.folder}",
+                    hint="end it, then run the same command again",
+                )
             if stop.wait(POLL_S):
                 raise KeyboardInterrupt
 

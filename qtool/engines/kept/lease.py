@@ -1,9 +1,10 @@
 """Who uses a kept engine: a lock that the system releases when its holder dies, however it dies."""
 
 import os
-import sys
 import time
 from pathlib import Path
+
+from qtool.locks import try_lock
 
 PATIENCE_S = 0.5
 """The engine's holder takes the lock for an instant now and then, to see whether it is free."""
@@ -22,7 +23,7 @@ class Lease:
         """Take it; tell whether that succeeded. The folder must exist."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         until = time.monotonic() + patience_s
-        while not _lock(fd):
+        while not try_lock(fd):
             if time.monotonic() >= until:
                 os.close(fd)
                 return False
@@ -41,21 +42,4 @@ class Lease:
         if not self.take(0):
             return False
         self.release()
-        return True
-
-
-if sys.platform == "win32":
-
-    def _lock(fd: int) -> bool:
-        raise NotImplementedError("engines are kept on Linux and macOS alone")
-
-else:
-
-    def _lock(fd: int) -> bool:
-        import fcntl
-
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
         return True

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtool.engines.repack.part_lock import is_being_written
 from qtool.errors import IntegrityError
+from qtool.locks import try_lock
 from qtool.models.json_file import read_json_fields
 
 DIGITS = 16
@@ -85,7 +85,7 @@ class RepackStore:
         """Delete what killed runs left, and return how many bytes that were."""
         freed_bytes = 0
         for part in self.folder.glob("*/*.gguf.part"):
-            if not is_being_written(part):
+            if not _is_being_written(part):
                 freed_bytes += part.stat().st_size
                 part.unlink()
         return freed_bytes
@@ -104,3 +104,8 @@ def _read_source(path: Path) -> tuple[Path | None, str | None]:
     except IntegrityError:
         return None, None  # it only saves time
     return (Path(source) if source else None), stamp
+
+
+def _is_being_written(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not try_lock(file.fileno())

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtool.engines.repack.part_lock import try_lock
 from qtool.errors import IntegrityError, ResourceError
+from qtool.locks import try_lock
 from qtool.units import format_size
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_gguf(plan: "RepackPlan", target: Path, *, on_bytes: OnBytes | None = N
     with _disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
-            if not try_lock(file):
+            if not try_lock(file.fileno()):
                 raise ResourceError(
                     f"another qtool is writing {target}",
                     hint="wait for it to end, then run the same command again",
