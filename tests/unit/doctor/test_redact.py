@@ -90,7 +90,11 @@ def test_a_folder_that_only_begins_like_home_is_another_ones() -> None:
 
 @pytest.mark.parametrize("name", sorted(GENERIC_NAMES))
 def test_a_name_that_says_nothing_destroys_no_snapshot(name: str) -> None:
-    value = {name: f"/opt/my-{name}/bin/python3", "torch": "2.2.2", "why": "the first python3 on PATH"}
+    value = {
+        name: f"/opt/my-{name}/bin/python3",
+        "torch": "2.2.2",
+        "why": "the first python3 on PATH",
+    }
 
     assert redact(value, home=f"/home/{name}", host="localhost", user=name) == value
 
