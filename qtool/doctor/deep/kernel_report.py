@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from qtool.doctor.message import say, together
 from qtool.doctor.report import Line, LineKind
 from qtool.doctor.rules.runs import is_wrong
 from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun
@@ -15,7 +16,7 @@ def kernel_lines(runs: Sequence[KernelRun]) -> Iterator[Line]:
     table = [HEADER, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEADER))]
     yield Line(LineKind.TEXT, "")
-    yield Line(LineKind.SUMMARY, "kernels, run here (one row of input, as in decoding):")
+    yield Line(LineKind.SUMMARY, say("kernels, run here (one row of input, as in decoding):"))
     if rows:
         yield Line(LineKind.INFO, f"    {_joined(HEADER, widths)}")
     for run in runs:
@@ -25,7 +26,7 @@ def kernel_lines(runs: Sequence[KernelRun]) -> Iterator[Line]:
             yield Line(kind, f"  {mark} {_joined(_row(run), widths)}")
         else:
             yield Line(kind, f"  {mark} {run.kind}: {run.ending}: {run.detail}")
-    yield from (Line(LineKind.TEXT, f"  {text}") for text in _conclusions(runs))
+    yield from (Line(LineKind.TEXT, together(("  ", text))) for text in _conclusions(runs))
 
 
 def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -53,12 +54,18 @@ def _conclusions(runs: Sequence[KernelRun]) -> Iterator[str]:
     """Yield what the figures mean: whether the GPU computes, and how fast a model decodes."""
     on_gpu = [run for run in runs if run.device not in ("", "cpu")]
     if on_gpu:
-        yield f"the GPU computes: measured on the {on_gpu[0].device_name or on_gpu[0].device}"
+        gpu = on_gpu[0].device_name or on_gpu[0].device
+        yield say("the GPU computes: measured on the {gpu}", gpu=gpu)
     elif any(run.device for run in runs):
-        yield "all of it on the CPU"
+        yield say("all of it on the CPU")
     for run in runs:
         if run.is_token and run.seconds_per_call:
-            yield f"{run.engine} decodes {1 / run.seconds_per_call:.3g} tokens/s with this model"
+            rate = f"{1 / run.seconds_per_call:.3g}"
+            yield say("{engine} decodes {rate} tokens/s here", engine=run.engine, rate=rate)
     for device, rate in {r.device: r.bandwidth_bytes_per_s for r in runs if r.device}.items():
         if rate:
-            yield f"memory of {device}: {rate / 1e9:.3g} GB/s by copying, measured in the same run"
+            yield say(
+                "memory of {device}: {rate} GB/s by copying, measured in the same run",
+                device=device,
+                rate=f"{rate / 1e9:.3g}",
+            )

@@ -18,6 +18,7 @@ from qtool.doctor.finding import Finding
 from qtool.doctor.snapshot import Interpreter, KernelEnding, KernelRun, Snapshot
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.snapshot_writer import to_mapping
+from qtool.doctor.translation import Language, translated
 from qtool.models.info import ModelFormat, ModelInfo, Quantization
 from tests.unit.doctor.machines import RTX_3090, case_of, torch
 from tests.unit.doctor.test_deep import HANG, SEGFAULT
@@ -264,10 +265,16 @@ def test_decoding_is_told_in_tokens() -> None:
     run = KernelRun("gguf", KernelEnding.MEASURED, "llama.cpp", "ggml", "cpu", is_token=True,
                     seconds_per_call=0.02)  # fmt: skip
 
-    assert any("decodes 50 tokens/s" in line.text for line in kernel_lines((run,)))
+    assert any("decodes 50 tokens/s here" in line.text for line in kernel_lines((run,)))
 
 
 def test_a_failed_run_is_marked() -> None:
     failed = KernelRun("awq", KernelEnding.HUNG, detail="no end within 5 s; killed")
 
     assert any(line.text.startswith("  ✗ awq: hung") for line in kernel_lines((failed,)))
+
+
+def test_the_table_can_be_had_in_chinese() -> None:
+    lines = [line.text for line in translated(kernel_lines((HALF, GPTQ)), Language.CHINESE)]
+
+    assert "  全部在 CPU 上" in lines
