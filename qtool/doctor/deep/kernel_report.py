@@ -60,8 +60,8 @@ def _conclusions(runs: Sequence[KernelRun]) -> Iterator[str]:
         yield say("all of it on the CPU")
     for run in runs:
         if run.is_token and run.seconds_per_call:
-            rate = f"{1 / run.seconds_per_call:.3g}"
-            yield say("{engine} decodes {rate} tokens/s here", engine=run.engine, rate=rate)
+            speed = f"{1 / run.seconds_per_call:.3g}"
+            yield say("{engine} decodes {rate} tokens/s here", engine=run.engine, rate=speed)
     for device, rate in {r.device: r.bandwidth_bytes_per_s for r in runs if r.device}.items():
         if rate:
             yield say(
