@@ -105,6 +105,7 @@ def _lines(result: "RepackResult") -> list[str]:
 
 
 def _list(output: "Output", store: "RepackStore") -> None:
+    from qtool.output import Mode
     from qtool.units import format_size
 
     found = list(store.all())
@@ -113,6 +114,8 @@ def _list(output: "Output", store: "RepackStore") -> None:
         origin = f"made of {one.source}" if one.source else "its origin is not known"
         gone = " (gone)" if one.source and one.is_orphan else ""
         lines.append(f"{one.path}  {format_size(one.size_bytes)}  {origin}{gone}")
+    if not found and output.mode is not Mode.QUIET:
+        lines.append(f"nothing has been repacked yet; it would be kept in {store.folder}")
     output.result({"repacked": [_as_json(one) for one in found]}, lines)
 
 

@@ -89,6 +89,13 @@ def test_repacked_models_are_listed_and_removed(folder: Path, run_qtool: Run) ->
     assert not Path(made).exists()
 
 
+def test_an_empty_list_is_said_in_words(run_qtool: Run, own_settings: Path) -> None:
+    done = run_qtool("repack", "--list")
+    kept_in = own_settings / "cache" / "repacked"
+    assert done.stdout == f"nothing has been repacked yet; it would be kept in {kept_in}\n"
+    assert run_qtool("repack", "--list", "--quiet").stdout == ""
+
+
 def test_prune_of_one_model_leaves_the_others(folder: Path, tmp_path: Path, run_qtool: Run) -> None:
     other = Model(seed=1).write(tmp_path / "other")
     made = [run_qtool("repack", str(one), "--quiet").stdout.strip() for one in (folder, other)]
