@@ -40,6 +40,9 @@ N_CTX, N_NEW = 8192, 48
 LONG = 400
 """Tokens of the reply whose rate is measured on a terminal."""
 
+EARLY, LATE = 5, 20
+"""The turns that the promises are about."""
+
 MIN_SHARE, MAX_PROMPT_S, MAX_OF_LOOP, MAX_GROWTH = 0.97, 0.5, 0.1, 1.3
 
 THINGS = ("lighthouse", "violin", "glacier", "market", "orchard", "harbour", "clock", "comet")
@@ -222,7 +225,7 @@ def measure(turns: Sequence[int], folder: Path) -> tuple[Runs, float, float]:
     repack = ["repack", str(packed), "-o", str(gguf)]
     subprocess.run([sys.executable, "-m", "qtool", *repack], check=True, capture_output=True)
     n_turns = max(turns)
-    few = [turn for turn in turns if turn <= 20]
+    few = [turn for turn in turns if turn <= LATE]
     loop = partial(run_loop, python, transcript=transcript, turns=turns)
     own = ("--engine", "transformers", "--python", python)
     todo: dict[str, Callable[[], list[Reply]]] = {
@@ -251,17 +254,16 @@ def bars(runs: Runs, prompt_s: float, share: float) -> Iterator[Bar]:
     yield Bar(
         "prompt shown", f"{prompt_s:.2f} s", f"under {MAX_PROMPT_S} s", prompt_s < MAX_PROMPT_S
     )
-    last = max(turn for turn in plain if turn <= 20)
-    for name, loop in (("bfloat16 loop's", plain), ("GPTQ loop's", gptq)):
-        for what, one in (("qtool", ours), ("qtool, transformers", kept)):
-            part = one[last].first_token_s / loop[last].first_token_s
-            title = f"{what}: first token at turn {last} over the {name}"
-            yield Bar(title, f"{part:.3f}", f"at most {MAX_OF_LOOP}", part <= MAX_OF_LOOP)
+    if LATE not in plain:
+        return
     for what, one in (("qtool", ours), ("qtool, transformers", kept)):
-        if last > 5:
-            growth = _cost_per_token(one, last) / _cost_per_token(one, 5)
-            title = f"{what}: first token per new token, turn {last} over turn 5"
-            yield Bar(title, f"{growth:.2f}", f"at most {MAX_GROWTH}", growth <= MAX_GROWTH)
+        for name, loop in (("bfloat16 loop's", plain), ("GPTQ loop's", gptq)):
+            part = one[LATE].first_token_s / loop[LATE].first_token_s
+            title = f"{what}: first token at turn {LATE} over the {name}"
+            yield Bar(title, f"{part:.3f}", f"at most {MAX_OF_LOOP}", part <= MAX_OF_LOOP)
+        growth = _cost_per_token(one, LATE) / _cost_per_token(one, EARLY)
+        title = f"{what}: first token per new token, turn {LATE} over turn {EARLY}"
+        yield Bar(title, f"{growth:.2f}", f"at most {MAX_GROWTH}", growth <= MAX_GROWTH)
 
 
 def _cost_per_token(replies: dict[int, Reply], turn: int) -> float:
