@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +19,7 @@ from qtool.envs.probes import tiny_gguf
 from tests.cli.test_doctor import Environment, environment, report, starter_like
 from tests.conftest import TEST_CACHE, Run
 from tests.engines.conftest import engine_python
-from tests.unit.doctor.test_deep import BREEDS, HANG, NOISE, SEGFAULT
+from tests.unit.doctor.test_deep import BREEDS, HANG, NOISE, OURS, SEGFAULT, left_over
 
 __all__ = ["engine_python", "environment", "starter_like"]
 
@@ -78,6 +80,24 @@ def test_a_report_names_the_signal_and_shows_no_noise(run_qtool: Run, hostile: P
     assert "SIGSEGV" in result.stdout
     assert "No module named 'nothing_of_that_name'" in result.stdout
     assert "xxxx" not in result.stdout + result.stderr
+
+
+def test_ctrl_c_ends_it_with_everything_that_it_has_started(hostile: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with_modules(hostile, awq=f"open({str(begun)!r}, 'w').close()\n{BREEDS}{HANG}")
+    arguments = ("doctor", "--python", str(hostile), "--deep")
+    environ = {**os.environ, **OURS}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qtool", *arguments], env=environ, stdout=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 30
+    while not begun.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(20) == 130
+    assert list(left_over()) == []
 
 
 def test_without_deep_nothing_is_imported(run_qtool: Run, hostile: Path) -> None:

@@ -25,6 +25,7 @@ MARK = "QTOOL_CONTAINED"
 MAX_REPORT_BYTES = 1_000_000
 TAIL_BYTES = 8192
 KILL_WAIT_S = 2.0
+MAX_HUNTS = 10
 # What Windows answers instead of signals (NTSTATUS):
 # https://learn.microsoft.com/openspecs/windows_protocols/ms-erref/596a1078-e883-4972-9bbc-49e60bebca55
 _NT_CRASHES = {
@@ -143,7 +144,9 @@ class ContainedChild:
                 self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(KILL_WAIT_S)
-        _kill_marked(self._mark)
+        for _ in range(MAX_HUNTS):
+            if not _kill_marked(self._mark):
+                break
 
 
 class _Output:
@@ -202,13 +205,18 @@ def signal_words(number: int) -> str:
     return f"{name} ({words.lower()})" if words else name
 
 
-def _kill_marked(mark: str) -> None:
-    """Kill processes that carry the mark in their environment: those that left the group."""
-    wanted = f"{MARK}={mark}".encode()
+def _kill_marked(mark: str) -> int:
+    """Kill processes that carry the mark in their environment: those that left the group.
+
+    Returns how many there were: what one has started meanwhile is found the next time.
+    """
+    wanted, n_killed = f"{MARK}={mark}".encode(), 0
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             if wanted in (entry / "environ").read_bytes().split(b"\0"):
                 os.kill(int(entry.name), signal.SIGKILL)
+                n_killed += 1
+    return n_killed
 
 
 def _read_report(path: Path) -> Mapping[str, Any]:

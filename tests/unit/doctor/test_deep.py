@@ -23,6 +23,7 @@ from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.snapshot_writer import to_mapping
 from tests.unit.doctor.machines import findings_of
 
+OURS = {"QTOOL_TEST_DEEP": str(os.getpid())}
 SEGFAULT = "import ctypes\nctypes.string_at(0)\n"
 HANG = "import time\ntime.sleep(600)\n"
 NOISE = "import os\nos.write(1, b'x' * 1_000_000)\nos.write(2, b'y' * 1_000_000)\n"
@@ -65,7 +66,7 @@ def snapshot_of(folder: Path, fakes: Mapping[str, str], dists: Mapping[str, str]
 
 
 def look(folder: Path, fakes: Mapping[str, str], dists: Mapping[str, str], **options: float):
-    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    environ = {**os.environ, "PYTHONPATH": str(folder), **OURS}
     return look_deeper(snapshot_of(folder, fakes, dists), environ, **options).imports
 
 
@@ -111,13 +112,16 @@ def test_a_module_that_leaves_is_not_taken_for_imported(
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at /proc")
 def test_nothing_that_an_import_starts_outlives_it(imports: Mapping[str, ImportAttempt]) -> None:
     assert imports["accelerate"].ending is ImportEnding.IMPORTED
-    assert list(_marked()) == []
+    assert list(left_over()) == []
 
 
-def _marked() -> Iterator[str]:
+def left_over() -> Iterator[str]:
+    """Yield processes that this test run has started and that carry a contained child's mark."""
+    wanted = {f"{name}={value}".encode() for name, value in OURS.items()}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if MARK.encode() in (entry / "environ").read_bytes():
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            if wanted <= set(variables) and any(one.startswith(MARK.encode()) for one in variables):
                 yield entry.name
         except OSError:
             continue
@@ -141,7 +145,7 @@ def test_a_module_that_hangs_is_killed_with_its_children_when_time_is_up(tmp_pat
     assert attempts["awq"].detail == "no end within 1 s; killed"
     assert attempts["bitsandbytes"].ending is ImportEnding.IMPORTED
     assert time.monotonic() - began < 20
-    assert list(_marked()) == []
+    assert list(left_over()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -195,9 +199,9 @@ def test_a_broken_off_iteration_leaves_no_child(tmp_path: Path) -> None:
 
     two = Snapshot(**{**_fields(snapshot), "dists": {"autoawq": "1", "bitsandbytes": "1"}})
     with pytest.raises(KeyboardInterrupt):
-        look_deeper(two, {**os.environ, "PYTHONPATH": str(tmp_path)}, on_start=interrupt)
+        look_deeper(two, {**os.environ, "PYTHONPATH": str(tmp_path), **OURS}, on_start=interrupt)
 
-    assert list(_marked()) == []
+    assert list(left_over()) == []
 
 
 def _fields(snapshot: Snapshot) -> dict[str, object]:
