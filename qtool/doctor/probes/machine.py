@@ -36,7 +36,15 @@ ENV_VARS = frozenset(
     [
         "CUDA_VISIBLE_DEVICES",
         "NVIDIA_VISIBLE_DEVICES",
+        "CUDA_DEVICE_ORDER",
+        "CUDA_LAUNCH_BLOCKING",
+        "CUDACXX",
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "PYTORCH_ALLOC_CONF",
         "HIP_VISIBLE_DEVICES",
+        "ROCR_VISIBLE_DEVICES",
+        "HSA_OVERRIDE_GFX_VERSION",
+        "ROCM_PATH",
         "CUDA_HOME",
         "CUDA_PATH",
         "LD_LIBRARY_PATH",
@@ -52,10 +60,6 @@ ENV_VARS = frozenset(
         "PYTHONHOME",
         "VIRTUAL_ENV",
         "CONDA_PREFIX",
-        "HF_HOME",
-        "HF_HUB_CACHE",
-        "HF_ENDPOINT",
-        "HF_HUB_OFFLINE",
         "TRANSFORMERS_OFFLINE",
         "PIP_INDEX_URL",
         "PIP_EXTRA_INDEX_URL",
@@ -73,7 +77,10 @@ ENV_VARS = frozenset(
         "GPTQMODEL_CPU_WORKERS",
     ]
 )
+FAMILIES = ("HF_", "QTOOL_")
+"""Every variable of these that is set: the hub's library and qtool read them."""
 SECRET_VARS = frozenset(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(?:^|_)KEY(?:$|_)", re.IGNORECASE)
 # Up to the last "@", for passwords may hold "@" and "/" unescaped; a proxy may lack its scheme.
 _CREDENTIALS = re.compile(r"(?:(?<=://)|^)[^\s/:@]+:(?!\d+/|//)\S+@|(?<=://)[^\s/]*@")
 _SECRET_PARAMETER = re.compile(
@@ -160,11 +167,10 @@ def read_disk_free(folder: Path) -> int | Unknown:
 def read_env_vars(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that matter, passwords in addresses and tokens blotted out."""
     found = {
-        name: blot_secrets(value)
+        name: "<set>" if _SECRET_NAME.search(name) else blot_secrets(value)
         for name, value in environ.items()
-        if name.upper() in ENV_VARS and (value or name == "CUDA_VISIBLE_DEVICES")
+        if value and (name.upper() in ENV_VARS | SECRET_VARS or name.startswith(FAMILIES))
     }
-    found.update({name: "<set>" for name in SECRET_VARS if environ.get(name)})
     return dict(sorted(found.items()))
 
 

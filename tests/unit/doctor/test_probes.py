@@ -357,6 +357,28 @@ def test_secrets_do_not_enter_a_snapshot() -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in found
 
 
+def test_every_variable_of_the_hubs_library_is_kept_but_no_secret() -> None:
+    environ = {
+        "HF_HUB_ENABLE_HF_TRANSFER": "1",
+        "HF_ENDPOINT": "https://joe:secret@hub.example",
+        "HF_TOKEN_PATH": "/x/secret",
+        "HUGGING_FACE_HUB_TOKEN": "secret",
+        "QTOOL_API_KEY": "secret",
+        "QTOOL_CACHE": "/cache",
+        "HF_HOME": "",
+        "HUSH": "secret",
+    }
+
+    assert read_env_vars(environ) == {
+        "HF_ENDPOINT": "https://***@hub.example",
+        "HF_HUB_ENABLE_HF_TRANSFER": "1",
+        "HF_TOKEN_PATH": "<set>",
+        "HUGGING_FACE_HUB_TOKEN": "<set>",
+        "QTOOL_API_KEY": "<set>",
+        "QTOOL_CACHE": "/cache",
+    }
+
+
 @pytest.mark.parametrize(
     "text",
     [
