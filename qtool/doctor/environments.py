@@ -7,9 +7,9 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import torch_index_url
 from qtool.doctor.finding import Goal
-from qtool.doctor.fixes import torch_sources
 from qtool.doctor.proven_sets import machine_of, proven_set
 from qtool.doctor.snapshot import Snapshot
+from qtool.doctor.torch_sources import torch_sources
 from qtool.doctor.versions import parse_capability
 from qtool.envs.indexes import Indexes
 from qtool.envs.store import Store

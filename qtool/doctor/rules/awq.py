@@ -13,10 +13,10 @@ from qtool.doctor.fixes import (
     python_is_within,
     some,
     torch_2_2_commands,
-    torch_commands,
 )
 from qtool.doctor.kernels import KernelState, awq_kernels
 from qtool.doctor.message import say
+from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import capability_words, is_within, parse_capability
 
 PACKAGE = "autoawq-kernels"

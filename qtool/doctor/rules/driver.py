@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import gguf, torch_fixes
+from qtool.doctor.fixes import gguf
 from qtool.doctor.message import say
+from qtool.doctor.torch_sources import torch_fixes
 from qtool.doctor.versions import number_tuple, parse_capability
 
 

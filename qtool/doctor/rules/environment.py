@@ -15,7 +15,6 @@ from qtool.doctor.fixes import (
     legacy_gptq,
     modern,
     some,
-    torch_commands,
 )
 from qtool.doctor.message import Message, say, together
 from qtool.doctor.proven_sets import environment_for, proven_set
@@ -23,6 +22,7 @@ from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.requirements import asked_of
 from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import is_within, parse_version
 
 ENGINES: dict[Goal, tuple[str, ...]] = {

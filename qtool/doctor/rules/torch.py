@@ -7,11 +7,12 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import some, torch_fixes, torch_for_python
+from qtool.doctor.fixes import some
 from qtool.doctor.message import say, together
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.torch_sources import torch_fixes, torch_for_python
 from qtool.doctor.versions import is_within, minor_release
 
 NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)

@@ -10,7 +10,8 @@ import pytest
 from qtool.doctor.commands import Commands, companion, serving_indexes
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Fix
-from qtool.doctor.fixes import gguf, legacy_awq, legacy_gptq, modern, torch_commands, torch_fixes
+from qtool.doctor.fixes import gguf, legacy_awq, legacy_gptq, modern
+from qtool.doctor.torch_sources import torch_commands, torch_fixes
 from qtool.models.info import ModelFormat, ModelInfo
 from tests.unit.doctor.machines import (
     RTX_3090,
