@@ -56,12 +56,13 @@ def run_script(python: EnginePython, *arguments: str) -> str:
     return done.stdout
 
 
-def run_beside(python: EnginePython, script: str, *arguments: str, **environ: str) -> None:
-    """Run a program of this folder that imports its neighbours."""
+def run_beside(python: EnginePython, script: str, *arguments: str, **environ: str) -> str:
+    """Run a program of this folder that imports its neighbours; return what it printed."""
     command = [python.path, "-s", str(HERE / script), *arguments]
     own = {**ENVIRONMENT, **environ}
     done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="session")

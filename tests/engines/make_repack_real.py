@@ -57,7 +57,7 @@ def make_packed(
         torch.nn.functional.cross_entropy(scores[:-1], torch.tensor(ids[1:]))
         for scores, ids in zip(logits, texts, strict=True)
     ]
-    near = nearness(model.bfloat16(), texts[0], logits[0])
+    near = nearness(model, texts[0], logits[0])
     return {"perplexity": torch.stack(losses).mean().exp().item(), **near}
 
 

@@ -15,6 +15,9 @@ from qtool.engines.transformers import PROGRAM
 from tests.conftest import Run
 from tests.engines.conftest import run_beside
 from tests.engines.test_legacy import OLDEST, environment
+from tests.engines.test_repack_models import NAMES, models
+
+__all__ = ["models"]  # a fixture
 
 pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -124,6 +127,19 @@ def test_products_are_those_of_the_values(computed: dict[str, np.ndarray], name:
     for key, product in products.items():
         error = product - expected[: len(product)]
         assert np.sqrt((error**2).mean() / (expected**2).mean()) < MAX_ERROR, key
+
+
+@pytest.mark.environments
+def test_every_architecture_comes_as_near_as_in_bfloat16(
+    engine_python: EnginePython, models: Path
+) -> None:
+    reports = run_beside(engine_python, "measure_int4.py", str(PROGRAM), str(models), *NAMES)
+    bfloat16 = json.loads((models / "bfloat16.json").read_text())
+    for name, line in zip(NAMES, reports.splitlines(), strict=True):
+        found = json.loads(line)
+        assert found["layers"] >= 8, name
+        assert found["divergence"] < 1.5 * bfloat16[name]["divergence"], name
+        assert found["top"] > bfloat16[name]["top"] - 0.03, name
 
 
 @pytest.mark.environments

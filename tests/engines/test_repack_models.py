@@ -78,7 +78,7 @@ def test_logits_are_those_of_transformers(models: Path, tmp_path: Path, name: st
     assert written_out.divergence < 1e-4
     native = compare(logits_of(path, ids), expected)
     bfloat16 = json.loads((models / "bfloat16.json").read_text())[name]
-    assert native.top >= bfloat16["top"] - 0.03
+    assert native.top >= bfloat16["top"] - 0.04
     assert native.divergence < 2 * bfloat16["divergence"]
 
 
