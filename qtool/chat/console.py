@@ -1,5 +1,6 @@
 """The loop of a conversation: what the user types is a turn, a command, or the end."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from qtool.chat.attachment import Attachment, read_attachment, with_attachments
 from qtool.chat.commands import Command, describe_commands, parse_command, parse_count
 from qtool.chat.conversation import Conversation, Engine
 from qtool.chat.history import check_writable, load_history, save_history
+from qtool.chat.interrupts import stoppable, unheard
 from qtool.chat.messages import EXIT_WORDS, Message, Role, with_system
 from qtool.chat.request import Think
 from qtool.chat.screen import Screen
@@ -69,17 +71,23 @@ class Console:
             QtoolError: a turn failed where nobody can be asked, or the history file cannot be
                 written.
         """
-        while (text := self._screen.read()) is not None:
-            if text.strip().lower() in EXIT_WORDS:
-                break
-            command = self._read_command(text) if self._screen.takes_commands else None
-            if command is not None and command.name == "exit":
-                break
-            if command is not None:
-                self.obey(command)
-            elif text.strip():
-                self._say(text)
-        self._save()
+        with unheard() if self._screen.keeps_going else contextlib.nullcontext():
+            while (text := self._screen.read()) is not None and not self._is_over(text):
+                pass
+            self._save()
+
+    def _is_over(self, text: str) -> bool:
+        """Do what ``text`` asks; tell whether it ends the conversation."""
+        if text.strip().lower() in EXIT_WORDS:
+            return True
+        command = self._read_command(text) if self._screen.takes_commands else None
+        if command is not None and command.name == "exit":
+            return True
+        if command is not None:
+            self.obey(command)
+        elif text.strip():
+            self._say(text)
+        return False
 
     def run_once(self, text: str) -> None:
         """Take one turn, whatever its words, and write the history file. Raises as ``run``."""
@@ -91,7 +99,8 @@ class Console:
         if not command.name:
             return
         try:
-            self._commands[command.name](command.argument)
+            with stoppable():
+                self._commands[command.name](command.argument)
         except Terminated:
             raise
         except KeyboardInterrupt:

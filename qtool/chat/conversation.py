@@ -8,6 +8,7 @@ from typing import Protocol
 from qtool.chat.asking import Asker
 from qtool.chat.client import TemplateEndlessError
 from qtool.chat.context import WARNING_SHARE, Fill, Overflow, Relief, describe_relief
+from qtool.chat.interrupts import stoppable
 from qtool.chat.messages import Message, Role, split_last_turn
 from qtool.chat.queries import count_tokens, find_context_length, render_prompt
 from qtool.chat.reasoning import AllWasReasoning, Piece
@@ -193,19 +194,27 @@ class Conversation:
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
         """Show the turn's end, and tell why it came early, where there is a user to be told."""
-        n_turns, failure, is_stopped = len(self.turns), None, False
-        try:
+        if not self._screen.keeps_going:
+            n_turns = len(self.turns)
             yield
-        except Terminated:
-            raise
-        except KeyboardInterrupt:
-            if not self._screen.keeps_going:
+            self._finish(n_turns)
+            return
+        with stoppable():
+            n_turns, failure, is_stopped = len(self.turns), None, False
+            try:
+                yield
+            except Terminated:
                 raise
-            is_stopped = True
-        except QtoolError as exc:
-            if not self._screen.keeps_going:
-                raise
-            failure = exc
+            except KeyboardInterrupt:
+                is_stopped = True
+            except QtoolError as exc:
+                failure = exc
+            self._finish(n_turns, failure, is_stopped=is_stopped)
+
+    def _finish(
+        self, n_turns: int, failure: QtoolError | None = None, *, is_stopped: bool = False
+    ) -> None:
+        """Show the end of the turn that has begun since there were ``n_turns``, if one has."""
         turn = self.turns[-1] if len(self.turns) > n_turns else None
         if turn is not None:
             self._screen.finish(turn)

@@ -14,6 +14,7 @@ from typing import Any
 from qtool.chat.clipboard import copy_sequence
 from qtool.chat.editor import Editor
 from qtool.chat.hints import OWN_COMMAND, complete_hint
+from qtool.chat.interrupts import stoppable
 from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
@@ -187,7 +188,8 @@ class TerminalScreen(PlainScreen):
         self._has_spoken = True
         while True:
             try:
-                return self._editor.read(text)
+                with stoppable():
+                    return self._editor.read(text)
             except EOFError:
                 return None
             except Terminated:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,25 @@ def test_server_that_dies_in_mid_reply_costs_the_rest_of_it(
     assert said(own_settings)[:3] == ["one", "half of it, and the rest", "two"]
     kept = read_journal(last_journal(own_settings / "state" / "conversations"))
     assert not kept[1].is_partial
+
+
+def test_ctrl_c_held_down_stops_the_reply_and_nothing_else(
+    start: Start, server: OpenAiServer, own_settings: Path
+):
+    server.pace_s = 0.01
+    server.reply = lambda messages: (f"w{n} " for n in range(1000))
+    terminal = start()
+    for turn in range(3):
+        terminal.type("go\r")
+        terminal.wait(lambda turn=turn: terminal.text.count("w9 ") > turn)
+        for pause_s in (0, 0.0005, 0.001, 0.002, 0.004, 0.008):
+            os.kill(terminal.child.pid, signal.SIGINT)
+            time.sleep(pause_s)
+        terminal.wait_for_prompt()
+    assert terminal.text.count("[stopped]") == 3
+    kept = said(own_settings)
+    assert len(kept) == 6
+    assert all(reply.startswith("w0 w1") for reply in kept[1::2])
 
 
 @pytest.mark.parametrize("keys", ["\x03", "\x04"], ids=["ctrl+c", "ctrl+d"])
