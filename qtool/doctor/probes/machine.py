@@ -79,6 +79,8 @@ ENV_VARS = frozenset(
 )
 FAMILIES = ("HF_", "QTOOL_")
 """Every variable of these that is set: the hub's library and qtool read them."""
+TELLING_WHEN_EMPTY = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""Set to nothing they hide every GPU."""
 SECRET_VARS = frozenset(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(?:^|_)KEY(?:$|_)", re.IGNORECASE)
 # Up to the last "@", for passwords may hold "@" and "/" unescaped; a proxy may lack its scheme.
@@ -169,7 +171,8 @@ def read_env_vars(environ: Mapping[str, str]) -> dict[str, str]:
     found = {
         name: "<set>" if _SECRET_NAME.search(name) else blot_secrets(value)
         for name, value in environ.items()
-        if value and (name.upper() in ENV_VARS | SECRET_VARS or name.startswith(FAMILIES))
+        if (value or name in TELLING_WHEN_EMPTY)
+        and (name.upper() in ENV_VARS | SECRET_VARS or name.startswith(FAMILIES))
     }
     return dict(sorted(found.items()))
 

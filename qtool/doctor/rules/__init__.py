@@ -17,6 +17,7 @@ from qtool.doctor.rules import (
     gpu,
     imports,
     llama_cpp,
+    machines,
     model_files,
     runs,
     surroundings,
@@ -40,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     *runs.RULES,
     *environment.RULES,
     *surroundings.RULES,
+    *machines.RULES,
     *model_files.RULES,
     *fit.RULES,
 )

@@ -357,6 +357,12 @@ def test_secrets_do_not_enter_a_snapshot() -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in found
 
 
+def test_a_variable_that_hides_all_gpus_by_being_empty_is_kept() -> None:
+    assert read_env_vars({"CUDA_VISIBLE_DEVICES": "", "CUDA_HOME": ""}) == {
+        "CUDA_VISIBLE_DEVICES": ""
+    }
+
+
 def test_every_variable_of_the_hubs_library_is_kept_but_no_secret() -> None:
     environ = {
         "HF_HUB_ENABLE_HF_TRANSFER": "1",
