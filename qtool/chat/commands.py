@@ -38,7 +38,7 @@ class Command:
 THINK_WORDS = ("show", "fold", "hide")
 
 COMMANDS: tuple[CommandSpec, ...] = (
-    CommandSpec("help", "", "list the commands"),
+    CommandSpec("help", "[COMMAND]", "list the commands, or what one does"),
     CommandSpec("exit", "", "end the conversation (also exit, quit, bye, Ctrl+D)"),
     CommandSpec("clear", "", "begin a new conversation; the system prompt stays"),
     CommandSpec("undo", "[N]", "withdraw the last turn, or the last N"),
@@ -91,11 +91,17 @@ def _nearest(name: str) -> str:
     return f"{meant}; a blank before the slash sends it to the model"
 
 
-def describe_commands(columns: int) -> str:
-    """Return what each command does, in lines of at most ``columns``."""
-    first = max(len(spec.usage) for spec in COMMANDS) + 2
+def describe_commands(columns: int, named: str = "") -> str:
+    """Return what each command does, or the one ``named``, in lines of at most ``columns``.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    wanted = parse_command(f"/{named.lstrip('/')}") if named else None
+    shown = [spec for spec in COMMANDS if wanted is None or spec.name == wanted.name]
+    first = max(len(spec.usage) for spec in shown) + 2
     lines: list[str] = []
-    for spec in COMMANDS:
+    for spec in shown:
         if columns < NARROW_COLUMNS:
             lines += [spec.usage, *wrap(spec.help, columns, indent="    ")]
         else:

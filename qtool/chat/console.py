@@ -42,7 +42,7 @@ class Console:
         self._attachments: list[Attachment] = []
         self._listed: list[Earlier] = []
         self._commands: dict[str, Callable[[str], None]] = {
-            "help": lambda _: screen.tell(describe_commands(screen.columns)),
+            "help": lambda name: screen.tell(describe_commands(screen.columns, name)),
             "clear": self._clear,
             "undo": self._undo,
             "retry": self._retry,

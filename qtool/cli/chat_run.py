@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qtool.models.starters import Starter
     from qtool.output import Output
 
+GREETING = "/help lists the commands; Ctrl+C stops a reply, Ctrl+D ends the conversation"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -128,14 +130,17 @@ def _open_session(
 def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Screen", bool]:
     """Return the screen, and whether a line editor reads from the terminal."""
     import os
+    import shutil
     import sys
 
     from qtool.chat.editor import LineEditor, make_editor
     from qtool.chat.stdin import read_lines
     from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen
+    from qtool.chat.width import wrap
 
     if request.prompt is None and output.is_interactive and output.stdout.isatty():
-        output.note("/help lists the commands; Ctrl+C stops a reply, Ctrl+D ends the conversation")
+        for line in wrap(GREETING, shutil.get_terminal_size().columns):
+            output.note(line)
         editor = make_editor(history, output.stdout, os.environ)
         markdown = _make_markdown(request, output)
         screen = TerminalScreen(output, editor=editor, markdown=markdown, **request.shown)

@@ -66,6 +66,13 @@ def test_every_command_is_described_and_completed():
     assert list(complete("/nothing x")) == []
 
 
+@pytest.mark.parametrize("named", ["undo", "/undo", "UNDO "])
+def test_help_for_one_command_is_that_alone(named: str):
+    assert describe_commands(80, named) == "/undo [N]  withdraw the last turn, or the last N"
+    with pytest.raises(UsageError, match="no command /unto"):
+        describe_commands(80, "unto")
+
+
 @pytest.mark.parametrize("argument", ["0", "-1", "two", "1" * 5000, "²"])
 def test_number_of_turns_that_is_none_is_refused(argument: str):
     with pytest.raises(UsageError):
