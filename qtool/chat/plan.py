@@ -7,19 +7,24 @@ from typing import Any
 
 from qtool.chat.templates import fallback_template
 from qtool.engines import llama_cpp, llama_server, transformers, vllm
-from qtool.engines.base import EngineKind, EngineOptions, Launch
+from qtool.engines.base import EngineKind, EngineOptions, Launch, RunningEngine
 from qtool.engines.gpu_layers import free_vram_bytes
 from qtool.engines.interpreters import EnginePython, find_python
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.kept.keep import EngineStore
 from qtool.engines.llama_program import LlamaPrograms, choose_program, plan_program
+from qtool.engines.process import EngineProcess
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.road import Repacker, wants_repack
 from qtool.engines.select import Choice, needs_python, select_engine
-from qtool.errors import EnvironmentFault, UsageError
-from qtool.models.formats import inspect_model
-from qtool.models.info import ModelInfo
+from qtool.engines.start_failure import explain_failure
+from qtool.errors import EnvironmentFault, IntegrityError, QtoolError, UsageError
+from qtool.models.formats import inspect_model, require_complete
+from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import LocalModel
+from qtool.models.refetch import refetch_hint
+from qtool.models.tokenizer_files import require_tokenizer
+from qtool.models.weight_file import REFETCH_HINT
 from qtool.ram import read_ram
 
 START_S = 120
@@ -65,7 +70,19 @@ def plan_engine(model: LocalModel, wish: EngineWish) -> PlannedEngine:
     Raises:
         QtoolError: the model cannot be read, or nothing here runs it.
     """
-    info = inspect_model(model.path, quant=model.quant)
+    try:
+        return _plan_model(inspect_model(model.path, quant=model.quant), wish)
+    except IntegrityError as exc:
+        if exc.hint != REFETCH_HINT:
+            raise
+        raise IntegrityError(exc.message, hint=refetch_hint(model.path)) from exc
+
+
+def _plan_model(info: ModelInfo, wish: EngineWish) -> PlannedEngine:
+    """Return the engine for ``info``: after a repack, where that is better, or as it is."""
+    require_complete(info)
+    if info.format is not ModelFormat.GGUF and info.files:
+        require_tokenizer(info.files[0].parent)
     refusal: NotRepackable | None = None
     if wish.repacker is not None and wants_repack(info, wish.kind, wish.options, wish.python):
         try:
@@ -102,7 +119,9 @@ def _plan(
         choice = replace(choice, why=f"{choice.why}; {program}")
     own = {"chat_template": template} if template else {}
     launch = replace(launch, settings={**launch.settings, **own, **wish.extra})
-    return PlannedEngine(_keep(launch, info, wish), choice, (*info.warnings, *about))
+    is_in_python = choice.kind is not EngineKind.LLAMA_CPP and python is not None
+    keeper = _keep(launch, info, wish, python.path if python and is_in_python else None)
+    return PlannedEngine(keeper, choice, (*info.warnings, *about))
 
 
 def _plan_llama_cpp(
@@ -133,19 +152,22 @@ def _plan_llama_cpp(
     return launch, choice.why
 
 
-def _keep(launch: Launch, info: ModelInfo, wish: EngineWish) -> EngineKeeper:
+def _keep(launch: Launch, info: ModelInfo, wish: EngineWish, python: str | None) -> EngineKeeper:
     """Return the keeper of ``launch``, which waits no longer than is sound."""
     size_bytes = sum(path.stat().st_size for path in info.files)
     launch = replace(launch, weights_bytes=size_bytes)
     limit_s = START_S + size_bytes / SLOWEST_DISK_BYTES_PER_S
-    store = wish.store
-    if store is None:
-        return EngineKeeper(launch, limit_s=limit_s)
-    return EngineKeeper(
-        launch,
-        lambda planned: store.start(planned, wish.options, info.files),
-        limit_s=limit_s,
-    )
+    store, n_ctx_tokens = wish.store, launch.settings.get("n_ctx_tokens")
+
+    def start(planned: Launch) -> RunningEngine:
+        if store is None:
+            return EngineProcess(planned)
+        return store.start(planned, wish.options, info.files)
+
+    def explain(fault: EnvironmentFault) -> QtoolError:
+        return explain_failure(fault, info, n_ctx_tokens, python)
+
+    return EngineKeeper(launch, start, limit_s=limit_s, explain=explain)
 
 
 def _free_memory(info: ModelInfo, store: EngineStore | None) -> int | None:

@@ -5,6 +5,7 @@ the ``.cache/huggingface`` of ``hf download --local-dir``, whose notes are writt
 """
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -15,6 +16,7 @@ from typing import Protocol
 from qtool.download.disk import create_file, move_file
 from qtool.errors import UsageError
 from qtool.hub.repo import Listing, RemoteFile
+from qtool.models.refetch import SOURCE_FILE
 from qtool.models.repo_names import check_revision
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class FolderLayout:
         self.root = root
         self.state_dir = root / STATE_FOLDER
         self._commit = listing.commit
+        self._repo = listing.repo
+        self._is_source_noted = False
 
     def final_path(self, file: RemoteFile) -> Path:
         """Return the path under the folder."""
@@ -79,6 +83,7 @@ class FolderLayout:
         Format: ``huggingface_hub/_local_folder.py``. There is none for names of more than 246
         bytes, nor for ``a`` beside ``a.metadata/b``.
         """
+        self._note_source()
         if file.digest is None:
             return
         text = f"{self._commit}\n{file.digest}\n{time.time()}\n"
@@ -86,6 +91,17 @@ class FolderLayout:
             create_file(self._note_path(file), text.encode("utf-8"), is_synced=False)
         except OSError as exc:
             log.debug("%s: no note for huggingface_hub: %s", file.path, exc)
+
+    def _note_source(self) -> None:
+        """Note what repository the files are from: `qtool chat` names it where one is damaged."""
+        if self._is_source_noted:
+            return
+        self._is_source_noted = True
+        noted = {"repo_id": self._repo.repo_id, "revision": self._repo.revision}
+        try:
+            create_file(self.root / SOURCE_FILE, json.dumps(noted).encode(), is_synced=False)
+        except OSError as exc:
+            log.debug("%s: no note of the repository: %s", self.root, exc)
 
     def noted_digest(self, file: RemoteFile) -> str | None:
         """Return the ETag of huggingface_hub's note, None when there is none."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from qtool.engines.base import CHAT_TEMPLATE, Endpoint, Launch, OnWait, Progress, RunningEngine
 from qtool.engines.process import EngineProcess
-from qtool.errors import EnvironmentFault
+from qtool.errors import EnvironmentFault, QtoolError
 
 POLL_S = 0.2
 
@@ -24,10 +24,12 @@ class EngineKeeper:
         start: Callable[[Launch], RunningEngine] = EngineProcess,
         *,
         limit_s: float | None = None,
+        explain: Callable[[EnvironmentFault], QtoolError] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.launch = launch
         self._limit_s = limit_s
+        self._explain = explain
         self._clock = clock
         self._started_at = 0.0
         self._template_since = 0.0
@@ -63,20 +65,30 @@ class EngineKeeper:
 
         Raises:
             EnvironmentFault: the engine does not start. The next call tries again.
+            QtoolError: that, as it is explained.
         """
         if self._has_told_failure or (self._process is not None and self._process.has_crashed):
             self.stop()
         self.start()
         while True:
             try:
-                if self._process and (endpoint := self._process.wait_until_ready(POLL_S)):
+                if endpoint := self._look():
                     return endpoint
                 if on_wait is not None:
                     on_wait(self.progress)
                 self._check_patience()
-            except EnvironmentFault:
+            except QtoolError:
                 self._has_told_failure = True
                 raise
+
+    def _look(self) -> Endpoint | None:
+        """Return where the engine listens, ``None`` while it starts; explain why it does not."""
+        try:
+            return self._process.wait_until_ready(POLL_S) if self._process else None
+        except EnvironmentFault as fault:
+            if self._explain is None:
+                raise
+            raise self._explain(fault) from fault
 
     def _check_patience(self) -> None:
         """Give an engine up that starts for longer than ``limit_s``, or tries its template on."""

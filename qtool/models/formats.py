@@ -47,8 +47,10 @@ def require_complete(info: ModelInfo) -> None:
     """Raise IntegrityError if files of the model are missing, with their names."""
     if info.missing_files:
         names = ", ".join(info.missing_files[:8]) + (" …" if len(info.missing_files) > 8 else "")
+        count = len(info.missing_files)
+        lack = "1 file is missing" if count == 1 else f"{count} files are missing"
         raise IntegrityError(
-            f"{info.path} is incomplete: {len(info.missing_files)} files are missing: {names}",
+            f"{info.path} is incomplete: {lack}: {names}",
             hint=REFETCH_HINT,
         )
 

@@ -102,7 +102,7 @@ def test_killed_download_goes_on_where_it_was(qtool, hub_factory, repo, tmp_path
     assert hub.bytes_sent("model-Q4_K_M.gguf", "cdn") <= 1.1 * SIZE
     left = [p.name for p in (tmp_path / "name/.cache/qtool").rglob("*") if p.is_file()]
     digest = repo.file("model-Q4_K_M.gguf").blob.sha256
-    assert sorted(left) == sorted([".gitignore", "lock", "manifest", digest])
+    assert sorted(left) == sorted([".gitignore", "lock", "manifest", "source.json", digest])
 
 
 def test_flipped_byte_is_an_integrity_failure(qtool, hub_factory, repo, tmp_path):

@@ -24,7 +24,7 @@ PLACES = {"first": 0, "middle": 0.5, "last": -1}
 ALWAYS = None
 RIGHT, NETWORK, INTEGRITY = ExitCode.OK, ExitCode.NETWORK, ExitCode.INTEGRITY
 STALL_S = 0.25
-STATE_FILES = {"lock", "manifest", ".gitignore"}
+STATE_FILES = {"lock", "manifest", "source.json", ".gitignore"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""Why an engine did not start: what it said, what memory or the doctor have to say of it."""
+
+import os
+import re
+
+from qtool.engines.context import MEMORY_SHARE, MINIMUM_CONTEXT_TOKENS
+from qtool.errors import EnvironmentFault, QtoolError, ResourceError
+from qtool.models.info import ModelInfo
+from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest_context
+from qtool.ram import read_ram
+from qtool.units import format_size
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemory|bad_alloc|MemoryError|(cannot|can't|failed to|unable to) allocate"
+    r"|killed by signal 9",
+    re.IGNORECASE,
+)
+"""How engines say that memory ran out. The kernel says it with signal 9."""
+
+
+def explain_failure(
+    fault: EnvironmentFault, info: ModelInfo, n_ctx_tokens: int | None, python: str | None
+) -> QtoolError:
+    """Return ``fault`` with its cause and a cure where they can be found.
+
+    ``n_ctx_tokens`` is the context that was to be served; ``python`` the interpreter that ran the
+    engine, where that is one of the user's.
+    """
+    if _OUT_OF_MEMORY.search(fault.message):
+        free_bytes = read_ram().available_bytes
+        return explain_memory(fault, info, n_ctx_tokens or DEFAULT_CONTEXT_TOKENS, free_bytes)
+    return fault if python is None else _ask_doctor(fault, info, python)
+
+
+def explain_memory(
+    fault: EnvironmentFault, info: ModelInfo, n_ctx_tokens: int, free_bytes: int | None
+) -> ResourceError:
+    """Say what was needed, what is free, and what would fit."""
+    need = estimate_memory(info, n_ctx_tokens=n_ctx_tokens)
+    told = (
+        f"{fault.message}\n  memory: weights {format_size(need.weights_bytes)},"
+        f" {format_size(need.total_bytes)} in all with a context of {n_ctx_tokens} tokens"
+    )
+    if free_bytes is None:
+        return ResourceError(told, hint=fault.hint)
+    fitting = largest_context(info, int(free_bytes * MEMORY_SHARE)) or 0
+    told = f"{told}; {format_size(free_bytes)} are free now"
+    if MINIMUM_CONTEXT_TOKENS <= fitting < n_ctx_tokens:
+        return ResourceError(told, hint=f"--ctx {fitting} would fit")
+    return ResourceError(told, hint=f"{fault.hint} says which variants would fit")
+
+
+def _ask_doctor(fault: EnvironmentFault, info: ModelInfo, python: str) -> EnvironmentFault:
+    """Add what the doctor finds wrong with the environment, and its cure, in its own words."""
+    from qtool.doctor.case import make_case
+    from qtool.doctor.diagnosis import diagnose
+    from qtool.doctor.finding import Severity
+    from qtool.doctor.probes.take import take_snapshot
+
+    case = make_case(take_snapshot(os.environ, python=python), None, info, None)
+    errors = [one for one in diagnose(case) if one.severity is Severity.ERROR]
+    if not errors:
+        return fault
+    worst = errors[0]
+    message = f"{fault.message}\n  doctor: {worst.title}. {worst.explanation}"
+    cure = " && ".join(worst.fixes[0].commands) if worst.fixes else fault.hint
+    return EnvironmentFault(message, hint=cure)
