@@ -20,6 +20,8 @@ from qtool.chat.turn import STOPPED, Draft, Question, Turn
 from qtool.engines.base import Endpoint, OnWait
 from qtool.errors import QtoolError, Terminated, UsageError
 
+NOT_BEGUN = "stopped before the reply began; /retry asks again"
+
 
 class Engine(Protocol):
     """Who answers: an engine that is kept running, or a server elsewhere."""
@@ -220,7 +222,7 @@ class Conversation:
             self._screen.finish(turn)
         if is_stopped:
             has_reply = turn is not None and turn.reply
-            self._screen.note("stopped" if has_reply else "stopped before the reply began")
+            self._screen.note("stopped" if has_reply else NOT_BEGUN)
         if failure is not None:
             self._screen.fail(failure)
         if turn is not None:

@@ -90,7 +90,7 @@ def test_keys_in_a_choice_give_the_turn_up_and_it_can_be_taken_again(
     terminal.wait("what shall be done")
     terminal.wait_for_prompt()
     terminal.type(keys)
-    terminal.wait("[stopped before the reply began]")
+    terminal.wait("[stopped before the reply began; /retry asks again]")
     terminal.wait_for_prompt()
     assert len(server.bodies) == 2
     terminal.type("/retry\r")
