@@ -92,7 +92,7 @@ def read_template(path: Path) -> str:
         UsageError: it is empty, too large, or no text.
     """
     try:
-        if not path.is_file():
+        if not path.exists() or path.is_dir():  # a pipe is fine: --template <(…)
             raise NotFoundError(f"there is no template {path}")
         with path.open("rb") as file:
             data = file.read(MAX_TEMPLATE_BYTES + 1)

@@ -1,3 +1,5 @@
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,11 @@ def test_template_file_is_read_or_refused(tmp_path: Path):
         path.write_bytes(content)
         with pytest.raises(UsageError):
             read_template(path)
+
+
+def test_template_may_come_through_a_pipe(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("{{ messages }}",))
+    writer.start()
+    assert read_template(tmp_path / "pipe") == "{{ messages }}"
+    writer.join()
