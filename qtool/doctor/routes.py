@@ -10,10 +10,17 @@ from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
-from qtool.doctor.versions import parse_capability
-from qtool.models.info import ModelFormat
+from qtool.doctor.versions import is_within, parse_capability
+from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.repackable import find_layout
 
 INT4PACK_GROUP_SIZES = (16, 32, 64, 128)
+OWN_INT4_TORCH, OWN_INT4_TRANSFORMERS = ">=2.6", ">=4.36"
+OWN_INT4_GROUP = 32
+OWN_INT4_BITS = {ModelFormat.GPTQ: (2, 3, 4, 8), ModelFormat.AWQ: (4,)}
+"""From these on qtool's own server loads GPTQ and AWQ on a CPU with torch's 4-bit kernel, in groups
+that are multiples of 32; see ``engines/transformers_server/int4_loader.py``."""
+WRITTEN_OUT = "half precision (written out)"
 SLOW_ON_CPU = "torch (slow)"
 
 
@@ -71,9 +78,38 @@ def _route_repacked(case: Case) -> Route | None:
     return Route(True, why, "llama.cpp", Device.CPU)
 
 
+def runs_int4(case: Case) -> bool:
+    """Tell whether GPTQ and AWQ run on the CPU with torch and transformers alone."""
+    if case.model is not None and not _is_known_packing(case.model):
+        return False
+    has_torch = is_within(case.torch_version, OWN_INT4_TORCH) and not case.has_vendor_torch
+    return case.has_no_gpu and has_torch and case.has_within("transformers", OWN_INT4_TRANSFORMERS)
+
+
+def _is_known_packing(model: ModelInfo) -> bool:
+    bits = model.quantization.bits if model.quantization else None
+    return find_layout(model) is not None and bits in (None, *OWN_INT4_BITS[model.format])
+
+
+def _route_int4(case: Case) -> Route | None:
+    if not runs_int4(case):
+        return None
+    why = say("transformers, by qtool's own loader and torch's 4-bit kernel; on the CPU")
+    return Route(True, why, "transformers", Device.CPU, _int4_kernel(case))
+
+
+def _int4_kernel(case: Case) -> str | None:
+    quantization = case.model.quantization if case.model else None
+    if quantization is None:
+        return None
+    group = quantization.group_size or -1
+    is_packed = (quantization.bits or 4) <= 4 and (group == -1 or group % OWN_INT4_GROUP == 0)
+    return "int4pack" if is_packed else WRITTEN_OUT
+
+
 def _route_gptq(case: Case) -> Route:
-    if repacked := _route_repacked(case):
-        return repacked
+    if on_cpu := _route_repacked(case) or _route_int4(case):
+        return on_cpu
     device, where = torch_device(case)
     if device is None:
         return _refused(where)
@@ -121,8 +157,8 @@ def _gptqmodel_kernel(case: Case, device: Device) -> str | None:
 
 
 def _route_awq(case: Case) -> Route:
-    if repacked := _route_repacked(case):
-        return repacked
+    if on_cpu := _route_repacked(case) or _route_int4(case):
+        return on_cpu
     device, where = torch_device(case)
     if device is None:
         return _refused(where)

@@ -47,7 +47,8 @@ def _bandwidth(case: Case, device: Device) -> float | None:
 
 def _bandwidth_share(engine: str | None, device: Device, model: ModelInfo) -> float | None:
     is_quantized = model.format not in (ModelFormat.PLAIN, ModelFormat.GGUF)
-    is_unpacked = is_quantized and engine == "transformers"
+    is_written_out = model.weights_bytes == 2 * (model.n_params or 0)
+    is_unpacked = is_quantized and engine == "transformers" and not is_written_out
     suffix = " quantized" if is_unpacked and device is Device.CPU else ""
     shares = facts.fact("throughput", "bandwidth_share")
     share: float | None = shares.get(f"{engine} {device}{suffix}")

@@ -18,7 +18,7 @@ from qtool.doctor.measured import as_measured
 from qtool.doctor.message import say
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import as_run
-from qtool.doctor.routes import Route, find_route
+from qtool.doctor.routes import WRITTEN_OUT, Route, find_route
 from qtool.doctor.speed import tokens_per_s, tokens_per_s_on
 from qtool.doctor.versions import capability_words
 from qtool.models.info import ModelFormat, ModelInfo
@@ -150,7 +150,9 @@ def _weigh(case: Case, route: Route, fit: Fit | None) -> tuple[bool, str]:
 
 def _as_held(model: ModelInfo | None, route: Route) -> ModelInfo | None:
     """Return the model as its engine holds it: qtool's transformers server keeps every token,
-    also where a layer looks at a window of them only."""
+    also where a layer looks at a window of them only, and writes out what no kernel multiplies."""
+    if model is not None and route.kernel == WRITTEN_OUT and model.n_params:
+        model = replace(model, weights_bytes=2 * model.n_params)
     if model is None or model.attention is None or route.engine != "transformers":
         return model
     return replace(model, attention=replace(model.attention, sliding_window=None))

@@ -20,6 +20,7 @@ from qtool.doctor.message import Message, say, together
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.requirements import asked_of
+from qtool.doctor.routes import runs_int4
 from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_commands
@@ -129,6 +130,8 @@ def engine_missing(case: Case) -> Iterator[Finding]:
     wanted = ENGINES[case.goal]
     others = case.snapshot.other_interpreters
     if not all(case.lacks(name) for name in wanted) or runs_repacked(case):
+        return
+    if case.goal is not Goal.BNB and runs_int4(case):
         return
     if any(name in other.dists for other in others for name in wanted):
         return

@@ -9,6 +9,7 @@ from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import install_toolkit, modern, python_is_within, some
 from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_repacked
+from qtool.doctor.routes import runs_int4
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, number_tuple, parse_capability
 
@@ -125,7 +126,7 @@ def needs_compiler(case: Case) -> Iterator[Finding]:
     if case.snapshot.compiler is not None or case.is_windows or case.has_vendor_torch:
         return
     is_served = case.has("auto-gptq") if case.goal is Goal.GPTQ else case.has("autoawq")
-    if is_served or runs_repacked(case) or modern(case) is None:
+    if is_served or runs_repacked(case) or runs_int4(case) or modern(case) is None:
         return
     yield Finding(
         code="GPTQMODEL-NEEDS-COMPILER",

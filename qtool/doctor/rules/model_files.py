@@ -7,8 +7,8 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
 from qtool.doctor.fit import Device
 from qtool.doctor.fixes import gguf, some
-from qtool.doctor.message import say
-from qtool.doctor.routes import SLOW_ON_CPU, Route, find_route
+from qtool.doctor.message import Message, say
+from qtool.doctor.routes import SLOW_ON_CPU, WRITTEN_OUT, Route, find_route
 from qtool.models.info import ModelFormat
 
 NEW_TOKENIZERS = ("TokenizersBackend", "SentencePieceBackend", "PythonBackend")
@@ -71,9 +71,11 @@ def template_missing(case: Case) -> Iterator[Finding]:
 
 
 def slow_on_cpu(case: Case) -> Iterator[Finding]:
-    """Warn of a GPTQ model whose bits or group size no fast CPU kernel has."""
+    """Warn of a model whose bits or group size no fast CPU kernel has."""
     route = _route(case)
-    if route.device is not Device.CPU or route.kernel != SLOW_ON_CPU or case.model is None:
+    if route.device is not Device.CPU or case.model is None:
+        return
+    if route.kernel not in (SLOW_ON_CPU, WRITTEN_OUT):
         return
     quantization = case.model.quantization
     bits = f"{quantization.bits:g}" if quantization and quantization.bits else "?"
@@ -83,15 +85,25 @@ def slow_on_cpu(case: Case) -> Iterator[Finding]:
         severity=Severity.WARNING,
         title=say("No fast kernel on the CPU for {bits} bits in groups of {group}",
                   bits=bits, group=group or "?"),
-        explanation=say(
-            "On a CPU gptqmodel's fast kernel (int4pack) takes 4 bits in groups of 16, 32, 64 or "
-            "128; all else is unpacked at every token, which gave no answer within minutes. A "
-            "GGUF of the same model runs on llama.cpp at the speed of memory."
-        ),
+        explanation=_about_slowness(route),
         evidence=(f"{bits} bits, group size {group}; no GPU in use",),
         fixes=some(gguf(case)),
         confidence=Confidence.LIKELY,
     )  # fmt: skip
+
+
+def _about_slowness(route: Route) -> Message:
+    if route.kernel == WRITTEN_OUT:
+        return say(
+            "torch's 4-bit kernel for CPUs takes 4 bits in groups of a multiple of 32; all else is "
+            "written out in half precision, with four times the memory, and a quarter of the "
+            "speed. A GGUF of the same model runs on llama.cpp at the speed of memory."
+        )
+    return say(
+        "On a CPU gptqmodel's fast kernel (int4pack) takes 4 bits in groups of 16, 32, 64 or 128; "
+        "all else is unpacked at every token, which gave no answer within minutes. A GGUF of the "
+        "same model runs on llama.cpp at the speed of memory."
+    )
 
 
 def _route(case: Case) -> Route:

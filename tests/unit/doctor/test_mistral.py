@@ -17,6 +17,7 @@ KV cache: 32 layers * 2 * 8 heads * 128 * 2 bytes = 131072 bytes a token, 1 GiB 
 4 GiB for 32768. Overhead: 7.5 % of weights and KV cache, and 0.5 GiB for a CUDA context.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -292,3 +293,27 @@ def test_one_gpu_does_where_one_is_enough(models: dict[str, ModelInfo]) -> None:
     assert verdict.fit is not None
     assert verdict.fit.available_bytes == 24 * GIB
     assert verdict.fit.need.overhead_bytes == OVERHEAD_8192["gptq"]
+
+
+def test_act_order_runs_with_torch_and_transformers_alone(models: dict[str, ModelInfo]) -> None:
+    fields = {"dists": {"torch": "2.13.0+cpu", "transformers": "5.5.0"},
+              "torch": torch("2.13.0+cpu", None)}  # fmt: skip
+
+    case = on_cpu(models["act-order"], 12, **fields)
+    verdict = verdict_on(case)
+
+    assert (verdict.runs, verdict.engine, verdict.kernel) == (True, "transformers", "int4pack")
+    assert diagnose(case) == ()
+
+
+def test_what_is_written_out_takes_two_bytes_a_weight(models: dict[str, ModelInfo]) -> None:
+    quantization = models["act-order"].quantization
+    assert quantization is not None
+    odd = replace(models["act-order"], quantization=replace(quantization, group_size=40))
+    fields = {"dists": {"torch": "2.13.0+cpu", "transformers": "5.5.0"},
+              "torch": torch("2.13.0+cpu", None)}  # fmt: skip
+
+    verdict = verdict_on(on_cpu(odd, 64, **fields))
+
+    assert verdict.fit is not None
+    assert verdict.fit.need.weights_bytes == 2 * 7248023552

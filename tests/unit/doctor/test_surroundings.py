@@ -102,7 +102,8 @@ def test_a_missing_chat_template_is_information() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "group", "is_told"), [(4, 128, False), (4, 1024, True), (3, 128, True), (8, 32, True)]
+    ("bits", "group", "is_told"),
+    [(4, 128, False), (4, 1024, False), (4, 40, True), (3, 128, False), (8, 32, True)],
 )
 def test_what_no_fast_cpu_kernel_has_is_told(bits: int, group: int, is_told: bool) -> None:
     dists = {"torch": "2.10.0", "transformers": "5.14.0", "gptqmodel": "7.0.0", "optimum": "2.3.0"}
@@ -141,3 +142,34 @@ def test_a_list_of_architectures_has_to_name_the_gpu(archs: str, is_told: bool) 
                         nvcc="12.1", env_vars={"TORCH_CUDA_ARCH_LIST": archs})  # fmt: skip
 
     assert ("BUILD-ARCH-LIST" in found) is is_told
+
+
+@pytest.mark.parametrize(
+    ("conda", "is_told"),
+    [
+        ({"pytorch": "2.3.1", "numpy": "1.26.4"}, True),
+        ({"pytorch": "2.5.1", "numpy": "1.26.4"}, False),
+        ({"pytorch": "not a version"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_conda_and_pip_over_each_other_are_told(
+    conda: dict[str, str] | None, is_told: bool
+) -> None:
+    found = findings_of("plain", conda=conda, dists={"torch": "2.5.1+cu121", "numpy": "1.26.4"},
+                        torch=torch("2.5.1+cu121"))  # fmt: skip
+
+    assert ("CONDA-AND-PIP-MIXED" in found) is is_told
+    if is_told:
+        assert "conda remove --force pytorch" in commands_of(found["CONDA-AND-PIP-MIXED"])
+
+
+def test_a_torch_without_the_kernel_leaves_odd_groups_to_gptqmodel() -> None:
+    dists = {"torch": "2.4.1", "transformers": "4.49.0", "gptqmodel": "2.2.0", "optimum": "1.24.0"}
+    case = case_of("gptq", dists=dists, torch=torch("2.4.1+cpu", None), **NO_GPU)
+    quantization = Quantization("gptq", "config.json", bits=4, group_size=1024)
+
+    found = with_model(case, format=ModelFormat.GPTQ, quantization=quantization)
+
+    assert "within minutes" in found["GPTQ-NO-FAST-CPU-KERNEL"].explanation

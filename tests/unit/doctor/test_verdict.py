@@ -103,7 +103,10 @@ def test_gptq_runs_on_gptqmodel_with_marlin_where_the_gpu_can() -> None:
     assert verdict.tokens_per_s_estimate == pytest.approx(87, rel=0.01)
 
 
-@pytest.mark.parametrize(("group_size", "kernel"), [(128, "int4pack"), (256, "torch (slow)")])
+@pytest.mark.parametrize(
+    ("group_size", "kernel"),
+    [(128, "int4pack"), (256, "int4pack"), (40, "half precision (written out)")],
+)
 def test_gptq_on_a_cpu_is_fast_only_with_some_group_sizes(group_size: int, kernel: str) -> None:
     info = model(ModelFormat.GPTQ, group_size=group_size)
 
