@@ -63,13 +63,12 @@ class Int4Linear(torch.nn.Module):  # type: ignore[misc]
         scales = matrix.scales.float().repeat_interleave(parts, 0)
         zeros = matrix.zeros.float().repeat_interleave(parts, 0)
         offsets = torch.stack([scales, (8 - zeros) * scales], -1)
-        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(matrix.codes.int(), 1)
-        self.register_buffer("packed", packed)
+        block = find_block_outputs()
+        self._block = block if block and self.out_features % block == 0 else None
+        self.register_buffer("packed", _pack(matrix.codes, self._block))
         self.register_buffer("scales_and_zeros", offsets.bfloat16().contiguous())
         self.register_buffer("order", matrix.order)
         self.register_buffer("bias", bias)
-        block = find_block_outputs()
-        self._block = block if block and self.out_features % block == 0 else None
 
     @property
     def weight(self) -> Any:
@@ -104,6 +103,16 @@ class Int4Linear(torch.nn.Module):  # type: ignore[misc]
         groups = codes.to(dtype).view(-1, self.group_size, codes.shape[1])
         scales, zeros = self.scales_and_zeros[:, None, outputs].to(dtype).unbind(-1)
         return torch.addcmul(zeros, groups.sub_(8), scales, out=groups).flatten(0, 1)
+
+
+def _pack(codes: Any, block: int | None) -> Any:
+    """Return the codes (N, K) as the kernel wants them, without its detour over 32-bit numbers
+    where the arrangement is known."""
+    if block is None:
+        return torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.int(), 1)
+    low, high = codes.view(-1, 2, block // 2, codes.shape[1]).unbind(1)
+    by_input = (low | (high << 4)).transpose(1, 2)
+    return by_input.contiguous().view(len(codes), -1)
 
 
 def _codes_of(blocks: Any) -> Any:

@@ -96,7 +96,7 @@ def unpack_matrix(parts: Mapping[str, Any], packing: Packing) -> CodedMatrix:
     else:
         g_idx = parts.get("g_idx")
         bits = packing.bits if g_idx is None else qweight.shape[0] * WORD_BITS // len(g_idx)
-        codes = unpack_words(qweight.T.contiguous(), bits)
+        codes = unpack_words(qweight.T, bits)
         zeros = unpack_words(qzeros, bits)[:, :n_outputs]
         if packing.layout == "gptq":
             zeros = (zeros + 1) & (2**bits - 1)
@@ -110,12 +110,11 @@ def unpack_matrix(parts: Mapping[str, Any], packing: Packing) -> CodedMatrix:
 
 def unpack_words(words: Any, bits: int) -> Any:
     """Return the codes (…, n * 32 / bits) uint8 of words (…, n), which 3 bits cross."""
-    if WORD_BITS % bits == 0:
-        shifts = torch.arange(0, WORD_BITS, bits, dtype=torch.int32)
-        codes = (words.unsqueeze(-1) >> shifts) & (2**bits - 1)
-        return codes.to(torch.uint8).flatten(-2)
-    shifts = torch.arange(WORD_BITS, dtype=torch.int32)
-    single = ((words.unsqueeze(-1) >> shifts) & 1).to(torch.uint8).flatten(-2)
+    octets = words.contiguous().view(torch.uint8)
+    if 8 % bits == 0:
+        codes = [(octets >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+        return torch.stack(codes, -1).flatten(-2)
+    single = torch.stack([(octets >> shift) & 1 for shift in range(8)], -1).flatten(-2)
     weights = torch.tensor([1 << place for place in range(bits)], dtype=torch.uint8)
     return (single.unflatten(-1, (-1, bits)) * weights).sum(-1, dtype=torch.uint8)
 
