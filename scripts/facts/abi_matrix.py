@@ -3,7 +3,7 @@
     python scripts/facts/abi_matrix.py auto-gptq [autoawq-kernels …] [--torch 2.2.2 2.3.1 …]
         [--versions 0.7.1 …] [--index URL] [--cache FOLDER] [--write FILE]
 
-Of each wheel the compiled modules are fetched, of torch libc10.so and libc10_cuda.so: some 3 MB a
+Of each wheel the compiled modules are fetched, of torch libc10.so and libc10_cuda.so: 0.7 MB a
 release instead of 800. A module loads on a torch, as far as symbols tell, where those libraries
 export every symbol of namespace c10 that it needs. Symbols that no release exports from them are
 left out, for libtorch has those; so all releases that are known here are read, whichever are asked
