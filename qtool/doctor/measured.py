@@ -6,7 +6,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.fit import Device
 from qtool.doctor.message import Message, say
 from qtool.doctor.routes import Route
-from qtool.doctor.rules.runs import is_wrong
+from qtool.doctor.rules.runs import is_wrong, kind_for
 from qtool.doctor.snapshot import KernelEnding
 from qtool.models.info import ModelFormat
 
@@ -14,12 +14,6 @@ _BASES = ("torch", "transformers")
 _EITHER_OF: dict[ModelFormat, tuple[str, ...]] = {
     ModelFormat.GPTQ: ("gptqmodel", "auto_gptq"),
     ModelFormat.AWQ: ("gptqmodel", "awq"),
-}
-_KINDS = {
-    ModelFormat.PLAIN: "half",
-    ModelFormat.GPTQ: "gptq",
-    ModelFormat.AWQ: "awq",
-    ModelFormat.GGUF: "gguf",
 }
 
 
@@ -56,7 +50,7 @@ def _failed_run(case: Case, form: ModelFormat, route: Route) -> Message | None:
     if (route.engine == "llama.cpp") is not is_gguf:
         return None
     for run in case.snapshot.kernel_runs or ():
-        if run.kind != _KINDS.get(form):
+        if run.kind != kind_for(case, form):
             continue
         if run.ending is not KernelEnding.MEASURED:
             return say("its kernel was run here and failed: {detail}", detail=run.detail)

@@ -196,7 +196,7 @@ def test_a_driver_without_a_gpu_computes_on_the_cpu(
     assert document["snapshot"]["driver"] == DRIVER
     verdict = document["verdict"]["gptq"]
     assert (verdict["runs"], verdict["device"]) == (True, "cpu")
-    assert "there is no NVIDIA GPU" in verdict["why"]
+    assert verdict["why"].endswith("on the CPU")
     assert "error" not in codes.values()
 
 
@@ -207,3 +207,13 @@ def test_a_driver_older_than_torchs_cuda_leaves_the_gpu_idle(
 
     assert codes["DRV-TOO-OLD-FOR-CUDA-MAJOR"] == "error"
     assert document["verdict"]["awq"]["runs"] is False
+
+
+def test_gpus_that_an_empty_variable_hides_are_reported(
+    run_qtool: Run, nvml_environ: NvmlEnviron, modern: Path
+) -> None:
+    environ = {**nvml_environ(DRIVER, T4), "CUDA_VISIBLE_DEVICES": ""}
+    document, codes = examine(run_qtool, environ, modern, "gptq")
+
+    assert codes["GPU-HIDDEN"] == "warning"
+    assert document["verdict"]["gptq"]["device"] == "cpu"

@@ -16,6 +16,8 @@ SMALLEST_BUDGET_BYTES = 16 * 2**20
 BUDGET_SHARE = 1 / 32
 """Of the free memory: a kernel needs several times its weights while they are being made."""
 UNPACKED_BITS = (2, 4, 8)
+HEAD_DIM = 64
+"""The widths that are tried are multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +117,23 @@ def _shaped_like(model: ModelInfo, settings: KernelSettings) -> KernelSettings:
     hidden, intermediate = read_widths(model.path) or (settings.hidden, settings.intermediate)
     quantization = model.quantization
     if quantization is None or model.format not in (ModelFormat.GPTQ, ModelFormat.AWQ):
-        return replace(settings, hidden=hidden, intermediate=intermediate)
+        group = _fitting_group(settings.group, hidden, intermediate)
+        return replace(settings, hidden=hidden, intermediate=intermediate, group=group)
     bits = int(quantization.bits or 4)
-    group = quantization.group_size or -1
-    is_usual = group > 0 and hidden % group == 0 and intermediate % group == 0
     return replace(
         settings,
         hidden=hidden,
         intermediate=intermediate,
         bits=bits if bits in UNPACKED_BITS else 4,
-        group=group if is_usual else settings.group,
+        group=_fitting_group(quantization.group_size or -1, hidden, intermediate),
         act_order=quantization.is_act_order is True,
     )
+
+
+def _fitting_group(wanted: int, *widths: int) -> int:
+    """Return the group size wanted, or the largest usual one that divides the widths."""
+    sizes = (wanted, 128, 64, 32)
+    return next(g for g in sizes if g > 0 and not any(width % g for width in widths))
 
 
 def read_widths(folder: Path) -> tuple[int, int] | None:
@@ -142,6 +149,6 @@ def read_widths(folder: Path) -> tuple[int, int] | None:
         intermediate = fields.integer("intermediate_size", maximum=2**18)
     except (QtoolError, OSError):
         return None
-    if not hidden or not intermediate or hidden % 128 or intermediate % 128:
+    if not hidden or not intermediate or hidden % HEAD_DIM or intermediate % HEAD_DIM:
         return None
     return hidden, intermediate

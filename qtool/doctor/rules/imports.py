@@ -9,6 +9,7 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some
 from qtool.doctor.message import say
+from qtool.doctor.routes import runs_int4
 from qtool.doctor.snapshot import UNKNOWN, ImportAttempt, ImportEnding
 from qtool.doctor.versions import parse_version
 
@@ -142,6 +143,8 @@ def _severity(case: Case, module: str) -> Severity:
 def _has_alternative(case: Case, goal: Goal, module: str) -> bool:
     if module == "llama_cpp":
         return bool(case.snapshot.llama_cpp)  # qtool brings its own
+    if goal in ALTERNATIVES and module not in BASES and runs_int4(case):
+        return True  # qtool's own loader needs no other
     imports = case.snapshot.imports or {}
     others = [one for one in ALTERNATIVES.get(goal, ()) if one != module]
     is_one_of_them = len(others) < len(ALTERNATIVES.get(goal, ()))

@@ -6,7 +6,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.message import say
-from qtool.doctor.routes import find_route
+from qtool.doctor.routes import find_route, runs_int4
 from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun
 from qtool.models.info import ModelFormat
 
@@ -15,13 +15,24 @@ LARGEST_ERROR = 0.05
 SLOW_FACTOR = 5.0
 """A quantised product that takes so many times as long as the unquantised one is a fallback.
 Measured on a CPU: 14 for auto-gptq's, 0.4 to 2 for kernels that are made for the device."""
-_FORMATS = {
-    "half": ModelFormat.PLAIN,
-    "gptq": ModelFormat.GPTQ,
-    "awq": ModelFormat.AWQ,
-    "gguf": ModelFormat.GGUF,
+_KINDS = {
+    ModelFormat.PLAIN: "half",
+    ModelFormat.GPTQ: "gptq",
+    ModelFormat.AWQ: "awq",
+    ModelFormat.GGUF: "gguf",
 }
-_GOALS = {"half": Goal.PLAIN, "gptq": Goal.GPTQ, "awq": Goal.AWQ, "gguf": Goal.GGUF}
+_GOALS = {
+    ModelFormat.PLAIN: Goal.PLAIN,
+    ModelFormat.GPTQ: Goal.GPTQ,
+    ModelFormat.AWQ: Goal.AWQ,
+    ModelFormat.GGUF: Goal.GGUF,
+}
+
+
+def kind_for(case: Case, form: ModelFormat) -> str | None:
+    """Return which kind of run shows whether a format runs here, as the verdict would run it."""
+    is_packed = form in (ModelFormat.GPTQ, ModelFormat.AWQ)
+    return "int4pack" if is_packed and runs_int4(case) else _KINDS.get(form)
 
 
 def is_wrong(run: KernelRun) -> bool:
@@ -66,14 +77,14 @@ def _seconds_per_weight(run: KernelRun) -> float | None:
 
 def _severity(case: Case, run: KernelRun) -> Severity:
     """An error where the goal needs it, or the verdict says that just this runs here."""
-    form = _FORMATS.get(run.kind)
-    if form is None:
-        return Severity.INFO
+    forms = [form for form in _KINDS if kind_for(case, form) == run.kind]
     if case.goal is not None:
-        return Severity.ERROR if case.goal is _GOALS[run.kind] else Severity.INFO
-    route = find_route(case, form)
+        is_needed = any(_GOALS[form] is case.goal for form in forms)
+        return Severity.ERROR if is_needed else Severity.INFO
     engine = "llama.cpp" if run.kind == "gguf" else "transformers"
-    return Severity.ERROR if route.runs and route.engine == engine else Severity.INFO
+    routes = [find_route(case, form) for form in forms]
+    is_needed = any(route.runs and route.engine == engine for route in routes)
+    return Severity.ERROR if is_needed else Severity.INFO
 
 
 def _failed(case: Case, run: KernelRun) -> Finding:

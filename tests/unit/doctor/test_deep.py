@@ -305,6 +305,14 @@ def test_what_the_goal_does_not_need_is_information() -> None:
     assert found["IMPORT-CRASHES"].severity is Severity.INFO
 
 
+def test_on_a_cpu_with_torch_and_transformers_no_other_engine_is_needed() -> None:
+    dists = {"torch": "2.13.0", "transformers": "5.23.0", "gptqmodel": "7.6.0"}
+    cpu = {"version": "2.13.0+cpu", "cuda": None}
+    found = findings_of("gptq", imports={"gptqmodel": CRASH}, dists=dists, torch=cpu, gpus=[])
+
+    assert found["IMPORT-CRASHES"].severity is Severity.INFO
+
+
 def test_one_engine_of_two_that_imports_is_enough() -> None:
     found = deep(
         "gptq", {"auto_gptq": CRASH, "gptqmodel": GOOD}, auto_gptq="0.7.1", gptqmodel="7.6.0"

@@ -196,7 +196,9 @@ def test_runs_survive_a_round_trip_and_wrong_ones_are_left_out() -> None:
 
 
 def findings(*runs: KernelRun, goal: str | None = "gptq") -> dict[str, Finding]:
-    case = case_of(goal, dists=MODERN, torch=CPU_TORCH, gpus=[])
+    """Return what is said of runs on a GPU, where transformers and gptqmodel do the work."""
+    build = torch("2.13.0", "13.0", ["sm_86"])
+    case = case_of(goal, dists=MODERN, torch=build, gpus=[RTX_3090], driver="580.65.06")
     case = replace(case, snapshot=replace(case.snapshot, kernel_runs=runs))
     return {one.code: one for one in diagnose(case) if one.code.startswith("KERNEL")}
 

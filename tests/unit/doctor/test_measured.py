@@ -64,3 +64,13 @@ def test_llama_cpp_does_not_care_for_torch() -> None:
     case = replace(case, snapshot=replace(case.snapshot, llama_cpp="xllamacpp"))
 
     assert judge_format(case, ModelFormat.GGUF).runs
+
+
+def test_on_a_cpu_it_is_torchs_own_kernel_that_counts() -> None:
+    """qtool's own loader runs GPTQ there, whatever becomes of gptqmodel."""
+    case = case_of(None, dists=MODERN, torch={"version": "2.13.0", "cuda": None}, gpus=[])
+    gptqmodel = replace(case, snapshot=replace(case.snapshot, kernel_runs=(FAILED,)))
+    int4 = (replace(FAILED, kind="int4pack"),)
+
+    assert gptq(gptqmodel).runs
+    assert not gptq(replace(case, snapshot=replace(case.snapshot, kernel_runs=int4))).runs
