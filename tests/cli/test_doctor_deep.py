@@ -49,7 +49,7 @@ def hostile(environment: Environment) -> Path:
 def test_whatever_modules_do_is_contained_and_said(run_qtool: Run, hostile: Path) -> None:
     began = time.monotonic()
 
-    arguments = ("--python", str(hostile), "--goal", "gptq", "--deep", "--timeout", "2")
+    arguments = ("--python", str(hostile), "--goal", "gptq", "--deep", "--timeout", "4")
     result = run_qtool("doctor", *arguments, "--json")
 
     document = json.loads(result.stdout)
@@ -72,10 +72,14 @@ def test_whatever_modules_do_is_contained_and_said(run_qtool: Run, hostile: Path
     assert time.monotonic() - began < 30
 
 
-def test_a_report_names_the_signal_and_shows_no_noise(run_qtool: Run, hostile: Path) -> None:
-    result = run_qtool(
-        "doctor", "--python", str(hostile), "--goal", "gptq", "--deep", "--timeout", "1"
-    )
+def test_a_report_names_the_signal_and_shows_no_noise(
+    run_qtool: Run, environment: Environment
+) -> None:
+    env = environment(gptqmodel="7.6.0", bitsandbytes="0.45.0", optimum="2.3.0")
+    modules = {"gptqmodel": NOISE + SEGFAULT, "optimum": "import nothing_of_that_name"}
+    with_modules(env, bitsandbytes=NOISE, **modules)
+
+    result = run_qtool("doctor", "--python", str(env), "--goal", "gptq", "--deep")
 
     assert "SIGSEGV" in result.stdout
     assert "No module named 'nothing_of_that_name'" in result.stdout

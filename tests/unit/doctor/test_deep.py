@@ -139,10 +139,10 @@ def test_a_module_that_hangs_is_killed_with_its_children_when_time_is_up(tmp_pat
     fakes = {"awq": BREEDS + HANG, "bitsandbytes": "x = 1"}
     began = time.monotonic()
 
-    attempts = look(tmp_path, fakes, {"autoawq": "1", "bitsandbytes": "1"}, timeout_s=1)
+    attempts = look(tmp_path, fakes, {"autoawq": "1", "bitsandbytes": "1"}, timeout_s=3)
 
     assert attempts["awq"].ending is ImportEnding.HUNG
-    assert attempts["awq"].detail == "no end within 1 s; killed"
+    assert attempts["awq"].detail == "no end within 3 s; killed"
     assert attempts["bitsandbytes"].ending is ImportEnding.IMPORTED
     assert time.monotonic() - began < 20
     assert list(left_over()) == []
