@@ -96,7 +96,7 @@ def _plan_model(info: ModelInfo, wish: EngineWish) -> PlannedEngine:
             refusal = exc
     is_wanted = needs_python(info) or wish.python is not None
     found = find_python(wish.python, os.environ) if is_wanted else None
-    planned = _plan(info, _select(info, wish.kind, found, refusal), wish, found)
+    planned = _plan(info, _select(info, wish, found, refusal), wish, found)
     if refusal is not None:
         slower = f"{refusal.message}; transformers runs it, more slowly"
         return replace(planned, warnings=(*planned.warnings, slower))
@@ -134,7 +134,7 @@ def _plan_llama_cpp(
             "--tensor-parallel-size: llama.cpp has no such thing", hint="--engine vllm"
         )
     programs = LlamaPrograms(llama_cpp.is_available(), llama_server.find_program(), python)
-    has_gpu = transformers.NVIDIA_DRIVER.exists() and options.n_gpu_layers != 0
+    has_gpu = _has_gpu(options)
     choice = choose_program(
         programs,
         is_python_named=wish.python is not None,
@@ -180,7 +180,7 @@ def _free_memory(info: ModelInfo, store: EngineStore | None) -> int | None:
 
 def _select(
     info: ModelInfo,
-    wanted: EngineKind,
+    wish: EngineWish,
     python: EnginePython | None,
     refusal: NotRepackable | None,
 ) -> Choice:
@@ -189,10 +189,14 @@ def _select(
     from qtool.doctor.environments import hint_for
 
     try:
-        return select_engine(info, wanted, python)
+        return select_engine(info, wish.kind, python, has_gpu=_has_gpu(wish.options))
     except EnvironmentFault as exc:
         message = exc.message if refusal is None else f"{exc.message}; {refusal.message}"
         raise EnvironmentFault(message, hint=hint_for(info, os.environ) or exc.hint) from exc
+
+
+def _has_gpu(options: EngineOptions) -> bool:
+    return transformers.NVIDIA_DRIVER.exists() and options.n_gpu_layers != 0
 
 
 def _choose_template(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from qtool.engines.base import EngineKind
 from qtool.engines.interpreters import EnginePython
-from qtool.engines.transformers import NVIDIA_DRIVER
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.info import ModelFormat, ModelInfo
 
@@ -46,11 +45,11 @@ def select_engine(
     wanted: EngineKind = EngineKind.AUTO,
     python: EnginePython | None = None,
     *,
-    has_gpu: bool | None = None,
+    has_gpu: bool = True,
 ) -> Choice:
     """Choose the engine for ``info``; ``python`` is what the environment at hand has.
 
-    Without a GPU (``has_gpu``; None looks whether there is one) GPTQ and AWQ need torch alone.
+    Where there is no GPU (``has_gpu``) GPTQ and AWQ need torch alone.
 
     Raises:
         UsageError: the engine that is asked for does not run the model's format.
@@ -71,7 +70,6 @@ def select_engine(
         )
     if wanted is EngineKind.VLLM:
         return _vllm(info, python, "asked for")
-    has_gpu = NVIDIA_DRIVER.exists() if has_gpu is None else has_gpu
     return _transformers(info, python, wanted, has_gpu=has_gpu)
 
 

@@ -54,7 +54,11 @@ def load(settings: Settings, progress: Progress) -> Loaded:
     if settings.n_threads:
         torch.set_num_threads(settings.n_threads)
     config = read_json(settings.model, "config.json")
-    placement = place(settings, "float16" if needs_float16(config) else checkpoint_dtype(config))
+    placement = place(
+        settings,
+        "float16" if needs_float16(config) else checkpoint_dtype(config),
+        is_packed=bool(find_packed(settings.model, config)),
+    )
     progress("tokenizer", 0.0)
     tokenizer = load_tokenizer(settings)
     progress(describe_method(config), 0.0)

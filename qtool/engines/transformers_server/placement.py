@@ -30,9 +30,14 @@ class Placement:
         return self.device == "cpu"
 
 
-def place(settings: Settings, checkpoint_dtype: str | None) -> Placement:
-    """Decide; what the settings say goes before what the machine suggests."""
-    device = settings.device if settings.device != "auto" else _best_device()
+def place(
+    settings: Settings, checkpoint_dtype: str | None, *, is_packed: bool = False
+) -> Placement:
+    """Decide; what the settings say goes before what the machine suggests.
+
+    ``is_packed``: the weights are GPTQ's or AWQ's.
+    """
+    device = settings.device if settings.device != "auto" else _best_device(is_packed=is_packed)
     capability = torch.cuda.get_device_capability() if device.startswith("cuda") else None
     if settings.dtype != "auto":
         dtype = getattr(torch, settings.dtype)
@@ -46,9 +51,11 @@ def place(settings: Settings, checkpoint_dtype: str | None) -> Placement:
     return Placement(device, dtype, (*flash, "sdpa", "eager"))
 
 
-def _best_device() -> str:
+def _best_device(*, is_packed: bool) -> str:
     if torch.cuda.is_available():
         return "cuda"
+    if is_packed:  # an Apple GPU has no kernels for them
+        return "cpu"
     mps = getattr(torch.backends, "mps", None)
     return "mps" if mps is not None and mps.is_available() else "cpu"
 
