@@ -4,11 +4,14 @@ Matrices are packed here as one long number a row, which knows nothing of the co
 """
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from qtool.engines.interpreters import EnginePython
 from qtool.engines.transformers import PROGRAM
@@ -127,6 +130,54 @@ def test_products_are_those_of_the_values(computed: dict[str, np.ndarray], name:
     for key, product in products.items():
         error = product - expected[: len(product)]
         assert np.sqrt((error**2).mean() / (expected**2).mean()) < MAX_ERROR, key
+
+
+DOWN = "model.layers.1.mlp.down_proj"
+NORM = "model.layers.0.input_layernorm.weight"
+Tensors = dict[str, np.ndarray]
+
+
+def without(name: str) -> Callable[[Tensors], object]:
+    return lambda tensors: tensors.pop(name)
+
+
+def with_(name: str, *shape: int) -> Callable[[Tensors], object]:
+    return lambda tensors: tensors.update({name: np.ones(shape, np.float16)})
+
+
+def with_groups_of_different_sizes(tensors: Tensors) -> None:
+    tensors[f"{DOWN}.g_idx"][:3] = 1
+
+
+REFUSALS: dict[str, tuple[Callable[[Tensors], object], str]] = {
+    "whole": (lambda tensors: None, ""),
+    "buffers": (with_("model.layers.0.self_attn.rotary_emb.inv_freq", 16), ""),
+    "scales": (without(f"{DOWN}.scales"), "no zero points or no scales of model.layers.1"),
+    "norm": (without(NORM), f"the checkpoint has no {NORM}"),
+    "matrix": (without(f"{DOWN}.qweight"), f"the model has no {DOWN}."),
+    "unknown": (with_("model.layers.0.mlp.act.scales", 256), "the model has no model.layers.0.mlp"),
+    "layer": (with_("model.layers.9.mlp.bias", 256), "the model has no model.layers.9"),
+    "shape": (with_(NORM, 64), f"{NORM} has the shape (64,)"),
+    "groups": (with_groups_of_different_sizes, "groups of different sizes"),
+}
+
+
+def test_what_the_loader_does_not_cover_is_left_to_others(
+    engine_python: EnginePython, tiny_models: Path, tmp_path: Path
+) -> None:
+    source = tiny_models / "gptq-sym-64"
+    for name, (change, _) in REFUSALS.items():
+        tensors = load_file(source / "model.safetensors")
+        change(tensors)
+        (tmp_path / name).mkdir()
+        shutil.copy(source / "config.json", tmp_path / name)
+        save_file(tensors, tmp_path / name / "model.safetensors")
+    folders = [str(tmp_path / name) for name in REFUSALS]
+    reasons = run_beside(engine_python, "refuse_int4.py", str(PROGRAM), *folders).split("\n")
+    for name, reason in zip(REFUSALS, reasons, strict=False):
+        expected = REFUSALS[name][1]
+        assert expected in reason, name
+        assert bool(expected) is bool(reason), name
 
 
 @pytest.mark.environments
