@@ -31,14 +31,22 @@ def library_missing(case: Case) -> Iterator[Finding]:
             '("library not found", "no kernel image is available").'
         ),
         evidence=evidence,
-        fixes=(
-            Fix(
-                say("A bitsandbytes that has it"),
-                (Commands(case).install("--upgrade", "--no-deps", "bitsandbytes>=0.49.2"),),
-            ),
-        ),
+        fixes=_newer(case),
         confidence=confidence,
     )
+
+
+def _newer(case: Case) -> tuple[Fix, ...]:
+    """Return the newest bitsandbytes; for an older torch the last that takes it."""
+    newest, *older = facts.fact("bitsandbytes", "releases")
+    versions = ">=0.49.2"
+    if case.torch_version and not is_within(case.torch_version, newest["torch"]):
+        rows = [row for row in older if is_within(case.torch_version, row["torch"])]
+        if not rows:
+            return ()
+        versions = rows[0]["versions"]
+    install = Commands(case).install("--upgrade", "--no-deps", f"bitsandbytes{versions}")
+    return (Fix(say("A bitsandbytes that has it"), (install,)),)
 
 
 def _cuda_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] | None:

@@ -90,6 +90,8 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     if case.has("auto-gptq") or case.has_no_gpu or not python_is_within(case, ">=3.9"):
         return
     last = facts.fact("gptqmodel", "last_for_older_torch")
+    is_old = is_within(case.torch_version, facts.fact("torch", "numpy1_only"))
+    numpy = "numpy<2" if is_old else "numpy<2.3"
     commands = Commands(case)
     yield Finding(
         code="GPTQMODEL-BUILD-ISOLATION",
@@ -109,7 +111,7 @@ def build_isolation(case: Case) -> Iterator[Finding]:
             Fix(
                 say("The last gptqmodel for this torch, built against it"),
                 (
-                    commands.install("setuptools<80", "wheel", "ninja", "packaging", "numpy<2.3"),
+                    commands.install("setuptools<80", "wheel", "ninja", "packaging", numpy),
                     commands.install("--no-build-isolation", f"gptqmodel=={last}"),
                 ),
             ),
