@@ -36,7 +36,11 @@ class Engine(Protocol):
         ...
 
     def stop(self) -> None:
-        """End it, if it is ours to end."""
+        """End it, if it is ours to end and not to stay."""
+        ...
+
+    def kill(self) -> None:
+        """End it, if it is ours: it is of no use any more."""
         ...
 
 
@@ -182,7 +186,7 @@ class Conversation:
                 self.await_engine(), self.session.messages or [Message(Role.USER, "Hello!")]
             )
         except TemplateEndlessError:
-            self.engine.stop()
+            self.engine.kill()
             raise
 
     def count_tokens(self, text: str) -> str:
@@ -251,7 +255,7 @@ class Conversation:
         try:
             answer = self._asker.ask(endpoint, question.messages, self.sampling, self.fill)
         except TemplateEndlessError:
-            self.engine.stop()  # it renders on for ever; the next turn starts another one
+            self.engine.kill()  # it renders on for ever; the next turn starts another one
             raise
         with contextlib.closing(answer.pieces):
             self._drop(answer.relief)

@@ -47,6 +47,9 @@ class RemoteEngine:
     def stop(self) -> None:
         """Leave it alone: it is not ours."""
 
+    def kill(self) -> None:
+        """Leave it alone as well."""
+
     def _only_model(self) -> str:
         names = list(list_models(Endpoint(self._url, self._api_key, "", FOREIGN)))
         if len(names) == 1:

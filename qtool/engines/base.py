@@ -123,5 +123,9 @@ class RunningEngine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Be done with it. May be called twice."""
+        """Be done with it: end it, unless it was to stay. May be called twice."""
+        ...
+
+    def kill(self) -> None:
+        """End it, also where it was to stay: it is of no use any more."""
         ...

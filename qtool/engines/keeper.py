@@ -108,9 +108,16 @@ class EngineKeeper:
             )
 
     def stop(self) -> None:
-        """End the engine, if there is one."""
+        """End the engine, if there is one and it is not to stay."""
         if self._process is not None:
             self._process.stop()
+            self._process = None
+        self._has_told_failure = False
+
+    def kill(self) -> None:
+        """End the engine, also where it was to stay; the next ``endpoint`` starts another one."""
+        if self._process is not None:
+            self._process.kill()
             self._process = None
         self._has_told_failure = False
 

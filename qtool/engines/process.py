@@ -105,6 +105,10 @@ class EngineProcess:
         self._reader.join(5)
         self._log.close()
 
+    def kill(self) -> None:
+        """End it, as ``stop`` does."""
+        self.stop()
+
     def detach(self) -> None:
         """Leave the process to itself. It is reaped if it ends while we live."""
         with contextlib.suppress(OSError):

@@ -232,6 +232,20 @@ def test_keeper_goes_on_with_a_new_engine_when_the_kept_one_dies(store: EngineSt
         assert keeper.endpoint().url != record.url
 
 
+@pytest.mark.parametrize("is_kept_already", [False, True])
+def test_engine_that_is_of_no_use_any_more_does_not_stay(
+    store: EngineStore, model: Path, is_kept_already: bool
+):
+    if is_kept_already:
+        keep(store, model)
+    with EngineKeeper(plan(model), lambda one: store.start(one, OPTIONS, [model])) as keeper:
+        first = keeper.endpoint()
+        [(record, _)] = store.list()
+        keeper.kill()
+        assert wait_for(lambda: is_gone(record.engine_pid))
+        assert keeper.endpoint().url != first.url
+
+
 USER = """
 import sys, time
 from pathlib import Path

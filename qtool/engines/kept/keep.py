@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from qtool.engines.base import Endpoint, EngineOptions, Launch, Progress, RunningEngine
 from qtool.engines.kept.fingerprint import fingerprint
 from qtool.engines.kept.lease import Lease
+from qtool.engines.kept.process_mark import end_process
 from qtool.engines.kept.record import Record, RecordFolder
 from qtool.engines.process import EngineProcess
 from qtool.engines.resident import resident_bytes
@@ -135,6 +136,11 @@ class KeptEngine:
         """Leave it to the next conversation."""
         self._lease.release()
 
+    def kill(self) -> None:
+        """End it with its holder."""
+        end_process(self._record.pid, self._record.mark)
+        self._lease.release()
+
 
 class HeldEngine(EngineProcess):
     """An engine with a holder between it and us, which keeps it when we go."""
@@ -153,6 +159,11 @@ class HeldEngine(EngineProcess):
             self.detach()
         else:
             super().stop()
+        self._lease.release()
+
+    def kill(self) -> None:
+        """End it with its holder, on whose life its own hangs."""
+        super().stop()
         self._lease.release()
 
 

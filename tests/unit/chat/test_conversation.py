@@ -40,10 +40,13 @@ class Engine(http.server.ThreadingHTTPServer):
         self.reply = reply
         self.is_ready = True
         self.try_template: Callable[[list[dict[str, str]]], None] = lambda messages: None
-        self.n_stops = 0
+        self.n_kills = 0
 
     def stop(self) -> None:
-        self.n_stops += 1
+        pass
+
+    def kill(self) -> None:
+        self.n_kills += 1
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep quiet about clients that go."""
@@ -551,7 +554,7 @@ def test_template_that_never_ends_costs_the_turn_and_the_engine(monkeypatch, tmp
         engine.server_close()
         session.close()
     assert [exc.code for exc in screen.failures] == ["template", "usage"]
-    assert engine.n_stops == 1
+    assert engine.n_kills == 1
     assert texts(session) == ["a", "heard: a", "b", "heard: a|heard: a|b"]
 
 
