@@ -71,6 +71,6 @@ def test_oldest_transformers_has_the_same_cache():
 def test_auto_gptq_computes_on_a_cpu(tiny_models: Path, name: str):
     python = environment("auto-gptq-cpu", AUTO_GPTQ, ("--no-deps", "auto-gptq==0.7.1"))
     script = str(HERE / "compare_logits.py")
-    line = json.loads(run_script(python, script, str(PROGRAM), str(tiny_models / name)))
+    line = json.loads(run_script(python, script, str(PROGRAM), f"library:{tiny_models / name}"))
     assert line["error"] < 0.25
     assert line["keeps_cache"]
