@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
-from qtool.doctor.finding import Finding, Fix, Goal, Severity
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some
 from qtool.doctor.message import say
 from qtool.doctor.routes import runs_int4
@@ -200,7 +200,8 @@ def with_imports_as_evidence(found: Sequence[Finding]) -> list[Finding]:
             kept.append(failed)
         else:
             evidence = (*kept[index].evidence, *failed.evidence)
-            kept[index] = replace(kept[index], evidence=evidence)
+            sure = Confidence.CERTAIN  # for it was seen
+            kept[index] = replace(kept[index], evidence=evidence, confidence=sure)
     return kept
 
 

@@ -350,3 +350,14 @@ def test_a_missing_module_is_brought_by_its_holder() -> None:
 
 def test_healthy_imports_say_nothing() -> None:
     assert not [code for code in deep("gptq", {"gptqmodel": GOOD}) if code.startswith("IMPORT")]
+
+
+def test_a_failed_import_makes_its_explanation_certain_and_is_said_once() -> None:
+    failed = {"ending": "raised", "detail": "ImportError: cannot import name 'PytorchGELUTanh'"}
+    dists = {"autoawq": "0.2.9", "transformers": "4.57.6", "torch": "2.6.0"}
+    found = findings_of("awq", imports={"awq": failed}, dists=dists)
+
+    finding = found["AWQ-TRANSFORMERS-TOO-NEW"]
+    assert finding.confidence == "certain"
+    assert any("import awq: ImportError" in one for one in finding.evidence)
+    assert "IMPORT-FAILS" not in found
