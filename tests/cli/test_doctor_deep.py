@@ -61,6 +61,7 @@ def test_whatever_modules_do_is_contained_and_said(run_qtool: Run, hostile: Path
         "bitsandbytes": "imported",
     }
     assert imports["bitsandbytes"]["n_output_bytes"] == 2_000_000
+    assert imports["gptqmodel"]["where"] == "gptqmodel.py:2"
     assert len(result.stdout) < 50_000
     assert result.returncode == 1
     found = {(finding["code"], finding["severity"]) for finding in document["findings"]}
@@ -127,7 +128,6 @@ def test_without_deep_no_module_of_the_environment_runs(
     assert mark.exists()
 
 
-@pytest.mark.alone
 def test_three_hundred_distributions_take_under_a_second(
     run_qtool: Run, environment: Environment
 ) -> None:
@@ -139,14 +139,14 @@ def test_three_hundred_distributions_take_under_a_second(
         info.mkdir()
         (info / "METADATA").write_text(f"Name: package-{number}\n\n" + "text\n" * 1000)
         (info / "RECORD").write_text(record)
-    took_s = []
-    for _ in range(3):
-        began = time.perf_counter()
-        document = report(run_qtool, "--python", str(env))
-        took_s.append(time.perf_counter() - began)
+    before = os.times()
 
+    document = report(run_qtool, "--python", str(env))
+
+    after = os.times()  # of the processor: how busy the machine is besides does not count
+    worked_s = sum(after[2:4]) - sum(before[2:4])
     assert len(document["snapshot"]["dists"]) == 304
-    assert min(took_s) < 1
+    assert 0 < worked_s < 1
 
 
 @pytest.mark.parametrize("user", ["zoë.o'brien", "DOMAIN+zoe", "zoe smith"])

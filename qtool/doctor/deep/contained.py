@@ -97,7 +97,7 @@ class ContainedChild:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._folder,
-            env={**environ, MARK: self._mark},
+            env={**_from_elsewhere(environ), MARK: self._mark},
             start_new_session=True,
         )
         if process.stdout:
@@ -172,6 +172,14 @@ class _Output:
         if self._reader:
             self._reader.join(KILL_WAIT_S)
         return self._kept.decode("utf-8", "replace")
+
+
+def _from_elsewhere(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a child in another folder: relative paths become absolute."""
+    folders = [part for part in environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    if not folders:
+        return dict(environ)
+    return {**environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, folders))}
 
 
 def _has_ended(process: "subprocess.Popen[bytes]") -> bool:

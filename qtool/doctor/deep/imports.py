@@ -1,5 +1,6 @@
 """``--deep``: import each relevant module for real, in a contained child of its own."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "llama-cpp-python": ("llama_cpp",),
     "vllm": ("vllm",),
 }
+_FAULTY_FRAME = re.compile(r'File "[^"\n]*-packages[/\\]([^"\n]+)", line (\d+) in ')
 _WITHOUT_TORCH = ("torch", "numpy", "llama_cpp")
 
 
@@ -114,15 +116,24 @@ def _start(
 
 def attempt_of(outcome: Outcome) -> ImportAttempt:
     """Return what an outcome says about the import. Pure."""
-    report = outcome.report
     ending, detail = _ending_of(outcome)
     return ImportAttempt(
         ending=ending,
         detail=detail,
-        where=str(report.get("where") or "") if ending is ImportEnding.RAISED else "",
+        where=_place_of(ending, outcome),
         seconds=round(outcome.seconds, 2),
         n_output_bytes=outcome.n_output_bytes,
     )
+
+
+def _place_of(ending: ImportEnding, outcome: Outcome) -> str:
+    """Return the package's line that raised, or that Python's faulthandler saw crash."""
+    if ending is ImportEnding.RAISED:
+        return str(outcome.report.get("where") or "")
+    if ending is not ImportEnding.CRASHED:
+        return ""
+    frame = _FAULTY_FRAME.search(outcome.tail)
+    return f"{frame[1]}:{frame[2]}" if frame else ""
 
 
 def _ending_of(outcome: Outcome) -> tuple[ImportEnding, str]:

@@ -154,18 +154,25 @@ def run_checkpoint(
     model = transformers.AutoModelForCausalLM.from_pretrained(".", **options).eval()
     modules = {name: module for name, module in model.named_modules() if name in shapes}
     inputs = {n: torch.randn(1, shapes[n][0]).to(device, torch.float16) for n in modules}
+    outputs = {name: modules[name](inputs[name]) for name in kept}
+    check_devices(device, outputs.values())
     errors = [
-        relative_error(modules[name](inputs[name]), inputs[name].cpu().float() @ weight)
+        relative_error(outputs[name], inputs[name].cpu().float() @ weight)
         for name, weight in kept.items()
     ]
     calls = [lambda m=m, x=inputs[n]: m(x) for n, m in modules.items()]
     rounds = time_rounds(torch, device, calls, settings)
     n_bytes = sum(packed_bytes(*shapes[n], settings["bits"], settings["group"]) for n in modules)
     kernel = type(modules[next(iter(kept))])
-    engine = kernel.__module__.partition(".")[0]
-    found = result(engine, kernel.__name__, max(errors), rounds, len(calls), n_bytes, torch.float16)
-    found["computed_on"] = str(modules[next(iter(kept))](inputs[next(iter(kept))]).device)
-    return found
+    engine, dtype = kernel.__module__.partition(".")[0], torch.float16
+    return result(engine, kernel.__name__, max(errors), rounds, len(calls), n_bytes, dtype)
+
+
+def check_devices(device: Any, outputs: Any) -> None:
+    """Make sure that what was asked to compute did: accelerate moves layers without a word."""
+    for output in outputs:
+        if output.device.type != device.type:
+            raise RuntimeError(f"computed on {output.device} instead of {device}")
 
 
 def result(

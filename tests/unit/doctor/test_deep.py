@@ -180,6 +180,17 @@ def test_a_child_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in site.iterdir()] == ["awq.py"]  # and no bytecode
 
 
+def test_a_relative_folder_of_modules_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_of(tmp_path, {"awq": "x = 1"}, {"autoawq": "1"})
+    monkeypatch.chdir(tmp_path.parent)
+
+    seen = look_deeper(snapshot, {**os.environ, "PYTHONPATH": tmp_path.name, **OURS})
+
+    assert seen.imports and seen.imports["awq"].ending is ImportEnding.IMPORTED
+
+
 def test_an_interpreter_that_cannot_be_started_is_no_import() -> None:
     child = ContainedChild(["/nonexistent/python"], environ={}, timeout_s=5)
 
