@@ -287,11 +287,26 @@ def test_where_a_python_may_not_be_changed_an_environment_is_the_cure(run_qtool:
     assert (unasked.returncode, "--fix -y" in unasked.stderr) == (2, True)
 
 
+@pytest.mark.environments
+@pytest.mark.timeout(1800)
+def test_the_environment_that_is_the_cure_is_made_and_found_again(run_qtool: Run) -> None:
+    arguments = ("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON)
+
+    made = run_qtool(*arguments, "--fix", "-y", timeout=1700)
+    again = run_qtool(*arguments, "--json")
+
+    assert made.returncode == 0, made.stderr
+    assert "now: qtool chat MODEL --env transformers" in made.stdout
+    (finding,) = (f for f in json.loads(again.stdout)["findings"] if f["code"] == "ENGINE-MISSING")
+    assert finding["severity"] == "info"
+    assert finding["fixes"][1]["commands"] == ["qtool chat MODEL --env transformers"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the recipe is for Linux")
-def test_the_environment_that_is_the_cure_is_made(
+def test_an_environment_that_cannot_be_made_leaves_nothing(
     run_qtool: Run, wheels: Path, own_settings: Path
 ) -> None:
-    """The recipe's packages cannot be had here: it fails as the recipe does, nothing is left."""
+    """The recipe's packages cannot be had here."""
     failed = run_qtool("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON, "--fix", "-y")
 
     assert failed.returncode != 0

@@ -8,16 +8,25 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal
 from qtool.doctor.message import say
+from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, parse_capability
 
 PACKAGE = "bitsandbytes"
+Problem = tuple[str, tuple[str, ...], Confidence]
+"""A title, its evidence, and how sure it is."""
+_CUDA_TROUBLE = re.compile(r"libbitsandbytes_cuda|CUDA Setup failed|no kernel image", re.IGNORECASE)
 
 
 def library_missing(case: Case) -> Iterator[Finding]:
     """Report a bitsandbytes without a library for the CUDA of torch, or for the GPU."""
     if not case.has(PACKAGE) or case.has_no_gpu:
         return
-    problem = _cuda_problem(case) or _capability_problem(case)
+    problem = (
+        _import_problem(case)
+        or _windows_problem(case)
+        or _cuda_problem(case)
+        or _capability_problem(case)
+    )
     if problem is None:
         return
     title, evidence, confidence = problem
@@ -36,6 +45,26 @@ def library_missing(case: Case) -> Iterator[Finding]:
     )
 
 
+def _import_problem(case: Case) -> Problem | None:
+    """Return what a real import said of its CUDA library."""
+    results = {} if case.snapshot.import_results is UNKNOWN else case.snapshot.import_results
+    said = next((text for name, text in results.items() if name.startswith(PACKAGE)), None)
+    if said is None or not _CUDA_TROUBLE.search(said):
+        return None
+    title = say("bitsandbytes {version} does not find its CUDA library, or code for the GPU in it",
+                version=case.version(PACKAGE))  # fmt: skip
+    return title, (f"import {PACKAGE}: {said}",), Confidence.CERTAIN
+
+
+def _windows_problem(case: Case) -> Problem | None:
+    first = facts.fact("bitsandbytes", "windows_from")
+    if not case.is_windows or not case.has_within(PACKAGE, f"<{first}"):
+        return None
+    title = say("bitsandbytes {version} has no library for Windows; {first} is the first that has",
+                version=case.version(PACKAGE), first=first)  # fmt: skip
+    return title, ("Windows",), Confidence.LIKELY
+
+
 def _newer(case: Case) -> tuple[Fix, ...]:
     """Return the newest bitsandbytes; for an older torch the last that takes it."""
     newest, *older = facts.fact("bitsandbytes", "releases")
@@ -49,7 +78,7 @@ def _newer(case: Case) -> tuple[Fix, ...]:
     return (Fix(say("A bitsandbytes that has it"), (install,)),)
 
 
-def _cuda_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] | None:
+def _cuda_problem(case: Case) -> Problem | None:
     cuda = case.torch_cuda
     tags, has_fallback, confidence = _libraries(case)
     if not cuda or len(cuda) < 2 or not tags:
@@ -82,7 +111,7 @@ def _libraries(case: Case) -> tuple[tuple[str, ...], bool, Confidence]:
     return tuple(row["tags"]) if row else (), has_fallback, Confidence.LIKELY
 
 
-def _capability_problem(case: Case) -> tuple[str, tuple[str, ...], Confidence] | None:
+def _capability_problem(case: Case) -> Problem | None:
     rows = facts.fact("bitsandbytes", "lowest_capability")
     row = next((r for r in rows if is_within(case.version(PACKAGE), r["versions"])), None)
     if row is None or not case.capabilities:

@@ -264,6 +264,9 @@ def _marlin_evidence(case: Case) -> tuple[str, ...]:
     seen = [f"{name}: {text}" for name, text in results.items() if "marlin" in text.lower()]
     settings = case.snapshot.env_vars.items()
     seen += [f"{name}={value}" for name, value in settings if "marlin" in value.lower()]
+    described = case.snapshot.model
+    if described and "marlin" in f"{described.name} {described.format or ''}".lower():
+        seen.append(f"the model: {described.name}")
     quantization = case.model.quantization if case.model else None
     if quantization and quantization.checkpoint_format == "marlin":
         seen.append("the model is stored in marlin's own layout")

@@ -7,7 +7,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import some
+from qtool.doctor.fixes import gguf, some
 from qtool.doctor.message import say, together
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.repacked import runs_repacked
@@ -21,6 +21,7 @@ NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)
 def cpu_only(case: Case) -> Iterator[Finding]:
     """Report a CPU build of torch on a machine with an NVIDIA GPU."""
     if not case.has_cpu_torch or not case.gpus:
+        yield from _cuda_asked_of_cpu(case)
         return
     range_ = _same_minor(case) or ">=2.0"
     fixes = torch_fixes(case, range_, say("The same torch, built with CUDA")) or torch_fixes(
@@ -43,6 +44,31 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         ),
         fixes=fixes,
     )
+
+
+def _cuda_asked_of_cpu(case: Case) -> Iterator[Finding]:
+    """Report that a program asked a CPU build for CUDA where there is no NVIDIA GPU."""
+    results = {} if case.snapshot.import_results is UNKNOWN else case.snapshot.import_results
+    said = next((text for text in results.values() if "not compiled with CUDA" in text), None)
+    if said is None or not case.has_cpu_torch:
+        return
+    yield Finding(
+        code="TORCH-CPU-ONLY",
+        severity=case.severity(*NEEDS_TORCH, Goal.BUILD),
+        title=say("CUDA was asked of a torch that is a CPU build, and there is no NVIDIA GPU"),
+        explanation=say(
+            "torch {torch} was built without CUDA, as it should be here; the program says device "
+            '"cuda" all the same. Without an NVIDIA GPU no build of torch changes that: let it '
+            "compute on the CPU (on an Apple computer: mps), or run a GGUF with llama.cpp.",
+            torch=case.torch_version,
+        ),
+        evidence=(said, "no NVIDIA GPU"),
+        fixes=(
+            Fix(say("Compute where there is something to compute on"),
+                ('# in your code: device_map="auto", or device="cpu"',)),
+            gguf(case),
+        ),
+    )  # fmt: skip
 
 
 def _same_minor(case: Case) -> str | None:

@@ -408,7 +408,8 @@ def test_a_flash_attn_of_the_other_abi_is_named() -> None:
 @pytest.mark.parametrize(
     ("version", "cuda", "is_missing"),
     [("0.47.0", "13.0", True), ("0.49.2", "13.0", False), ("0.50.2", "12.9", False),
-     ("0.41.3", "12.1", False)],
+     ("0.41.3", "12.1", False), ("0.41.3", "12.4", True), ("0.43.1", "12.4", False),
+     ("0.45.2", "12.8", True), ("0.45.3", "12.8", False), ("0.39.1", "12.4", False)],
 )  # fmt: skip
 def test_bitsandbytes_needs_a_library_for_torchs_cuda(
     version: str, cuda: str, is_missing: bool
@@ -474,3 +475,34 @@ def test_a_python_that_does_not_answer_is_no_healthy_one() -> None:
 
     assert found["ENV-PYTHON-SILENT"].severity == "warning"
     assert "ended with code 1" in found["ENV-PYTHON-SILENT"].evidence[0]
+
+
+def test_what_bitsandbytes_said_when_imported_is_the_evidence() -> None:
+    said = "RuntimeError: CUDA Setup failed; libbitsandbytes_cuda121.so not found"
+    fields = {"dists": {"torch": "2.1.0", "bitsandbytes": "0.41.1"}, "torch": torch("2.1.0")}
+
+    finding = findings_of("bnb", **fields, import_results={"bitsandbytes": said})[
+        "BNB-ARCH-MISSING"
+    ]
+
+    assert said in finding.evidence[0]
+    assert "BNB-ARCH-MISSING" not in findings_of("bnb", **fields, import_results={})
+    assert "BNB-ARCH-MISSING" in findings_of("bnb", **fields, os=WINDOWS)
+
+
+def test_cuda_asked_of_a_cpu_torch_without_a_gpu() -> None:
+    said = "AssertionError: Torch not compiled with CUDA enabled"
+    fields = {"dists": {"torch": "2.5.1"}, "torch": torch("2.5.1", None), "gpus": []}
+
+    finding = findings_of("plain", **fields, import_results={"x": said})["TORCH-CPU-ONLY"]
+
+    assert finding.severity == "error"
+    assert "uninstall" not in commands_of(finding)
+    assert findings_of("plain", **fields, import_results={}) == {}
+
+
+def test_a_model_in_marlins_layout_says_that_marlin_was_chosen() -> None:
+    fields = {"dists": MODERN, "torch": torch("2.10", "12.8", ["sm_70"]), "gpus": [V100],
+              "nvcc": "12.8", "model": {"id": "org/model-marlin", "params": 7 * 10**9}}  # fmt: skip
+
+    assert findings_of("gptq", **fields)["GPTQMODEL-MARLIN-CC"].severity == "error"
