@@ -16,7 +16,7 @@ from qtool.doctor.fixes import smaller_variant
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
 from qtool.doctor.measured import as_measured
 from qtool.doctor.message import say
-from qtool.doctor.proven_sets import proven_set
+from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import WRITTEN_OUT, Route, find_route
 from qtool.doctor.speed import tokens_per_s, tokens_per_s_on
@@ -109,7 +109,7 @@ def judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
     route = as_measured(case, form, find_route(case, form))
     model = _as_held(as_run(case), route)
     fit = fit_on(case, model, route.device) if model and route.device else None
-    runs, why = _weigh(case, route, fit)
+    runs, why = _weigh(case, form, route, fit)
     speed = None
     if runs and model and route.device:
         speed = tokens_per_s(case, model, route.engine, route.device)
@@ -129,11 +129,16 @@ def judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
     )
 
 
-def _weigh(case: Case, route: Route, fit: Fit | None) -> tuple[bool, str]:
+def _weigh(case: Case, form: ModelFormat, route: Route, fit: Fit | None) -> tuple[bool, str]:
     """Say whether it runs, and why, once its memory is known as well.
 
     A context that nobody asked for may be shorter, as `qtool chat` will choose it.
     """
+    if not route.runs and route.lacks_packages and (name := environment_for(case, form)):
+        return False, say(
+            "{why}; but qtool's environment {name} runs it (--env {name})",
+            why=route.why, name=name,
+        )  # fmt: skip
     if not route.runs or fit is None:
         return route.runs, route.why
     match fit.kind:

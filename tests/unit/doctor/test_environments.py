@@ -13,6 +13,7 @@ from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import hint_for, indexes_for, machine_of, recipe_for
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.proven_sets import proven_set
+from qtool.doctor.verdict import judge
 from qtool.envs.environment import Environment
 from qtool.errors import EnvironmentFault
 from qtool.models.info import ModelFormat, ModelInfo
@@ -184,6 +185,15 @@ def test_where_an_own_environment_serves_the_examined_one_lacks_nothing() -> Non
     (finding,) = (one for one in diagnose(case) if one.code == "ENGINE-MISSING")
 
     assert finding.severity == "info"
+
+
+def test_a_verdict_names_the_environment_that_runs_what_the_examined_one_does_not() -> None:
+    case = replace(case_of("awq", dists={}, **CPU), environments=(own("mine", "awq"),))
+
+    verdict = judge(case)["awq"]
+
+    assert verdict.runs is False
+    assert "(--env mine)" in verdict.why
 
 
 def test_nothing_is_prescribed_where_nothing_is_wrong() -> None:
