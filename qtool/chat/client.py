@@ -32,6 +32,9 @@ MAX_ERROR_BYTES = 64 * 1024
 _TEMPLATE = re.compile(r"chat.template|for this template|jinja|roles must alternate", re.IGNORECASE)
 """How engines say that rendering the messages failed."""
 
+_BOUNDED = re.compile(r"template was stopped|template wants more|bad_alloc")
+"""A template that ran into a bound; other messages would not mend that, but take as long."""
+
 CONTINUING = {"continue_final_message": True, "add_generation_prompt": False}
 """Let the reply go on from the last message: vLLM's names, which our own server takes as well;
 llama.cpp's does so unasked."""
@@ -160,7 +163,8 @@ def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
         return AuthError(f"{endpoint.url} refuses the key: {message}")
     if _TEMPLATE.search(message):
         hint = "qtool chat … --template FILE gives another one, --raw does without"
-        return TemplateRefusedError(f"the chat template fails: {message[-300:]}", hint=hint)
+        failure = UsageError if _BOUNDED.search(message) else TemplateRefusedError
+        return failure(f"the chat template fails: {message[-300:]}", hint=hint)
     return NetworkError(f"the engine answers {status}: {message}")
 
 

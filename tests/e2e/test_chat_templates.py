@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qtool.chat import queries
-from qtool.chat.client import TemplateEndlessError, TemplateRefusedError, stream_chat
+from qtool.chat.client import TemplateEndlessError, stream_chat
 from qtool.chat.messages import Message, Role
 from qtool.chat.plan import EngineWish, plan_engine
 from qtool.chat.queries import render_prompt
@@ -18,7 +18,7 @@ from qtool.chat.request import Sampling
 from qtool.chat.templates import CHATML, GEMMA, MISTRAL, PHI, PLAIN, FallbackTemplate
 from qtool.engines.base import Endpoint, EngineOptions
 from qtool.engines.keeper import EngineKeeper
-from qtool.errors import EnvironmentFault, QtoolError
+from qtool.errors import EnvironmentFault, QtoolError, UsageError
 from qtool.models.local import LocalModel
 from tests.conftest import Run
 
@@ -128,7 +128,7 @@ def test_template_that_wants_all_memory_is_refused_it(starter_gguf: Path):
         bound, hard = resource.prlimit(keeper.pid, resource.RLIMIT_DATA)
         assert bound < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 2
         resource.prlimit(keeper.pid, resource.RLIMIT_DATA, (10**9, hard))
-        with pytest.raises(TemplateRefusedError, match="chat template fails"):
+        with pytest.raises(UsageError, match="chat template fails"):
             list(stream_chat(endpoint, [Message(Role.USER, "boom")], Sampling()))
         fine = stream_chat(endpoint, [Message(Role.USER, "fine")], Sampling(max_new_tokens=1))
         assert len(list(fine)) >= 1

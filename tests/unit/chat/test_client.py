@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtool.chat.client import ContextFullError, stream_chat
+from qtool.chat.client import ContextFullError, TemplateRefusedError, stream_chat
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import split_reasoning
 from qtool.chat.request import Sampling
 from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
 from qtool.engines.base import Endpoint
-from qtool.errors import AuthError, NetworkError
+from qtool.errors import AuthError, NetworkError, UsageError
 
 HELLO = [Message(Role.USER, "hello")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -128,6 +128,8 @@ def test_engine_that_goes_in_mid_reply_is_an_error_after_what_it_said():
             "too",
         ),
         (500, {"message": "boom"}, NetworkError, "500: boom"),
+        (400, {"message": "roles must alternate"}, TemplateRefusedError, "roles must"),
+        (400, {"message": "the chat template was stopped after 5 s"}, UsageError, "stopped"),
     ],
 )
 def test_refusals_are_told_apart(status: int, error: dict[str, str], kind: type, words: str):
@@ -135,6 +137,14 @@ def test_refusals_are_told_apart(status: int, error: dict[str, str], kind: type,
     head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with answering(head + body) as (at, _), pytest.raises(kind, match=words):
         list(stream_chat(at, HELLO, Sampling()))
+
+
+def test_template_that_ran_into_a_bound_is_not_tried_with_other_messages():
+    body = json.dumps({"error": {"message": "the chat template was stopped after 5 s"}}).encode()
+    head = f"HTTP/1.1 400 No\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with answering(head + body) as (at, _), pytest.raises(UsageError) as caught:
+        list(stream_chat(at, HELLO, Sampling()))
+    assert not isinstance(caught.value, TemplateRefusedError)
 
 
 def test_refusal_without_json_shows_what_came():
