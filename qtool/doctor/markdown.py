@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.message import say, together
-from qtool.doctor.report import machine_words
+from qtool.doctor.report import machine_words, verdict_lines
 from qtool.doctor.snapshot import UNKNOWN, Unknown
 from qtool.doctor.snapshot_writer import to_mapping
-from qtool.doctor.translation import Language, translate
+from qtool.doctor.translation import Language, translate, translated
 from qtool.doctor.verdict import Verdict
 
 _MARKS = {
@@ -46,6 +46,10 @@ def markdown_lines(
             why = _plain(translate(one.why, language))
             yield ""
             yield f"**{name.upper()}** {translate(mark, language)}: {why}"
+            yield ""
+            _, *others = verdict_lines(case.model, name, one)
+            details = [line.text for line in translated(others, language)]
+            yield from _fenced("\n".join(details), "text") if details else ()
     yield from _details("snapshot", json.dumps(to_mapping(case.snapshot), indent=1), "json")
 
 

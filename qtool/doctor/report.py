@@ -66,7 +66,7 @@ def report_lines(
     if case.model is not None:
         for name, one in verdict.items():
             yield Line(LineKind.TEXT, "")
-            yield from _verdict_lines(case.model, name, one)
+            yield from verdict_lines(case.model, name, one)
 
 
 def _answer_lines(answer: GoalAnswer) -> Iterator[Line]:
@@ -146,7 +146,8 @@ def _fix_lines(fix: Fix) -> Iterator[Line]:
         yield Line(LineKind.COMMAND, f"      {command}")
 
 
-def _verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterator[Line]:
+def verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterator[Line]:
+    """Yield the verdict on a model: does it run, by what, in how much memory, how fast."""
     kind = LineKind.OK if verdict.runs else LineKind.ERROR
     mark = say("✓ runs") if verdict.runs else say("✗ does not run")
     yield Line(kind, together((mark, _model_words(model, name), verdict.why), ": "))

@@ -25,6 +25,7 @@ import pytest
 from qtool.doctor.case import Case, make_case
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.fit import FitKind
+from qtool.doctor.markdown import markdown_lines
 from qtool.doctor.report import report_lines
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.verdict import FormatVerdict, judge
@@ -317,3 +318,13 @@ def test_what_is_written_out_takes_two_bytes_a_weight(models: dict[str, ModelInf
 
     assert verdict.fit is not None
     assert verdict.fit.need.weights_bytes == 2 * 7248023552
+
+
+def test_markdown_tells_memory_and_gpus_as_well(models: dict[str, ModelInfo]) -> None:
+    case = on_gpus(models["gptq"], 4, 24)
+
+    text = "\n".join(markdown_lines(case, (), judge(case)))
+
+    assert "**GPTQ** ✅ runs: " in text
+    assert "memory: 6.17 GB of 25.8 GB" in text
+    assert "GPU 1  NVIDIA GeForce RTX 3090" in text
