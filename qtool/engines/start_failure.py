@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 
 from qtool.engines.context import MEMORY_SHARE, MINIMUM_CONTEXT_TOKENS
 from qtool.errors import EnvironmentFault, QtoolError, ResourceError
@@ -27,8 +28,8 @@ def explain_failure(
     engine, where that is one of the user's.
     """
     if _OUT_OF_MEMORY.search(fault.message):
-        free_bytes = read_ram().available_bytes
-        return explain_memory(fault, info, n_ctx_tokens or DEFAULT_CONTEXT_TOKENS, free_bytes)
+        n_ctx_tokens = n_ctx_tokens or DEFAULT_CONTEXT_TOKENS
+        return explain_memory(fault, info, n_ctx_tokens, _free_bytes())
     return fault if python is None else _ask_doctor(fault, info, python)
 
 
@@ -37,17 +38,33 @@ def explain_memory(
 ) -> ResourceError:
     """Say what was needed, what is free, and what would fit."""
     need = estimate_memory(info, n_ctx_tokens=n_ctx_tokens)
-    told = (
-        f"{fault.message}\n  memory: weights {format_size(need.weights_bytes)},"
-        f" {format_size(need.total_bytes)} in all with a context of {n_ctx_tokens} tokens"
+    free = "" if free_bytes is None else f"; {format_size(free_bytes)} can be had now"
+    told, *details = fault.message.splitlines()
+    message = "\n".join(
+        [
+            f"{told}: memory ran out",
+            f"  weights {format_size(need.weights_bytes)}, {format_size(need.total_bytes)} in all"
+            f" with a context of {n_ctx_tokens} tokens{free}",
+            *details,
+        ]
     )
-    if free_bytes is None:
-        return ResourceError(told, hint=fault.hint)
-    fitting = largest_context(info, int(free_bytes * MEMORY_SHARE)) or 0
-    told = f"{told}; {format_size(free_bytes)} are free now"
-    if MINIMUM_CONTEXT_TOKENS <= fitting < n_ctx_tokens:
-        return ResourceError(told, hint=f"--ctx {fitting} would fit")
-    return ResourceError(told, hint=f"{fault.hint} says which variants would fit")
+    fitting = 0 if free_bytes is None else largest_context(info, int(free_bytes * MEMORY_SHARE))
+    if MINIMUM_CONTEXT_TOKENS <= (fitting or 0) < n_ctx_tokens:
+        return ResourceError(message, hint=f"--ctx {fitting} would fit")
+    return ResourceError(message, hint=f"{fault.hint} says which variants would fit")
+
+
+def _free_bytes() -> int | None:
+    """Return what a new process can have: what is free, or its bound (``ulimit -v``) if lower."""
+    free_bytes = read_ram().available_bytes
+    if sys.platform == "win32":
+        return free_bytes
+    import resource
+
+    bound_bytes, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if bound_bytes == resource.RLIM_INFINITY:
+        return free_bytes
+    return bound_bytes if free_bytes is None else min(bound_bytes, free_bytes)
 
 
 def _ask_doctor(fault: EnvironmentFault, info: ModelInfo, python: str) -> EnvironmentFault:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -381,3 +382,18 @@ def test_full_context_is_summed_up_by_the_model(run_qtool: Run, own_settings: Pa
     assert messages[0].role == "system"
     assert messages[1].content.startswith("This is what we said so far")
     assert messages[-2].content == "Tell me about the number 4."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds of memory: Linux")
+def test_memory_that_does_not_suffice_is_told_with_figures(run_qtool: Run, starter_gguf: Path):
+    command = [sys.executable, "-m", "qtool", "chat", str(starter_gguf), "--ctx", "8192", "-p", "x"]
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -v 400000; exec {shlex.join(command)}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 8, done.stderr
+    assert "memory ran out\n  weights 96.6 MB, 307 MB in all" in done.stderr
+    assert "410 MB can be had now" in done.stderr

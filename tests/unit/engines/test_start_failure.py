@@ -34,9 +34,9 @@ def fault(message: str) -> EnvironmentFault:
 def test_memory_that_ran_out_is_told_with_figures(message: str):
     told = explain_failure(fault(message), INFO, 8192, None)
     assert isinstance(told, ResourceError)
-    assert message in told.message
+    assert told.message.startswith(f"{message}: memory ran out\n")
     assert "weights 4.29 GB, 5.77 GB in all with a context of 8192 tokens" in told.message
-    assert "are free now" in told.message
+    assert "can be had now" in told.message
 
 
 def test_context_that_would_fit_is_the_hint():
@@ -51,6 +51,14 @@ def test_context_that_would_fit_is_the_hint():
 def test_model_of_which_nothing_fits_leads_to_the_doctor():
     told = explain_memory(fault("out of memory"), INFO, 8192, GIB)
     assert told.hint == "qtool doctor /models/m.gguf says which variants would fit"
+
+
+def test_log_of_the_engine_comes_after_the_figures():
+    told = explain_memory(fault("it ended\n  line 1\n  bad_alloc"), INFO, 8192, GIB)
+    first, second, *rest = told.message.splitlines()
+    assert first == "it ended: memory ran out"
+    assert "weights" in second
+    assert rest == ["  line 1", "  bad_alloc"]
 
 
 def test_other_failures_of_our_own_engine_stay_as_they_are():
