@@ -6,17 +6,12 @@ from collections.abc import Iterator
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.message import say, together
+from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
-from qtool.doctor.versions import number_tuple, parse_version
+from qtool.doctor.versions import number_tuple
 
 GPU_GOALS = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN, Goal.GGUF)
 _RUNTIME = re.compile(r"(nvidia-[a-z-]+)-cu(\d+)")
-_CONDA_NAMES = {
-    "torch": "pytorch",
-    **{name: name for name in ("torchvision", "torchaudio", "numpy", "transformers", "accelerate")},
-}
-"""conda's names of distributions that break when two versions of them lie in one folder."""
 _CUDA_FOLDER = re.compile(r"cuda-(\d+)\.(\d+)(?=/|$)")
 
 
@@ -122,48 +117,4 @@ def _is_older(folder: str, wanted: tuple[int, ...]) -> bool:
     return version is not None and version < wanted[:2]
 
 
-def conda_overwritten(case: Case) -> Iterator[Finding]:
-    """Report packages that conda has installed and pip has replaced by another version."""
-    dists, conda = case.snapshot.dists or {}, case.snapshot.conda or {}
-    differing = [
-        (name, conda[other], dists[name])
-        for name, other in _CONDA_NAMES.items()
-        if other in conda and name in dists and not _are_equal(conda[other], dists[name])
-    ]
-    if not differing:
-        return
-    commands = Commands(case)
-    keep = [f"{name}=={here}" for name, _, here in differing]
-    names = [name for name, _, _ in differing]
-    yield Finding(
-        code="CONDA-AND-PIP-MIXED",
-        severity=Severity.WARNING,
-        title=say("conda and pip have both installed {names}, in different versions",
-                  names=together(names, say(" and "))),
-        explanation=say(
-            "conda believes in one version and Python imports the other, with what is left of the "
-            "first in the same folders; the next conda install or update puts files of its own "
-            "back over it. Let one of the two have these packages: in an environment with wheels "
-            "from PyPI that is pip."
-        ),
-        evidence=tuple(f"{name}: conda {one}, pip {other}" for name, one, other in differing),
-        fixes=(
-            Fix(
-                say("Leave them to pip: take them from conda, then install them once more"),
-                (
-                    f"conda remove --force {' '.join(_CONDA_NAMES[name] for name in names)}",
-                    commands.install("--force-reinstall", "--no-deps", *keep),
-                ),
-            ),
-        ),
-        confidence=Confidence.LIKELY,
-    )  # fmt: skip
-
-
-def _are_equal(one: str, other: str) -> bool:
-    """Compare versions, local parts (``+cu121``) left out; unreadable ones count as equal."""
-    first, second = parse_version(one), parse_version(other)
-    return first is None or second is None or first.public == second.public
-
-
-RULES = (gpu_hidden, runtimes_mixed, library_path, conda_overwritten)
+RULES = (gpu_hidden, runtimes_mixed, library_path)

@@ -144,27 +144,6 @@ def test_a_list_of_architectures_has_to_name_the_gpu(archs: str, is_told: bool) 
     assert ("BUILD-ARCH-LIST" in found) is is_told
 
 
-@pytest.mark.parametrize(
-    ("conda", "is_told"),
-    [
-        ({"pytorch": "2.3.1", "numpy": "1.26.4"}, True),
-        ({"pytorch": "2.5.1", "numpy": "1.26.4"}, False),
-        ({"pytorch": "not a version"}, False),
-        ({}, False),
-        (None, False),
-    ],
-)
-def test_conda_and_pip_over_each_other_are_told(
-    conda: dict[str, str] | None, is_told: bool
-) -> None:
-    found = findings_of("plain", conda=conda, dists={"torch": "2.5.1+cu121", "numpy": "1.26.4"},
-                        torch=torch("2.5.1+cu121"))  # fmt: skip
-
-    assert ("CONDA-AND-PIP-MIXED" in found) is is_told
-    if is_told:
-        assert "conda remove --force pytorch" in commands_of(found["CONDA-AND-PIP-MIXED"])
-
-
 def test_a_torch_without_the_kernel_leaves_odd_groups_to_gptqmodel() -> None:
     dists = {"torch": "2.4.1", "transformers": "4.49.0", "gptqmodel": "2.2.0", "optimum": "1.24.0"}
     case = case_of("gptq", dists=dists, torch=torch("2.4.1+cpu", None), **NO_GPU)
