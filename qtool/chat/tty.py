@@ -16,14 +16,21 @@ def keep_typed_ahead(descriptor: int) -> Iterator[None]:
     if sys.platform == "win32" or descriptor < 0 or not os.isatty(descriptor):
         yield
         return
+    import signal
     import termios
 
     before = termios.tcgetattr(descriptor)
     iflag, oflag, cflag, lflag, *rest = before
     quiet = [iflag & ~termios.ICRNL, oflag, cflag, lflag & ~(termios.ECHO | termios.ICANON), *rest]
-    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+
+    def be_quiet(*_: object) -> None:
+        termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+
+    be_quiet()
+    on_return = signal.signal(signal.SIGCONT, be_quiet)  # the shell has set it back meanwhile
     try:
         yield
     finally:
+        signal.signal(signal.SIGCONT, on_return)
         with contextlib.suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(descriptor, termios.TCSANOW, before)

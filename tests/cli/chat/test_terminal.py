@@ -72,6 +72,34 @@ def test_what_is_typed_during_a_reply_is_the_next_prompt(
     assert said(own_settings)[2] == "typed ahead"
 
 
+def test_reply_goes_on_after_ctrl_z_and_nothing_is_written_into_it(
+    start: Start, server: OpenAiServer, own_settings: Path
+):
+    server.pace_s = 0.03
+    server.reply = lambda messages: iter([f"w{n} " for n in range(40)])
+    command = f"{sys.executable} -m qtool chat --endpoint {server.url}"
+    with Terminal(program=("bash", "--norc", "-i"), PS1="shell$ ") as terminal:
+        terminal.wait("shell$")
+        terminal.type(f"{command}\r")
+        terminal.wait_for_prompt()
+        terminal.type("go\r")
+        terminal.wait("w5 ")
+        terminal.type("\x1a")
+        terminal.wait(lambda: terminal.text.endswith("shell$"))
+        n_before = len(terminal.text)
+        terminal.type("fg\r")
+        terminal.wait(lambda: re.search(r"w\d+ ", terminal.text[n_before:]))
+        terminal.type("typed ahead\r")
+        terminal.wait(lambda: terminal.text.count("w39") == 2)
+        terminal.wait_for_prompt()
+        assert said(own_settings)[1:3] == ["".join(f"w{n} " for n in range(40)), "typed ahead"]
+        assert terminal.text.count("typed ahead") == 1
+        terminal.type("/exit\r")
+        terminal.wait(lambda: terminal.text.endswith("shell$"))
+        terminal.type("echo done\r")
+        terminal.wait("\ndone")
+
+
 def test_ctrl_c_keeps_what_was_said_and_closes_the_connection(
     start: Start, server: OpenAiServer, own_settings: Path
 ):
