@@ -163,8 +163,11 @@ def look_deeper(
     timeout_s: float | None = None,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> Snapshot:
-    """Return the snapshot with what real imports in its interpreter tell."""
-    if snapshot.interpreter is UNKNOWN:
+    """Return the snapshot with what real imports in its interpreter tell.
+
+    A Python that does not even answer is not made to import anything.
+    """
+    if snapshot.interpreter is UNKNOWN or "interpreter" in snapshot.reasons:
         return snapshot
     python, n_cores = snapshot.interpreter.path, snapshot.cpu.n_cores or 1
     tasks = plan_imports(snapshot)

@@ -30,7 +30,7 @@ def run_kernels(
 
     Each gets ``timeout_s`` seconds, or what its kind may need.
     """
-    if snapshot.interpreter is UNKNOWN:
+    if snapshot.interpreter is UNKNOWN or "interpreter" in snapshot.reasons:
         return snapshot
     runs = []
     for task in tasks:

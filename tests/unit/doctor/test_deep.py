@@ -207,6 +207,13 @@ def test_a_relative_folder_of_modules_is_found_from_elsewhere(
     assert seen.imports and seen.imports["awq"].ending is ImportEnding.IMPORTED
 
 
+def test_a_python_that_does_not_answer_is_asked_for_no_import(tmp_path: Path) -> None:
+    snapshot = snapshot_of(tmp_path, {}, {"torch": "2.2.2"})
+    silent = Snapshot(**{**_fields(snapshot), "reasons": {"interpreter": "no answer"}})
+
+    assert look_deeper(silent, os.environ) == silent
+
+
 def test_an_interpreter_that_cannot_be_started_is_no_import() -> None:
     child = ContainedChild(["/nonexistent/python"], environ={}, timeout_s=5)
 
