@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 
+from qtool.chat.request import Sampling
 from qtool.chat.width import NARROW_COLUMNS, wrap
 from qtool.errors import UsageError
 
@@ -46,7 +47,12 @@ COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec("edit", "[TEXT]", "change the last message and send it again"),
     CommandSpec("continue", "", "let the last reply go on"),
     CommandSpec("system", "[TEXT|-]", "show, replace or (-) remove the system prompt"),
-    CommandSpec("set", "[NAME VALUE]", "show or change how tokens are drawn (VALUE -: default)"),
+    CommandSpec(
+        "set",
+        "[NAME VALUE]",
+        "show or change how tokens are drawn (VALUE -: default)",
+        tuple(field.name for field in fields(Sampling)),
+    ),
     CommandSpec(
         "stats", "[on|off]", "figures of the last reply; on: after each one", ("on", "off")
     ),
@@ -117,7 +123,8 @@ def complete(text: str) -> Iterator[str]:
         if not has_argument and spec.name.startswith(name.lower()):
             yield f"/{spec.name}"
         elif has_argument and spec.name == name.lower():
-            yield from (word for word in spec.words if word.startswith(argument))
+            words = spec.words if spec.name != "help" else (each.name for each in COMMANDS)
+            yield from (word for word in words if word.startswith(argument))
 
 
 def parse_count(argument: str) -> int:

@@ -63,6 +63,8 @@ def test_every_command_is_described_and_completed():
         assert spec.usage in describe_commands(80)
         assert f"/{spec.name}" in list(complete(f"/{spec.name[:2]}"))
     assert list(complete("/think f")) == ["fold"]
+    assert list(complete("/set te")) == ["temperature"]
+    assert list(complete("/help un")) == ["undo"]
     assert list(complete("/nothing x")) == []
 
 
