@@ -12,7 +12,7 @@ from qtool.engines.gpu_layers import free_vram_bytes
 from qtool.engines.interpreters import EnginePython, find_python
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.kept.keep import EngineStore
-from qtool.engines.llama_program import LlamaPrograms, choose_program, plan_program
+from qtool.engines.llama_program import LlamaChoice, LlamaPrograms, choose_program, plan_program
 from qtool.engines.process import EngineProcess
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.road import Repacker, wants_repack
@@ -116,7 +116,8 @@ def _plan(
         launch = vllm.plan_launch(info, wish.options, python)
     else:
         launch, program = _plan_llama_cpp(info, wish, python, free_bytes)
-        choice = replace(choice, why=f"{choice.why}; {program}")
+        choice = replace(choice, why=f"{choice.why}; {program.why}")
+        about = (*about, *program.warnings)
     own = {"chat_template": template} if template else {}
     launch = replace(launch, settings={**launch.settings, **own, **wish.extra})
     is_in_python = choice.kind is not EngineKind.LLAMA_CPP and python is not None
@@ -126,7 +127,7 @@ def _plan(
 
 def _plan_llama_cpp(
     info: ModelInfo, wish: EngineWish, python: EnginePython | None, free_bytes: int | None
-) -> tuple[Launch, str]:
+) -> tuple[Launch, LlamaChoice]:
     """Return how to run ``info`` with a llama.cpp that is here, and which one that is."""
     options = wish.options
     if options.n_tensor_parallel is not None:
@@ -149,7 +150,7 @@ def _plan_llama_cpp(
         free_memory_bytes=free_bytes,
         vram_bytes=free_vram_bytes(os.environ) if has_gpu else None,
     )
-    return launch, choice.why
+    return launch, choice
 
 
 def _keep(launch: Launch, info: ModelInfo, wish: EngineWish, python: str | None) -> EngineKeeper:

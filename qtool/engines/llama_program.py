@@ -14,6 +14,11 @@ from qtool.errors import EnvironmentFault
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
 
+ON_PROCESSOR = (
+    "the llama.cpp that comes with qtool computes on the processor. For the GPU: a llama-server on"
+    " PATH, or qtool env create gguf and --env gguf; --gpu-layers 0 says that this is meant"
+)
+
 
 class LlamaKind(StrEnum):
     """Where llama.cpp comes from."""
@@ -39,10 +44,14 @@ class LlamaPrograms:
 
 @dataclass(frozen=True, slots=True)
 class LlamaChoice:
-    """A program and the reason for it, in words for ``qtool chat -v``."""
+    """A program and the reason for it, in words for ``qtool chat -v``.
+
+    ``warnings`` are for everybody: what this program leaves unused.
+    """
 
     kind: LlamaKind
     why: str
+    warnings: tuple[str, ...] = ()
 
 
 def choose_program(
@@ -64,7 +73,8 @@ def choose_program(
     if server is not None and has_arguments:
         return LlamaChoice(LlamaKind.SERVER, f"{server}, for --engine-arg needs a command line")
     if programs.has_wheel:
-        return LlamaChoice(LlamaKind.WHEEL, "llama.cpp's server out of the xllamacpp wheel")
+        why = "llama.cpp's server out of the xllamacpp wheel"
+        return LlamaChoice(LlamaKind.WHEEL, why, (ON_PROCESSOR,) if has_gpu else ())
     if server is not None:
         return LlamaChoice(LlamaKind.SERVER, f"{server} on PATH")
     if python is not None and programs.has_python:

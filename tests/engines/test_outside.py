@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -229,3 +230,25 @@ def test_template_that_llama_cpp_python_cannot_take_is_refused(python: EnginePyt
 
 def test_engine_kind_names_what_the_command_line_takes():
     assert [str(kind) for kind in EngineKind] == ["auto", "llama.cpp", "transformers", "vllm"]
+
+
+@pytest.mark.model
+def test_serve_runs_the_llama_server_on_path_and_says_why(
+    program: str, report: Path, starter_gguf: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", f"{Path(program).parent}{os.pathsep}{os.environ['PATH']}")
+    command = [sys.executable, "-m", "qtool", "serve", str(starter_gguf), "-v"]
+    arguments = ["--engine-arg=--numa", "--gpu-layers", "0"]
+    with subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as serving:
+        url = serving.stdout.readline().split()[-1]
+        told = json.loads(report.read_text())
+        serving.terminate()
+        _, said = serving.communicate(timeout=20)
+    assert f"runs on llama.cpp: GGUF is llama.cpp's own format; {program}, for --engine-arg" in said
+    given = options_of(told["argv"])
+    assert url == f"http://127.0.0.1:{given['--port']}/v1"
+    assert given["--n-gpu-layers"] == "0"
+    assert told["argv"][-1] == "--numa"
+    assert is_gone(told["pid"])

@@ -56,6 +56,13 @@ def test_program_is_chosen_and_the_choice_says_why(
     assert word in choice.why
 
 
+def test_gpu_that_is_left_unused_is_said_to_everybody():
+    assert not choose_program(WHEEL, **USUAL).warnings
+    [warning] = choose_program(WHEEL, **{**USUAL, "has_gpu": True}).warnings
+    assert "qtool env create gguf" in warning
+    assert not choose_program(BOTH, **{**USUAL, "has_gpu": True}).warnings
+
+
 def test_without_any_llama_cpp_all_ways_are_named():
     with pytest.raises(EnvironmentFault, match=r"xllamacpp.*llama-server.*llama-cpp-python"):
         choose_program(LlamaPrograms(False), **USUAL)
