@@ -94,13 +94,21 @@ def _no_torch(case: Case) -> Message:
 
 def _gpu_words(case: Case) -> str:
     if not case.gpus:
-        return say("no NVIDIA GPU") if case.has_no_gpu else say("GPU unknown")
+        nvidia = say("no NVIDIA GPU") if case.has_no_gpu else say("GPU unknown")
+        return together((nvidia, *_other_gpus(case)), ", ")
     names = [
         f"{gpu.name}" + (f" {capability_words(gpu.capability)}" if gpu.capability else "")
         for gpu in case.gpus
     ]
     counted = [f"{names.count(n)} × {n}" if names.count(n) > 1 else n for n in dict.fromkeys(names)]
     return ", ".join(counted)
+
+
+def _other_gpus(case: Case) -> tuple[str, ...]:
+    """Return the names of other makers' GPUs that programs compute on."""
+    cards = [one for one in case.snapshot.accelerators or () if one.arch]
+    names = [(one.vendor, one.name or "") for one in cards]
+    return tuple(n if n.startswith(vendor) else f"{vendor} {n}".rstrip() for vendor, n in names)
 
 
 def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_denied: bool) -> Line:

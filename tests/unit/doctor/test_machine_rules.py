@@ -1,7 +1,8 @@
 """Rules about the machine around the environment: conda beside pip, WSL 1, an idle AMD GPU."""
 
 from qtool.doctor.finding import Severity
-from tests.unit.doctor.machines import LINUX, findings_of
+from qtool.doctor.report import machine_words
+from tests.unit.doctor.machines import LINUX, case_of, findings_of
 
 AMD = {"vendor": "AMD", "name": "navi31", "arch": "gfx1100"}
 
@@ -54,3 +55,11 @@ def test_an_amd_gpu_that_torch_does_not_use_is_information() -> None:
 
     assert idle["TORCH-NOT-FOR-AMD"].severity is Severity.INFO
     assert "TORCH-NOT-FOR-AMD" not in used
+
+
+def test_the_summary_names_other_makers_gpus_that_compute() -> None:
+    apple = {"vendor": "Apple", "name": "Apple M3 Max", "arch": "Metal"}
+    screen = {"vendor": "Intel", "name": "Intel GPU 56a0"}
+    case = case_of(gpus=[], accelerators=[AMD, apple, screen])
+
+    assert machine_words(case).endswith("no torch, no NVIDIA GPU, AMD navi31, Apple M3 Max")
