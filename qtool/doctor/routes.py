@@ -42,7 +42,9 @@ class Route:
 
 def find_route(case: Case, form: ModelFormat) -> Route:
     """Return how ``form`` would run in the environment of ``case``, or why it does not."""
-    return _ROUTES.get(form, _route_unknown)(case)
+    route = _ROUTES.get(form, _route_unknown)(case)
+    is_stranded = not route.runs and route.lacks_packages and form is not ModelFormat.GGUF
+    return (_route_vllm(case) if is_stranded else None) or route
 
 
 def _refused(why: str) -> Route:
@@ -216,11 +218,16 @@ def _route_bitsandbytes(case: Case) -> Route:
     return _refused(say("bitsandbytes is not installed"))
 
 
+def _route_vllm(case: Case) -> Route | None:
+    """vLLM, where it is installed, runs on a GPU what transformers lacks packages for."""
+    if not case.has("vllm") or not case.gpus or torch_device(case)[0] is not Device.CUDA:
+        return None
+    return Route(True, say("vLLM is installed and reads most formats"), "vllm", Device.CUDA)
+
+
 def _route_unknown(case: Case) -> Route:
-    if case.has("vllm") and case.gpus:
-        why = say("vLLM is installed and reads most formats")
-        return Route(True, why, "vllm", Device.CUDA)
-    return Route(False, say("none of qtool's engines but vLLM reads this format"))
+    none = Route(False, say("none of qtool's engines but vLLM reads this format"))
+    return _route_vllm(case) or none
 
 
 _ROUTES: dict[ModelFormat, Callable[[Case], Route]] = {

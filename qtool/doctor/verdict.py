@@ -123,7 +123,7 @@ def judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
         attention=_attention(case, route),
         fit=fit,
         tokens_per_s_estimate=speed,
-        notes=(*_notes(case, form), *_notes_on_chat(route if runs else None)),
+        notes=_notes(case, form),
         cures=_cures(case, form, route, fit),
         gpus=_gpu_rows(case, model, route),
     )
@@ -215,16 +215,6 @@ def _notes(case: Case, form: ModelFormat) -> tuple[str, ...]:
     if form is ModelFormat.GPTQ:
         return gptq_answers(case)
     return awq_answers(case) if form is ModelFormat.AWQ else ()
-
-
-def _notes_on_chat(route: Route | None) -> tuple[str, ...]:
-    """Say how to talk to an engine that qtool chat does not start itself."""
-    if route is None or route.engine in ("llama.cpp", "transformers"):
-        return ()
-    return (
-        say("{engine} runs it; start its server, then: qtool chat --endpoint URL",
-            engine=route.engine),
-    )  # fmt: skip
 
 
 def _memory_to_json(fit: Fit) -> dict[str, Any]:

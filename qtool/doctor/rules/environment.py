@@ -131,7 +131,8 @@ def engine_missing(case: Case) -> Iterator[Finding]:
     others = case.snapshot.other_interpreters
     if not all(case.lacks(name) for name in wanted) or runs_repacked(case):
         return
-    if case.goal is not Goal.BNB and runs_int4(case):
+    runs_otherwise = runs_int4(case) or (case.has("vllm") and case.gpus)
+    if case.goal is not Goal.BNB and runs_otherwise:
         return
     if any(name in other.dists for other in others for name in wanted):
         return

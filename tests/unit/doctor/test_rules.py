@@ -450,6 +450,13 @@ def test_a_goal_without_any_engine_is_told_what_to_install() -> None:
     assert finding.severity == "warning"
 
 
+def test_no_engine_is_missing_where_vllm_is_installed() -> None:
+    dists = {"torch": "2.10.0", "vllm": "0.30.0"}
+
+    assert "ENGINE-MISSING" not in findings_of("gptq", dists=dists, torch=torch("2.10.0", "12.8"))
+    assert "ENGINE-MISSING" in findings_of("bnb", dists=dists, torch=torch("2.10.0", "12.8"))
+
+
 # --- environment ----------------------------------------------------------------------------
 
 

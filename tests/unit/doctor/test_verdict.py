@@ -232,3 +232,25 @@ def test_no_library_is_missing_for_what_is_repacked() -> None:
 
     assert "ENGINE-MISSING" not in codes(llama(ModelFormat.GPTQ))
     assert "ENGINE-MISSING" in codes(llama(ModelFormat.GPTQ, is_act_order=True))
+
+
+@pytest.mark.parametrize(
+    ("dists", "engine"),
+    [({"vllm": "0.30.0"}, "vllm"), ({"vllm": "0.30.0", **MODERN}, "transformers"), ({}, None)],
+)
+def test_vllm_runs_what_transformers_lacks_packages_for(
+    dists: dict[str, str], engine: str | None
+) -> None:
+    dists = {"torch": "2.10.0", **dists}
+
+    verdict = verdict_on(model(ModelFormat.GPTQ), dists=dists, torch=NEW_TORCH)
+
+    assert (verdict.runs, verdict.engine) == (engine is not None, engine)
+
+
+def test_without_a_gpu_vllm_is_of_no_use() -> None:
+    dists = {"torch": "2.4.0", "vllm": "0.30.0"}
+
+    verdict = verdict_on(model(ModelFormat.FP8), dists=dists, torch=NEW_TORCH, **NO_GPU)
+
+    assert verdict.runs is False
