@@ -24,7 +24,8 @@ def keep_typed_ahead(descriptor: int) -> Iterator[None]:
     quiet = [iflag & ~termios.ICRNL, oflag, cflag, lflag & ~(termios.ECHO | termios.ICANON), *rest]
 
     def be_quiet(*_: object) -> None:
-        termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
 
     be_quiet()
     on_return = signal.signal(signal.SIGCONT, be_quiet)  # the shell has set it back meanwhile
@@ -32,5 +33,5 @@ def keep_typed_ahead(descriptor: int) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCONT, on_return)
-        with contextlib.suppress(termios.error):  # the terminal is gone
+        with contextlib.suppress(termios.error):
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
