@@ -24,8 +24,9 @@ def keep_typed_ahead(descriptor: int) -> Iterator[None]:
     quiet = [iflag & ~termios.ICRNL, oflag, cflag, lflag & ~(termios.ECHO | termios.ICANON), *rest]
 
     def be_quiet(*_: object) -> None:
-        with contextlib.suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+        with contextlib.suppress(termios.error, OSError):  # the terminal is gone
+            if os.tcgetpgrp(descriptor) == os.getpgrp():  # in the background it would stop us
+                termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
 
     be_quiet()
     on_return = signal.signal(signal.SIGCONT, be_quiet)  # the shell has set it back meanwhile
