@@ -182,7 +182,7 @@ def chat(
     of stdin is a turn.
     """
     output, config = voice.make_output(), Config()
-    _refuse_contradictions(talk, engine, endpoint)
+    _refuse_contradictions(talk, engine, keep, endpoint)
     remote = endpoint.to_remote(engine, output)
     runs = engine.to_request(config, is_raw=talk.is_raw)
     keep_alive_s = config.get("chat.keep_alive", keep.keep_alive)
@@ -207,7 +207,9 @@ def chat(
     hold_conversation(request, sampling.to_sampling(config), output, config)
 
 
-def _refuse_contradictions(talk: TalkFlags, engine: EngineFlags, endpoint: EndpointFlags) -> None:
+def _refuse_contradictions(
+    talk: TalkFlags, engine: EngineFlags, keep: KeepFlags, endpoint: EndpointFlags
+) -> None:
     """Refuse options that another option makes void.
 
     Raises:
@@ -216,6 +218,8 @@ def _refuse_contradictions(talk: TalkFlags, engine: EngineFlags, endpoint: Endpo
     if engine.template_file is not None and (endpoint.address is not None or talk.is_raw):
         other = "--raw" if talk.is_raw else "--endpoint"
         raise UsageError(f"--template has no effect with {other}")
+    if keep.keep_alive is not None and endpoint.address is not None:
+        raise UsageError("--keep-alive has no effect with --endpoint: that server is not ours")
     if talk.is_continued and (talk.input_file is not None or talk.history_file is not None):
         raise UsageError("-c goes on with the last conversation, -i with another one")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def list_engines(output: "Output", config: "Config") -> int:
     """Show the engines that stayed: model, memory, since when, and for how long without use."""
-    found = [_describe(*one) for one in _store(config).list()]
+    found = [_describe(*one) for one in _store(config).all()]
     lines = [_line(one) for one in found]
     output.result({"engines": found}, lines or ["no engine stayed (qtool chat --keep-alive 10m)"])
     return ExitCode.OK
@@ -31,7 +31,7 @@ def stop_engines(model: str | None, output: "Output", config: "Config") -> int:
         NotFoundError: none stayed for ``model``.
     """
     store = _store(config)
-    found = [one for one, _ in store.list() if model is None or _is_of(one, model)]
+    found = [one for one, _ in store.all() if model is None or _is_of(one, model)]
     if model is not None and not found:
         raise NotFoundError(f"no engine stayed for {model}", hint="qtool serve --list")
     for record in found:

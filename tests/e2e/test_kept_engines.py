@@ -27,6 +27,12 @@ def test_engine_stays_for_the_next_chat_and_serve_lists_and_ends_it(
     assert run_qtool("serve", "--stop", str(starter_gguf)).returncode == 3
 
 
+def test_server_elsewhere_is_not_ours_to_keep(run_qtool: Run):
+    done = run_qtool("chat", "--endpoint", "127.0.0.1:1", "--keep-alive", "5m", "-p", "x")
+    assert done.returncode == 2
+    assert "--keep-alive has no effect with --endpoint" in done.stderr
+
+
 def test_time_that_is_none_is_refused(run_qtool: Run, starter_gguf: Path):
     done = run_qtool("chat", str(starter_gguf), "--keep-alive", "soon")
     assert done.returncode == 2

@@ -55,7 +55,7 @@ def plan(model: Path, **settings: object) -> Launch:
 def store(tmp_path: Path) -> Iterator[EngineStore]:
     store = EngineStore(tmp_path / "engines", 60)
     yield store
-    for record, _ in store.list():
+    for record, _ in store.all():
         store.stop(record)
 
 
@@ -64,7 +64,7 @@ def keep(store: EngineStore, model: Path, **settings: object) -> Record:
     engine = store.start(plan(model, **settings), OPTIONS, [model])
     assert engine.wait_until_ready(DEADLINE_S) is not None
     engine.stop()
-    [(record, is_used)] = store.list()
+    [(record, is_used)] = store.all()
     assert not is_used
     return record
 
@@ -92,9 +92,9 @@ def test_next_conversation_finds_the_engine_and_its_key(store: EngineStore, mode
     endpoint = engine.wait_until_ready()
     assert (endpoint.url, endpoint.api_key) == (record.url, record.api_key)
     assert engine.is_ready
-    assert store.list()[0][1], "it is in use now"
+    assert store.all()[0][1], "it is in use now"
     engine.stop()
-    assert not store.list()[0][1]
+    assert not store.all()[0][1]
 
 
 def test_record_is_for_its_owner_alone(store: EngineStore, model: Path, tmp_path: Path):
@@ -105,9 +105,9 @@ def test_record_is_for_its_owner_alone(store: EngineStore, model: Path, tmp_path
     assert record.api_key not in repr(record)
     [file] = (tmp_path / "engines").glob("*.json")
     file.chmod(0o644)
-    assert store.list() == [], "what others may read is not believed"
+    assert store.all() == [], "what others may read is not believed"
     file.chmod(0o600)
-    assert store.list()
+    assert store.all()
 
 
 @pytest.mark.parametrize("change", ["file", "settings", "options", "program"])
@@ -151,7 +151,7 @@ def test_without_a_wish_nothing_is_kept_but_what_is_there_is_used(model: Path, t
     found = plain.start(plan(model), OPTIONS, [model])
     assert isinstance(found, KeptEngine)
     found.stop()
-    assert plain.list()[0][0].keep_alive_s == 50
+    assert plain.all()[0][0].keep_alive_s == 50
     plain.stop(record)
 
 
@@ -159,7 +159,7 @@ def test_engine_ends_when_nobody_used_it_for_long_enough(model: Path, tmp_path: 
     store = EngineStore(tmp_path / "engines", 0.3)
     engine = store.start(plan(model), OPTIONS, [model])
     assert engine.wait_until_ready(DEADLINE_S) is not None
-    [(record, _)] = store.list()
+    [(record, _)] = store.all()
     time.sleep(1)
     assert record.is_alive, "it is in use"
     engine.stop()
@@ -187,7 +187,7 @@ def test_engine_dies_with_its_holder(store: EngineStore, model: Path):
     record = keep(store, model)
     os.kill(record.pid, signal.SIGKILL)
     assert wait_for(lambda: is_gone(record.engine_pid))
-    assert store.list() == []
+    assert store.all() == []
 
 
 def test_other_process_with_the_same_id_is_not_taken_for_the_engine(
@@ -197,7 +197,7 @@ def test_other_process_with_the_same_id_is_not_taken_for_the_engine(
     [file] = (tmp_path / "engines").glob("*.json")
     told = json.loads(file.read_text())
     file.write_text(json.dumps({**told, "pid": os.getpid()}))
-    assert store.list() == []
+    assert store.all() == []
     os.kill(record.pid, signal.SIGTERM)
     assert wait_for(lambda: is_gone(record.engine_pid))
 
@@ -209,7 +209,7 @@ def test_damaged_records_are_no_records(tmp_path: Path, model: Path, text: str):
     file = tmp_path / "engines" / "x.json"
     file.write_bytes(text.encode("latin-1"))
     file.chmod(0o600)
-    assert store.list() == []
+    assert store.all() == []
 
 
 def test_server_that_does_not_take_the_key_is_replaced(
@@ -240,7 +240,7 @@ def test_engine_that_is_of_no_use_any_more_does_not_stay(
         keep(store, model)
     with EngineKeeper(plan(model), lambda one: store.start(one, OPTIONS, [model])) as keeper:
         first = keeper.endpoint()
-        [(record, _)] = store.list()
+        [(record, _)] = store.all()
         keeper.kill()
         assert wait_for(lambda: is_gone(record.engine_pid))
         assert keeper.endpoint().url != first.url
@@ -270,9 +270,9 @@ def test_conversation_that_is_killed_leaves_the_engine_as_asked(
     with user:
         assert user.stdout is not None
         assert user.stdout.readline() == b"ready\n"
-        assert store.list()[0][1]
+        assert store.all()[0][1]
         user.kill()
-    [(record, is_used)] = store.list()
+    [(record, is_used)] = store.all()
     assert not is_used, "the system gave its lease back"
     engine = store.start(plan(model), OPTIONS, [model])
     assert isinstance(engine, KeptEngine)

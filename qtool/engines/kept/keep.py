@@ -66,9 +66,9 @@ class EngineStore:
             return EngineProcess(launch)
         return HeldEngine(self._order(launch, model, made_of), lease)
 
-    def list(self) -> list[tuple[Record, bool]]:
+    def all(self) -> list[tuple[Record, bool]]:
         """Return the engines that are kept, and whether a conversation uses each."""
-        found = [] if sys.platform == "win32" else self._records.list()
+        found = [] if sys.platform == "win32" else self._records.all()
         return [(one, not self._lease(one.model).is_free()) for one in found]
 
     def stop(self, record: Record) -> None:

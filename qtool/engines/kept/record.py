@@ -66,7 +66,7 @@ class RecordFolder:
         """
         return self._read(self.file_of(model))
 
-    def list(self) -> Iterator[Record]:
+    def all(self) -> Iterator[Record]:
         """Yield the engines that are kept."""
         for file in sorted(self.path.glob("*.json")):
             if record := self._read(file):
