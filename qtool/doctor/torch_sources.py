@@ -56,9 +56,8 @@ def torch_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
         return ()
     return tuple(
         source
-        for source in _all_sources(case, torch_range)
-        if overlap(f"{source.torch},{torch_range}", python)
-        and (source.tag is None or f"{base}{source.tag}" not in case.unreachable)
+        for source in _all_sources(case, torch_range, python)
+        if source.tag is None or f"{base}{source.tag}" not in case.unreachable
     )
 
 
@@ -72,15 +71,17 @@ def torch_for_python(case: Case) -> str | None:
     return str(found) if found else None
 
 
-def _all_sources(case: Case, torch_range: str) -> tuple[TorchIndex, ...]:
-    if case.has_vendor_torch or case.snapshot.os.is_jetson:
+def _all_sources(case: Case, torch_range: str, python: str) -> tuple[TorchIndex, ...]:
+    """Return the sources that have a torch in both ranges; the second is the Python's."""
+    if case.has_vendor_torch or case.snapshot.os.is_jetson or not overlap(torch_range, python):
         return ()
     if case.has_no_gpu:
         pypi = TorchIndex(None, torch_range, (0, 0), (99, 0), 0)
         return (replace(pypi, tag="cpu"), pypi) if case.is_linux_x86 else (pypi,)
-    own = serving_indexes(case, torch_range)[:1]
-    pypi_s = serving_pypi(case, torch_range)[:1]
-    if own and pypi_s and _newest(pypi_s[0], torch_range) < _newest(own[0], torch_range):
+    both = f"{torch_range},{python}"
+    own = serving_indexes(case, both)[:1]
+    pypi_s = serving_pypi(case, both)[:1]
+    if own and pypi_s and _newest(pypi_s[0], both) < _newest(own[0], both):
         return (*own, *pypi_s)
     return (*pypi_s, *own)
 

@@ -128,6 +128,25 @@ def test_a_mirror_of_pytorchs_index_takes_its_place() -> None:
     assert "QTOOL_TORCH_INDEX" not in mirrored.fixes[0].title
 
 
+@pytest.mark.parametrize(
+    ("python", "first"),
+    [
+        ("3.9.19", '"torch>=2.8,<2.11"'),  # 2.8 is the last for 3.9
+        ("3.8.18", '"torch>=2.1,<2.5"'),
+        ("3.14.1", '"torch>=2.11,<2.15"'),
+    ],
+)
+def test_torch_comes_from_where_it_has_wheels_for_the_python(python: str, first: str) -> None:
+    fixes = torch_fixes(case_of(python=python, driver="580.65.06"), ">=2.0", "torch")
+
+    assert commands(fixes[0]).endswith(first)
+
+
+def test_no_torch_is_offered_for_a_python_without_wheels() -> None:
+    assert torch_fixes(case_of(python="3.16.0"), ">=2.0", "torch") == ()
+    assert torch_fixes(case_of(python="3.13.1"), ">=2.2.2,<2.2.3", "torch") == ()
+
+
 def test_no_index_serves_blackwell_with_a_cuda_11_driver() -> None:
     assert serving_indexes(case_of(gpus=[RTX_5090], driver="470.1")) == ()
 
