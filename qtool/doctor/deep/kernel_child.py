@@ -106,7 +106,7 @@ def run_half(torch: Any, device: Any, settings: dict[str, Any]) -> dict[str, Any
     """Multiply by half-precision weights: what every quantised kernel has to be better than."""
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
     n_inputs, n_outputs = settings["hidden"], settings["intermediate"]
-    count = max(2, settings["budget_bytes"] // (2 * n_inputs * n_outputs))
+    count = max(1, settings["budget_bytes"] // (2 * n_inputs * n_outputs))
     weights = [torch.randn(n_outputs, n_inputs).to(device, dtype) for _ in range(count)]
     x = torch.randn(1, n_inputs).to(device, dtype)
     multiply = torch.nn.functional.linear
@@ -122,7 +122,7 @@ def run_int4pack(torch: Any, device: Any, settings: dict[str, Any]) -> dict[str,
     multiply = torch.ops.aten._weight_int4pack_mm_for_cpu
     n_inputs, n_outputs, group = (settings[k] for k in ("hidden", "intermediate", "group"))
     n_bytes = packed_bytes(n_inputs, n_outputs, 4, group)
-    count = max(2, settings["budget_bytes"] // n_bytes)
+    count = max(1, settings["budget_bytes"] // n_bytes)
     x = torch.randn(1, n_inputs).bfloat16()
     calls, error = [], 0.0
     for index in range(count):

@@ -15,6 +15,8 @@ LARGEST_BUDGET_BYTES = 128 * 2**20
 SMALLEST_BUDGET_BYTES = 16 * 2**20
 BUDGET_SHARE = 1 / 32
 """Of the free memory: a kernel needs several times its weights while they are being made."""
+LARGEST_SHARE = 16
+"""One matrix in fp32 may take so many times the budget, which is half of what is free."""
 UNPACKED_BITS = (2, 4, 8)
 HEAD_DIM = 64
 """The widths that are tried are multiples of it."""
@@ -114,7 +116,10 @@ def _budget(case: Case, device: Device | None) -> int:
 
 def _shaped_like(model: ModelInfo, settings: KernelSettings) -> KernelSettings:
     """Take widths, bits, group size and act-order from a model, as far as they can be tried."""
-    hidden, intermediate = read_widths(model.path) or (settings.hidden, settings.intermediate)
+    widths = read_widths(model.path)
+    if widths is None or 4 * widths[0] * widths[1] > LARGEST_SHARE * settings.budget_bytes:
+        widths = settings.hidden, settings.intermediate
+    hidden, intermediate = widths
     quantization = model.quantization
     if quantization is None or model.format not in (ModelFormat.GPTQ, ModelFormat.AWQ):
         group = _fitting_group(settings.group, hidden, intermediate)

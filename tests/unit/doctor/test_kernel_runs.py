@@ -97,6 +97,29 @@ def test_a_group_size_that_does_not_divide_is_replaced(tmp_path: Path, group: in
     assert (task.settings.bits, task.settings.group) == (4, 128)
 
 
+def test_a_narrow_model_gets_a_group_size_that_divides_its_widths(tmp_path: Path) -> None:
+    info = model(tmp_path, bits=4, group_size=128)
+    (tmp_path / "config.json").write_text('{"hidden_size": 576, "intermediate_size": 1536}')
+
+    (task, *_) = plan_kernels(replace(on_cpu(**MODERN), model=info))
+
+    assert (task.settings.hidden, task.settings.intermediate) == (576, 1536)
+    assert task.settings.group == 64
+
+
+def test_a_model_too_wide_for_the_memory_is_tried_in_smaller_widths(tmp_path: Path) -> None:
+    info = model(tmp_path, bits=4, group_size=128)
+    case = replace(on_cpu(**MODERN), model=info)
+    small = replace(case, snapshot=replace(case.snapshot, ram_available_bytes=2**28))
+
+    (fitting, *_) = plan_kernels(small)  # 4096 x 14336 in fp32 are 235 MB; 16 budgets 268 MB
+    (tmp_path / "config.json").write_text('{"hidden_size": 8192, "intermediate_size": 28672}')
+    (too_wide, *_) = plan_kernels(small)
+
+    assert (fitting.settings.hidden, fitting.settings.intermediate) == (4096, 14336)
+    assert (too_wide.settings.hidden, too_wide.settings.intermediate) == (2048, 5632)
+
+
 @pytest.mark.parametrize(
     "text", ["{", "{}", '{"hidden_size": 100, "intermediate_size": 256}', "[]"]
 )
