@@ -7,7 +7,7 @@ from qtool.doctor.case import Case, GpuFacts, runs_on
 from qtool.doctor.commands import serving_indexes
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, some
-from qtool.doctor.message import say, together
+from qtool.doctor.message import Message, say, together
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_fixes
 from qtool.doctor.versions import Capability, capability_words, parse_arch, parse_capability
@@ -37,9 +37,13 @@ def _severity(case: Case, without: list[GpuFacts]) -> Severity:
     return Severity.ERROR if len(without) == len(case.gpus) else Severity.WARNING
 
 
-def _tags(case: Case) -> str:
+def _where(case: Case) -> Message:
+    """Say which of PyTorch's indexes have code for the GPUs and suit the driver."""
     tags = list(dict.fromkeys(index.tag or "" for index in serving_indexes(case)))
-    return together(tags[:2], say(" or ")) or say("none")
+    if not tags:
+        return say("No index of PyTorch's has one for this GPU and driver.")
+    named = together(tags[:2], say(" or "))
+    return say("Wheels for it come from PyTorch's index {tags}.", tags=named)
 
 
 def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
@@ -55,13 +59,12 @@ def _newer(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
         explanation=say(
             "The {gpu} has compute capability {capability} ({arch}); this "
             'torch holds code for {names} only, and fails with "no kernel image is '
-            'available for execution on the device". Wheels with {arch} come from the index '
-            "{tags}.",
+            'available for execution on the device". {where}',
             gpu=gpu.name,
             capability=capability_words(capability),
             arch=arch,
             names=" ".join(archs),
-            tags=_tags(case),
+            where=_where(case),
         ),
         evidence=(
             f"compute capability {capability_words(capability)}",
@@ -85,11 +88,11 @@ def _older(case: Case, gpus: list[GpuFacts], archs: tuple[str, ...]) -> Finding:
         explanation=say(
             "The {gpu} has compute capability {capability}; this torch holds code for "
             "{names} only. Newer CUDA versions dropped older GPUs, so the CUDA in the "
-            "wheel decides, not the release of torch: index {tags} still serves it.",
+            "wheel decides, not the release of torch. {where}",
             gpu=gpu.name,
             capability=capability,
             names=" ".join(archs),
-            tags=_tags(case),
+            where=_where(case),
         ),
         evidence=(f"compute capability {capability}", f"torch: {' '.join(archs)}"),
         fixes=torch_fixes(

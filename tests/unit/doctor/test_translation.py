@@ -47,6 +47,21 @@ def templates() -> Iterator[str]:
                 yield template.value
 
 
+def test_every_template_gets_the_values_it_names() -> None:
+    """What is said rarely fails only on the machine that it is about: so read the calls."""
+    wrong = []
+    for path in (*FOLDER.rglob("*.py"), *FOLDER.parent.joinpath("cli").glob("doctor*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
+                (template,) = node.args
+                assert isinstance(template, ast.Constant)
+                given = {word.arg for word in node.keywords}
+                if given != {name for name, _ in fields(template.value)}:
+                    wrong.append(f"{path.name}:{node.lineno}: {template.value}")
+
+    assert wrong == []
+
+
 def words_of_facts() -> set[str]:
     """English words that are facts and get into texts."""
     rows = [
