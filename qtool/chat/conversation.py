@@ -18,7 +18,7 @@ from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import STOPPED, Draft, Question, Turn
 from qtool.engines.base import Endpoint, OnWait
-from qtool.errors import QtoolError, Terminated, UsageError
+from qtool.errors import NetworkError, QtoolError, Terminated, UsageError
 
 NOT_BEGUN = "stopped before the reply began; /retry asks again"
 
@@ -33,6 +33,10 @@ class Engine(Protocol):
 
     def endpoint(self, on_wait: OnWait | None = None) -> Endpoint:
         """Wait until it is ready; say where it listens."""
+        ...
+
+    def explain_loss(self, loss: QtoolError) -> QtoolError:
+        """Return why a reply broke off with ``loss``, or that itself."""
         ...
 
     def stop(self) -> None:
@@ -244,6 +248,8 @@ class Conversation:
         try:
             endpoint = self.await_engine()
             self._receive(endpoint, question, draft)
+        except NetworkError as exc:
+            raise self.engine.explain_loss(exc) from exc
         finally:
             self._keep(question, draft)
             if endpoint is not None and draft.is_begun:

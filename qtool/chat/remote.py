@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from qtool.chat.client import FOREIGN
 from qtool.chat.queries import list_models
 from qtool.engines.base import Endpoint, OnWait
-from qtool.errors import NotFoundError, UsageError
+from qtool.errors import NotFoundError, QtoolError, UsageError
 
 KEY_VARIABLES = ("QTOOL_API_KEY", "OPENAI_API_KEY")
 
@@ -43,6 +43,10 @@ class RemoteEngine:
     def with_model(self, model: str) -> "RemoteEngine":
         """Return another model of the same server."""
         return RemoteEngine(self._url, self._api_key, model)
+
+    def explain_loss(self, loss: QtoolError) -> QtoolError:
+        """Return ``loss`` itself: of that server nothing more is known."""
+        return loss
 
     def stop(self) -> None:
         """Leave it alone: it is not ours."""

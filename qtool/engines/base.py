@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from qtool.errors import EnvironmentFault
+
 
 class EngineKind(StrEnum):
     """The engines that qtool drives, by the names of ``--engine``."""
@@ -120,6 +122,10 @@ class RunningEngine(Protocol):
         Raises:
             EnvironmentFault: it ended instead.
         """
+        ...
+
+    def find_loss(self, patience_s: float) -> EnvironmentFault | None:
+        """Return how it ended in mid-reply; ``None`` where it did not, or nobody knows."""
         ...
 
     def stop(self) -> None:

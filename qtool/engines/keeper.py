@@ -9,6 +9,9 @@ from qtool.errors import EnvironmentFault, QtoolError
 
 POLL_S = 0.2
 
+LOSS_PATIENCE_S = 0.5
+"""How long a process may take to be dead, after its connections are."""
+
 TEMPLATE_S = 20
 """What an engine may take to try a chat template out, which costs milliseconds."""
 
@@ -106,6 +109,13 @@ class EngineKeeper:
                 " template that never ends may be the cause",
                 hint=HINT,
             )
+
+    def explain_loss(self, loss: QtoolError) -> QtoolError:
+        """Return why a reply broke off with ``loss``: how the engine ended, if it did."""
+        fault = self._process.find_loss(LOSS_PATIENCE_S) if self._process else None
+        if fault is None:
+            return loss
+        return self._explain(fault) if self._explain else fault
 
     def stop(self) -> None:
         """End the engine, if there is one and it is not to stay."""

@@ -105,6 +105,17 @@ class EngineProcess:
         self._reader.join(5)
         self._log.close()
 
+    def find_loss(self, patience_s: float) -> EnvironmentFault | None:
+        """Return how the engine ended in mid-reply; ``None`` if it runs after ``patience_s``."""
+        try:
+            code = self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return None
+        return EnvironmentFault(
+            f"the {self.launch.kind} engine {_describe_end(code)} in mid-reply{self._details()}",
+            hint=_doctor(self.launch.settings),
+        )
+
     def kill(self) -> None:
         """End it, as ``stop`` does."""
         self.stop()
@@ -158,13 +169,20 @@ class EngineProcess:
             return EnvironmentFault(
                 f"the {self.launch.kind} engine cannot load the model: {self._reason}", hint=hint
             )
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        lines = self.log_tail().splitlines()[-8:]
-        details = "".join(f"\n  {line}" for line in lines)
         return EnvironmentFault(
-            f"the {self.launch.kind} engine {how} before it was ready{details}",
+            f"the {self.launch.kind} engine {_describe_end(code)} before it was ready"
+            f"{self._details()}",
             hint=hint,
         )
+
+    def _details(self) -> str:
+        return "".join(f"\n  {line}" for line in self.log_tail().splitlines()[-8:])
+
+
+def _describe_end(code: int) -> str:
+    """Say how a process ended; a shell, and the holder of a kept engine, add 128 to a signal."""
+    number = -code if code < 0 else code - 128
+    return f"was killed by signal {number}" if number > 0 else f"ended with code {code}"
 
 
 def _doctor(settings: Mapping[str, Any]) -> str:

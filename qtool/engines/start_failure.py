@@ -11,6 +11,8 @@ from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest
 from qtool.ram import read_ram
 from qtool.units import format_size
 
+KILLED = "killed by signal 9"
+
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|bad_alloc|MemoryError|(cannot|can't|failed to|unable to) allocate"
     r"|killed by signal 9",
@@ -42,7 +44,7 @@ def explain_memory(
     told, *details = fault.message.splitlines()
     message = "\n".join(
         [
-            f"{told}: memory ran out",
+            f"{told}, as when memory runs out" if KILLED in told else f"{told}: memory ran out",
             f"  weights {format_size(need.weights_bytes)}, {format_size(need.total_bytes)} in all"
             f" with a context of {n_ctx_tokens} tokens{free}",
             *details,

@@ -132,6 +132,9 @@ class KeptEngine:
         record = self._record
         return Endpoint(record.url, record.api_key, record.alias, record.kind)
 
+    def find_loss(self, patience_s: float) -> None:
+        """Return nothing: it is another process's child."""
+
     def stop(self) -> None:
         """Leave it to the next conversation."""
         self._lease.release()

@@ -48,6 +48,9 @@ class Engine(http.server.ThreadingHTTPServer):
     def kill(self) -> None:
         self.n_kills += 1
 
+    def explain_loss(self, loss: QtoolError) -> QtoolError:
+        return loss
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep quiet about clients that go."""
 

@@ -14,7 +14,7 @@ import pytest
 from qtool.engines.base import EngineKind, Launch, Progress
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.process import EngineProcess
-from qtool.errors import EnvironmentFault
+from qtool.errors import EnvironmentFault, NetworkError
 
 READS_SETTINGS = "import json, sys, time; s = json.loads(sys.stdin.readline()); "
 HOLD = "time.sleep(30)"
@@ -118,6 +118,30 @@ def test_program_that_is_killed_is_reported():
     with pytest.raises(EnvironmentFault, match="signal 9"):
         process.wait_until_ready()
     process.stop()
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "was killed by signal 9 in mid-reply"),
+        ("sys.exit(137)", "was killed by signal 9 in mid-reply"),
+        ("sys.exit('GGML_ASSERT(no such op)')", "code 1 in mid-reply\n  GGML_ASSERT(no such op)"),
+    ],
+)
+def test_end_in_mid_reply_is_told_and_explained(ending: str, said: str):
+    program = LISTENS + f"import os; time.sleep(0.2); {ending}"
+    with EngineKeeper(launch(program), explain=lambda fault: fault) as keeper:
+        keeper.endpoint()
+        told = keeper.explain_loss(NetworkError("connection reset"))
+        assert said in told.message
+        assert told.hint == "qtool doctor /models/m.gguf"
+
+
+def test_engine_that_lives_explains_no_loss():
+    with EngineKeeper(launch(LISTENS + HOLD)) as keeper:
+        keeper.endpoint()
+        loss = NetworkError("connection reset")
+        assert keeper.explain_loss(loss) is loss
 
 
 def test_program_that_does_not_exist_is_an_environment_fault():

@@ -34,7 +34,8 @@ def fault(message: str) -> EnvironmentFault:
 def test_memory_that_ran_out_is_told_with_figures(message: str):
     told = explain_failure(fault(message), INFO, 8192, None)
     assert isinstance(told, ResourceError)
-    assert told.message.startswith(f"{message}: memory ran out\n")
+    end = ", as when memory runs out" if "signal 9" in message else ": memory ran out"
+    assert told.message.startswith(f"{message}{end}\n")
     assert "weights 4.29 GB, 5.77 GB in all with a context of 8192 tokens" in told.message
     assert "can be had now" in told.message
 
