@@ -53,7 +53,9 @@ def explain_memory(
     fitting = 0 if free_bytes is None else largest_context(info, int(free_bytes * MEMORY_SHARE))
     if MINIMUM_CONTEXT_TOKENS <= (fitting or 0) < n_ctx_tokens:
         return ResourceError(message, hint=f"--ctx {fitting} would fit")
-    return ResourceError(message, hint=f"{fault.hint} says which variants would fit")
+    if free_bytes is not None and not fitting:
+        return ResourceError(message, hint=f"{fault.hint} says which variants would fit")
+    return ResourceError(message, hint=fault.hint)  # it should fit: others took the memory
 
 
 def _free_bytes() -> int | None:
