@@ -27,7 +27,7 @@ import gguf
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from chat import obtain_models  # noqa: E402 - after the path
+from chat import obtain_models, run_loop  # noqa: E402 - after the path
 from contest import Bar  # noqa: E402
 from report import describe_machine, promises, table  # noqa: E402
 
@@ -44,13 +44,15 @@ MAX_PROMPT_S, MAX_FIRST_TOKEN_S = 0.5, 2.0
 QUESTION = "Write a very long story about a lighthouse, its keeper and the sea. "
 REPACKED, NATIVE, INT4 = "repacked, llama.cpp", "native Q4_0, llama.cpp", "transformers, int4pack"
 GPTQMODEL, BFLOAT16 = "transformers, gptqmodel", "transformers, bfloat16"
+LOOP = "script, gptqmodel"
 
 HEAD = """# Quantised models on a CPU, measured
 
 `python scripts/bench/quantised.py` wrote this page: SmolLM2-135M-Instruct packed as symmetric GPTQ
 and AWQ, {n_new} greedy tokens after a prompt of some 450, through qtool's own engines, medians of
 {n_runs} runs. "native" is the same model as llama.cpp's Q4_0, its head and embedding in F16 as in
-the repacked one. Nothing of this was measured on a GPU.
+the repacked one; "script" one call of `generate` in the checkpoint's type, float16, without qtool.
+Nothing of this was measured on a GPU.
 """
 
 
@@ -128,9 +130,19 @@ def run_all(kinds: Sequence[str], work: Path) -> dict[str, dict[str, Rates]]:
             NATIVE: _timed(NATIVE, native, cpp),
             INT4: _timed(INT4, folder, EngineWish(**torch)),
             GPTQMODEL: _timed(GPTQMODEL, folder, EngineWish(**torch, extra={"prefer_int4": False})),
+            LOOP: loop_rates(python, folder, work),
             BFLOAT16: dense,
         }
     return rates
+
+
+def loop_rates(python: str, folder: Path, work: Path) -> Rates:
+    """Return the rates of a script that calls ``generate`` in the type of the checkpoint."""
+    said = [("user", "Hello!"), ("assistant", "Hi."), ("user", QUESTION * 30)]
+    transcript = work / "said.json"
+    transcript.write_text(json.dumps([{"role": who, "content": what} for who, what in said]))
+    (reply,) = run_loop(python, folder, transcript, [1])
+    return Rates(reply.prompt_tokens / reply.first_token_s, reply.rate)
 
 
 def _timed(name: str, model: Path, wish: EngineWish) -> Rates:
