@@ -33,13 +33,16 @@ class Growth:
     # Those withdrawn end their segments first; only then it shows whether they are missed.
     LEAVE_S = 0.3
     MISSED = 0.9
+    # So much less than it was, for PATIENT_S: the line is another one now.
+    FALLEN = 0.5
 
     def __init__(self, start: int, most: int) -> None:
         self.wanted = min(start, most)
         self._most = most
         self._before = self._required = self.wanted
         self._fewest = self.FEWEST
-        self._base_rate = 0.0
+        self._base_rate = self._settled_rate = 0.0
+        self._good_s = 0.0
         self._phase = _Phase.GROWING
         self._step_s = self._window_s = 0.0
         self._window_bytes: int | None = None
@@ -74,8 +77,8 @@ class Growth:
                 self._phase = _Phase.WITHDRAWN
             case _Phase.WITHDRAWN:
                 self._judge_withdrawal(now, rate)
-            case _Phase.SETTLED if now - self._step_s >= self.RETRY_S:
-                self._base_rate, self._phase = 0.0, _Phase.GROWING
+            case _Phase.SETTLED:
+                self._look_again(now, rate)
         return self.wanted
 
     @property
@@ -106,8 +109,17 @@ class Growth:
             self.wanted = self._fewest = self._before
         self._settle(now)
 
+    def _look_again(self, now: float, rate: float) -> None:
+        """Begin anew after a while, or when the rate has fallen and stays low."""
+        self._settled_rate = max(self._settled_rate, rate)
+        if rate >= self.FALLEN * self._settled_rate:
+            self._good_s = now
+        if now - self._step_s >= self.RETRY_S or now - self._good_s >= self.PATIENT_S:
+            self._base_rate, self._phase = 0.0, _Phase.GROWING
+
     def _settle(self, now: float) -> None:
         self._phase, self._before, self._step_s = _Phase.SETTLED, self.wanted, now
+        self._settled_rate, self._good_s = 0.0, now
 
     def _begin_window(self, now: float, received: int) -> None:
         self._window_s, self._window_bytes = now, received

@@ -87,3 +87,39 @@ def test_as_many_as_a_server_bears_stay_when_it_protests_after_some_left():
     grown(growth, lambda count: 500 * MIB, 0.25)
     growth.hold(0.3)
     assert growth.observe(0.6, 300 * MIB, 1000 * MIB) == Growth.FEWEST
+
+
+def changing(fast_s, fast, slow):
+    """Return the rate of a line that is ``fast`` for some seconds, then ``slow``."""
+    now = 0.0
+
+    def rate_of(count):
+        nonlocal now
+        now += 0.1
+        return fast(count) if now < fast_s else slow(count)
+
+    return rate_of
+
+
+def test_line_that_becomes_slow_gets_more_connections_soon():
+    rate_of = changing(2.0, lambda count: 400 * MIB, lambda count: count * MIB)
+    seen = grown(Growth(4, 30), rate_of, 6.0)
+    assert seen[19] == Growth.FEWEST
+    assert seen[-1] == 30
+
+
+def test_rate_that_was_a_moments_burst_is_no_yardstick():
+    rate_of = changing(0.5, lambda count: count * 40 * MIB, lambda count: count * MIB)
+    seen = grown(Growth(4, 30), rate_of, 4.0)
+    assert seen[-1] == 30
+
+
+def test_short_dip_is_borne():
+    now = 0.0
+
+    def rate_of(count):
+        nonlocal now
+        now += 0.1
+        return MIB if now % 3 < 1.0 and now > 2 else 20 * MIB
+
+    assert set(grown(Growth(8, 32), rate_of, 14.0)[40:]) == {8}
