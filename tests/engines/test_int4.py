@@ -98,7 +98,13 @@ def make_case(name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return parts, scales.astype(np.float32)[g_idx] * (codes - zeros[g_idx]).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["", "avx2", "default"], ids=["best", "avx2", "no-vectors"])
+PROCESSORS = (
+    *("best", "avx2"),
+    pytest.param("default", marks=pytest.mark.environments, id="no-vectors"),  # slow
+)
+
+
+@pytest.fixture(scope="module", params=PROCESSORS)
 def computed(
     request: pytest.FixtureRequest,
     engine_python: EnginePython,
@@ -109,7 +115,7 @@ def computed(
     given = {f"{name}.{key}": array for name in CASES for key, array in make_case(name)[0].items()}
     np.savez(folder / "cases.npz", **given)
     files = [str(folder / name) for name in ("cases.npz", "out.npz")]
-    environ = {"ATEN_CPU_CAPABILITY": request.param} if request.param else {}
+    environ = {} if request.param == "best" else {"ATEN_CPU_CAPABILITY": str(request.param)}
     run_beside(engine_python, "check_int4.py", str(PROGRAM), *files, **environ)
     with np.load(folder / "out.npz") as found:
         return dict(found)
