@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.cures import CurePlan
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import recipe_for
-from qtool.doctor.finding import Severity
+from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.goals import answer_goal
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.translation import Language, translated
@@ -25,6 +25,8 @@ from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
 from qtool.errors import EnvironmentFault, ExitCode, UsageError
 from qtool.output import Output
+
+_TO_CURE = (Severity.ERROR, Severity.WARNING)
 
 
 class Terminal:
@@ -99,10 +101,15 @@ def fix(
         EnvironmentFault: it is not ours to change, or no cure helped and it is as it was before.
         UsageError: nobody has agreed and nobody can be asked.
     """
-    prescription = prescribe(case, diagnose(case))
+    findings = diagnose(case)
+    prescription = prescribe(case, findings)
     try:
         prefix = environment_of(case, Store().root)
     except EnvironmentFault as fault:
+        if prescription is None and _is_healthy(case, findings):
+            document = {"plan": plan_json(CurePlan()), "applied": False}
+            output.result(document, [f"nothing to cure in {_prefix_of(case)}"])
+            return ExitCode.OK
         if prescription is None:
             raise
         output.note(fault.message)
@@ -165,10 +172,17 @@ def _nothing_lines(treatment: Treatment, plan: CurePlan, prefix: Path) -> list[s
     """Say that there is nothing to do, or nothing that could be done here."""
     if plan.cures:
         return []
-    if not any(f.severity in (Severity.ERROR, Severity.WARNING) for f in treatment.findings):
+    if not any(finding.severity in _TO_CURE for finding in treatment.findings):
         return [f"nothing to cure in {prefix}"]
     recipe = recipe_for(treatment.case)
     return [f"nothing that qtool could cure in {prefix}; or: qtool env create {recipe}"]
+
+
+def _is_healthy(case: Case, findings: Sequence[Finding]) -> bool:
+    """Tell whether there is nothing that a cure could be for."""
+    answer = answer_goal(case, findings)
+    is_denied = answer is not None and answer.runs is False
+    return not is_denied and not any(f.severity in _TO_CURE for f in findings)
 
 
 def _exit_code(treatment: Treatment) -> int:

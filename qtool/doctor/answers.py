@@ -4,6 +4,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.kernels import KernelState, gptq_kernels
 from qtool.doctor.message import Message, say
+from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.versions import capability_words
 
 
@@ -34,6 +35,10 @@ def gptq_answers(case: Case) -> tuple[str, ...]:
 
 def awq_answers(case: Case) -> tuple[str, ...]:
     """Does this GPU support flash-attn, and which autoawq follows?"""
+    if runs_repacked(case) or runs_most_repacked(case):
+        return (
+            say("without an NVIDIA GPU neither flash-attn nor autoawq is of use, nor needed here"),
+        )
     if case.has_no_gpu:
         return (say("without an NVIDIA GPU neither flash-attn nor autoawq is of use: take GGUF"),)
     if not case.gpus:

@@ -24,6 +24,11 @@ def runs_repacked(case: Case) -> bool:
     return find_obstacle(case.model) is None
 
 
+def runs_most_repacked(case: Case) -> bool:
+    """Tell whether, no model being named, ``qtool chat`` would repack most of these formats."""
+    return case.model is None and case.has_no_gpu and bool(case.snapshot.llama_cpp)
+
+
 def as_run(case: Case) -> ModelInfo | None:
     """Return the model as it is in memory here: repacked where it is, else as it is on disk."""
     if case.model is None or not runs_repacked(case):

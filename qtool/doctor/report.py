@@ -122,10 +122,22 @@ def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_de
     if is_denied:
         return Line(LineKind.INFO, say("examined: {machine}", machine=machine))
     good = say("nothing wrong found: {machine}", machine=machine)
-    runs = [name.upper() for name, one in verdict.items() if one.runs]
-    if runs and case.model is None:
-        good += say("; runs {formats}", formats=", ".join(runs))
+    if case.model is None:
+        good += _what_runs(verdict)
     return Line(LineKind.OK, good)
+
+
+def _what_runs(verdict: Verdict) -> Message:
+    """Return the formats that run on the machine, and which of them only after a repack."""
+    runs = {name.upper(): one for name, one in verdict.items() if one.runs}
+    repacked = [name for name, one in runs.items() if one.engine == "llama.cpp" and name != "GGUF"]
+    as_they_are = [name for name in runs if name not in repacked]
+    if not runs:
+        return together(())
+    words = say("; runs {formats}", formats=", ".join(as_they_are))
+    if not repacked:
+        return words
+    return words + say(", repacked also {formats}", formats=", ".join(repacked))
 
 
 def _counts(n_errors: int, n_warnings: int) -> Iterator[Message]:

@@ -8,7 +8,7 @@ from qtool.doctor.case import Case, runs_on
 from qtool.doctor.fit import Device
 from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.message import Message, say
-from qtool.doctor.repacked import runs_repacked
+from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, parse_capability
 from qtool.models.info import ModelFormat, ModelInfo
@@ -74,9 +74,15 @@ def _route_gguf(case: Case) -> Route:
 
 def _route_repacked(case: Case) -> Route | None:
     """On a CPU llama.cpp runs GPTQ and AWQ several times faster, after a repack without loss."""
-    if not runs_repacked(case):
+    is_any_model = runs_most_repacked(case)
+    if not is_any_model and not runs_repacked(case):
         return None
     why = say("llama.cpp on the CPU, after a repack without loss that qtool chat does by itself")
+    if is_any_model:
+        why += say(
+            " (most models; what cannot be repacked needs transformers: qtool env create "
+            "transformers)"
+        )
     return Route(True, why, "llama.cpp", Device.CPU)
 
 

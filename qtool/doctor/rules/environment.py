@@ -18,7 +18,7 @@ from qtool.doctor.fixes import (
 )
 from qtool.doctor.message import Message, say, together
 from qtool.doctor.proven_sets import environment_for, proven_set
-from qtool.doctor.repacked import runs_repacked
+from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.requirements import asked_of
 from qtool.doctor.routes import runs_int4
 from qtool.doctor.rules.gptq import is_unsupported_system
@@ -139,9 +139,9 @@ def engine_missing(case: Case) -> Iterator[Finding]:
     own = environment_for(case, form) if (form := format_of(case.goal)) else None
     yield Finding(
         code="ENGINE-MISSING",
-        severity=Severity.INFO if own else Severity.WARNING,
+        severity=Severity.INFO if own or runs_most_repacked(case) else Severity.WARNING,
         title=say(
-            "Nothing is installed that runs {goal}: no {names}",
+            "Nothing is installed that runs {goal} as it is: no {names}",
             goal=case.goal.upper(),
             names=together(wanted, say(" and no ")),
         ),
@@ -157,6 +157,11 @@ def _about_engines(case: Case) -> str:
     if case.goal is Goal.BNB:
         return text + say(
             "bitsandbytes quantises an unquantised model while transformers loads it."
+        )
+    if runs_most_repacked(case):
+        return text + say(
+            "None is needed for most models: qtool chat repacks them into a GGUF without loss, "
+            "and llama.cpp runs that. The others run with transformers, on a CPU more slowly."
         )
     if case.has_no_gpu:
         return text + say(
@@ -174,6 +179,9 @@ def _engines(case: Case) -> tuple[Fix, ...]:
     if case.goal is Goal.BNB:
         return some(bitsandbytes(case), gguf(case))
     own = proven_set(case, format_of(case.goal))
+    if runs_most_repacked(case):
+        repack = Fix(say("As it is, repacked by qtool"), ("qtool chat MODEL",))
+        return some(repack, own, gguf(case))
     if case.has_no_gpu:
         title = say("Without a GPU: a GGUF of the model with llama.cpp")
         return some(gguf(case, title), own, modern(case))

@@ -9,7 +9,7 @@ from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, some
 from qtool.doctor.message import say, together
-from qtool.doctor.proven_sets import proven_set
+from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_fixes, torch_for_python
@@ -175,10 +175,12 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         return  # that is a finding of its own
     if case.goal is Goal.FLASH_ATTN and not _has_gpu_for_flash_attn(case):
         return
+    form = format_of(case.goal)
+    own = environment_for(case, form) if form else None
     where = say("the CPU") if case.has_no_gpu else say("this GPU and driver")
     yield Finding(
         code="TORCH-MISSING",
-        severity=Severity.WARNING,
+        severity=Severity.INFO if own else Severity.WARNING,
         title=say("torch is not installed in this interpreter"),
         explanation=say("The goal {goal} needs torch; GGUF does not.", goal=case.goal),
         evidence=("no distribution torch",),

@@ -114,6 +114,37 @@ def test_awq_without_a_gpu_is_answered_with_gguf() -> None:
 
 
 @pytest.mark.parametrize("goal", ["awq", "gptq"])
+def test_on_a_cpu_with_a_llama_cpp_most_models_run_repacked(goal: str) -> None:
+    case = case_of(goal, **NO_GPU, llama_cpp="xllamacpp")
+    answer = answer_goal(case, diagnose(case))
+    verdict = judge(case)[goal]
+    finding = findings_of(goal, **NO_GPU, llama_cpp="xllamacpp")["ENGINE-MISSING"]
+
+    assert answer is not None
+    assert (answer.runs, verdict.runs, verdict.engine) == (True, True, "llama.cpp")
+    for text in (answer.sentence, verdict.why):
+        assert "after a repack" in text
+        assert "qtool env create transformers" in text
+    assert finding.severity == "info"
+    assert finding.fixes[0].commands == ("qtool chat MODEL",)
+    assert "env create transformers" in finding.fixes[1].commands[0]
+
+
+@pytest.mark.parametrize("fields", [{"llama_cpp": "xllamacpp"}, {**NO_GPU, "llama_cpp": None}])
+def test_with_a_gpu_or_without_a_llama_cpp_nothing_is_repacked(fields: dict[str, Any]) -> None:
+    assert answer_to("gptq", **fields).runs is False
+    assert findings_of("gptq", **fields)["ENGINE-MISSING"].severity == "warning"
+
+
+def test_the_summary_says_what_runs_repacked() -> None:
+    case = case_of(**NO_GPU, llama_cpp="xllamacpp")
+
+    (line,) = report_lines(case, diagnose(case), judge(case))
+
+    assert line.text.endswith("; runs GGUF, repacked also GPTQ, AWQ")
+
+
+@pytest.mark.parametrize("goal", ["awq", "gptq"])
 def test_without_a_gpu_gguf_is_the_first_cure_and_no_legacy_one_follows(goal: str) -> None:
     first, *others = fixes_of("ENGINE-MISSING", goal, **NO_GPU)
 
