@@ -87,7 +87,7 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
     output = voice.make_output()
     examined.check()
     fixing.check(examined, report)
-    info = _inspect(examined.model) if examined.model else None
+    info = _inspect(examined.model, output) if examined.model else None
     if info and examined.n_ctx_tokens:
         _check_context(info, examined.n_ctx_tokens, examined.model)
     question = _Question(examined, info)
@@ -183,7 +183,7 @@ def _warn_of_unfinished_cure(output: Output, snapshot: "Snapshot") -> None:
         warn_of_unfinished(output, prefix)
 
 
-def _inspect(text: str) -> "ModelInfo":
+def _inspect(text: str, output: Output) -> "ModelInfo":
     """Read the headers of a model that is on this machine.
 
     Raises:
@@ -193,7 +193,7 @@ def _inspect(text: str) -> "ModelInfo":
     from qtool.config import Config
     from qtool.models.formats import inspect_model
 
-    model = locate_here(text, Config())
+    model = locate_here(text, Config(), output)
     return inspect_model(model.path, quant=model.quant)
 
 

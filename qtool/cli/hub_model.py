@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtool.errors import NotFoundError, UsageError
 from qtool.hub.auth import hub_cache_dir, is_hub_offline
-from qtool.models.hub_cache import find_in_hub_cache
-from qtool.models.local import LocalModel, locate_model
+from qtool.models.local import LocalModel, find_repository, locate_model
 from qtool.models.reference import Reference, ReferenceKind, parse_reference
 from qtool.units import format_size
 
@@ -21,10 +20,10 @@ _HUB_FILE = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)/(?P<fil
 """``org/name/file*.gguf``, which as a path would be a file in a folder of a folder."""
 
 
-def locate_here(text: str, config: "Config") -> LocalModel:
+def locate_here(text: str, config: "Config", output: "Output | None" = None) -> LocalModel:
     """Return the model that ``text`` names: a path, a starter, or a repository that is here.
 
-    A repository is here as ``./<name>`` or in the Hugging Face cache.
+    A repository is here as ``./<name>``, which is said to ``output``, or in the Hugging Face cache.
 
     Raises:
         UsageError: ``text`` is no reference.
@@ -32,13 +31,17 @@ def locate_here(text: str, config: "Config") -> LocalModel:
     """
     cache, named = hub_cache_dir(os.environ), parse_hub_file(text)
     if named is None:
-        return locate_model(text, cache_dir=config.cache_dir(), hub_cache=cache)
-    if found := find_in_hub_cache(named, cache):
-        return LocalModel(found)
-    raise NotFoundError(
-        f"{text} is neither a file here nor one of the Hugging Face cache",
-        hint=f"qtool download hf://{text}",
-    )
+        model = locate_model(text, cache_dir=config.cache_dir(), hub_cache=cache)
+    elif (found := find_repository(named, hub_cache=cache)) is not None:
+        model = found
+    else:
+        raise NotFoundError(
+            f"{text} is neither a file here nor one of the Hugging Face cache",
+            hint=f"qtool download hf://{text}",
+        )
+    if output is not None and not model.path.is_absolute() and _is_repository(text):
+        output.note(f"using ./{model.path}")
+    return model
 
 
 def obtain_from_hub(
@@ -54,7 +57,7 @@ def obtain_from_hub(
         QtoolError: it cannot be fetched.
     """
     try:
-        model = locate_here(text, config)
+        model = locate_here(text, config, output)
     except NotFoundError:
         if not _is_repository(text) or is_hub_offline(os.environ):
             raise

@@ -1,6 +1,8 @@
 """Connections through a SOCKS5 proxy (RFC 1928, 1929), made by python-socks."""
 
+import shlex
 import socket
+import sys
 
 from qtool.errors import EnvironmentFault
 from qtool.hub.origin import Origin
@@ -20,7 +22,7 @@ def connect_through(proxy: Proxy, origin: Origin, timeout_s: float) -> socket.so
     except ImportError as exc:
         raise EnvironmentFault(
             f"{proxy} needs python-socks, which is not installed",
-            hint="pip install python-socks",
+            hint=f"{shlex.quote(sys.executable)} -m pip install python-socks",
         ) from exc
     connector = Connector(
         ProxyType.SOCKS5,

@@ -21,20 +21,26 @@ def find_in_hub_cache(reference: Reference, cache: Path) -> Path | None:
     is no such snapshot, or it has no weights, or not that quantization.
     """
     snapshot = _find_snapshot(reference, cache)
-    if snapshot is None:
-        return None
+    return find_in_folder(reference, snapshot) if snapshot is not None else None
+
+
+def find_in_folder(reference: Reference, folder: Path) -> Path | None:
+    """Return ``folder``, which holds files of the repository, if it has what ``reference`` names.
+
+    Of a reference with a file's name or pattern, return the first such file.
+    """
     files = sorted(
-        path.relative_to(snapshot).as_posix()
-        for path in snapshot.rglob("*")
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
         if path.suffix.lower() in WEIGHTS and path.is_file()
     )
     if reference.filename is not None:
         wanted = reference.filename
         found = next((name for name in files if fnmatchcase(name, wanted)), None)
-        return snapshot / found if found else None
-    if not files or (reference.quant is not None and not _has_quant(snapshot, reference.quant)):
+        return folder / found if found else None
+    if not files or (reference.quant is not None and not _has_quant(folder, reference.quant)):
         return None
-    return snapshot
+    return folder
 
 
 def _find_snapshot(reference: Reference, cache: Path) -> Path | None:
@@ -50,9 +56,9 @@ def _find_snapshot(reference: Reference, cache: Path) -> Path | None:
     return snapshot if snapshot.is_dir() else None
 
 
-def _has_quant(snapshot: Path, quant: str) -> bool:
+def _has_quant(folder: Path, quant: str) -> bool:
     try:
-        select_quant(find_variants(snapshot), quant)
+        select_quant(find_variants(folder), quant)
     except (NotFoundError, UsageError):
         return False
     return True

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.errors import NotFoundError
+from qtool.models.downloaded import find_downloaded
 from qtool.models.hub_cache import find_in_hub_cache
-from qtool.models.reference import ReferenceKind, parse_reference
+from qtool.models.reference import Reference, ReferenceKind, parse_reference
 from qtool.models.starters import find_starter, load_starters, starter_path
 
 
@@ -29,9 +30,8 @@ def locate_model(
 ) -> LocalModel:
     """Return what ``text`` means on this machine.
 
-    A path is itself, there or not; a starter's name lies in ``cache_dir``; a repository is looked
-    for where ``qtool download`` puts it, ``./<name>`` below ``folder`` (default: the current one),
-    and in ``hub_cache``, the Hugging Face cache.
+    A path is itself, there or not; a starter's name lies in ``cache_dir``; for a repository see
+    ``find_repository``.
 
     Raises:
         UsageError: ``text`` is no reference at all.
@@ -47,11 +47,8 @@ def locate_model(
     reference = parse_reference(text)
     if reference.kind is not ReferenceKind.REPO:
         return LocalModel(reference.path or Path(text), reference.quant)
-    place = (folder or Path()) / (reference.repo_id or "").rpartition("/")[2]
-    if place.is_dir():
-        return LocalModel(place, reference.quant)
-    if hub_cache is not None and (found := find_in_hub_cache(reference, hub_cache)):
-        return LocalModel(found, reference.quant)
+    if found := find_repository(reference, folder=folder, hub_cache=hub_cache):
+        return found
     if "/" not in (reference.repo_id or ""):
         names = ", ".join(["starter", *(one.name for one in load_starters())])
         raise NotFoundError(
@@ -59,3 +56,20 @@ def locate_model(
             hint="qtool chat starter",
         )
     raise NotFoundError(f"{text} is not on this machine", hint=f"qtool download {text}")
+
+
+def find_repository(
+    reference: Reference, *, folder: Path | None = None, hub_cache: Path | None = None
+) -> LocalModel | None:
+    """Return what is here of a repository, None where it is not what ``reference`` names.
+
+    It is looked for where ``qtool download`` puts it, ``./<name>`` below ``folder`` (default: the
+    current one), if qtool noted that it is that repository; then in ``hub_cache``, the Hugging
+    Face cache.
+    """
+    found = find_downloaded(reference, folder or Path())
+    if found is None and hub_cache is not None:
+        found = find_in_hub_cache(reference, hub_cache)
+    if found is None:
+        return None
+    return LocalModel(found, reference.quant if found.is_dir() else None)

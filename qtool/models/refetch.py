@@ -27,7 +27,7 @@ def refetch_hint(path: Path) -> str:
     """
     is_file = path.suffix.lower() in (".gguf", ".safetensors")
     folder = path.parent if is_file else path
-    source = _from_cache(folder) or _from_note(folder)
+    source = _from_cache(folder) or noted_source(folder)
     if source is None:
         return REFETCH_HINT
     name = source.repo_id if source.revision == "main" else f"{source.repo_id}@{source.revision}"
@@ -48,7 +48,8 @@ def _from_cache(folder: Path) -> Source | None:
     return Source(repo.replace("--", "/"), "main" if is_main else folder.name, "--cache")
 
 
-def _from_note(folder: Path) -> Source | None:
+def noted_source(folder: Path) -> Source | None:
+    """Return what ``qtool download`` has noted of ``folder``, None where there is no such note."""
     try:
         noted = json.loads((folder / SOURCE_FILE).read_bytes())
         repo_id, revision = str(noted["repo_id"]), str(noted["revision"])

@@ -110,6 +110,19 @@ def test_file_that_is_here_goes_before_one_of_the_hub(hub: LoopbackHub, tmp_path
     assert obtain("org/quants/model-Q8_0.gguf").path == Path("org/quants/model-Q8_0.gguf")
 
 
+def test_folder_of_a_download_is_used_and_named(hub: LoopbackHub, run_qtool: Run, tmp_path: Path):
+    assert run_qtool("download", "org/quants:Q8_0", cwd=tmp_path).returncode == 0
+    said = io.StringIO()
+    assert obtain("org/quants", said).path == Path("quants")
+    assert obtain(f"{hub.url}/org/quants/blob/main/model-Q8_0.gguf", said).path == Path(
+        "quants/model-Q8_0.gguf"
+    )
+    assert said.getvalue() == "using ./quants\nusing ./quants/model-Q8_0.gguf\n"
+    other = obtain(f"{hub.url}/org/quants/blob/main/model-Q4_K_M.gguf").path
+    assert other.name == "model-Q4_K_M.gguf"
+    assert other.is_absolute()
+
+
 @pytest.mark.parametrize("text", ["org/none", "org/quants:Q9_Z", "org/quants/none.gguf"])
 def test_what_the_hub_does_not_have_is_not_found(hub: LoopbackHub, text: str):
     with pytest.raises(NotFoundError):

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -353,7 +354,7 @@ def test_missing_library_is_an_environment_fault(hub_factory, fetch, repo, monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault) as caught:
         fetch(hub_factory([repo]), backend=Backend.HF_TRANSFER)
-    assert caught.value.hint == "pip install 'qtool[hf-transfer]'"
+    assert caught.value.hint == f"{sys.executable} -m pip install hf_transfer"
 
 
 def test_missing_program_is_an_environment_fault(hub_factory, fetch, repo, monkeypatch, tmp_path):

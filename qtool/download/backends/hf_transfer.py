@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import sys
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ class HfTransfer:
         if importlib.util.find_spec("hf_transfer") is None:
             raise EnvironmentFault(
                 "--backend hf_transfer: hf_transfer is not installed",
-                hint="pip install 'qtool[hf-transfer]'",
+                hint=f"{shlex.quote(sys.executable)} -m pip install hf_transfer",
             )
         if request.rate_limit_bytes_per_s is not None:
             raise UsageError(

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from qtool.errors import NotFoundError, UsageError
 from qtool.models.local import LocalModel, locate_model
+from qtool.models.refetch import SOURCE_FILE
 from qtool.models.starters import find_starter, load_starters, starter_path
 
 
@@ -11,10 +13,43 @@ def test_path_is_itself_there_or_not(tmp_path: Path):
     assert locate_model("./none.gguf", cache_dir=tmp_path) == LocalModel(Path("none.gguf"))
 
 
+def downloaded(folder: Path, repo_id: str, revision: str = "main") -> Path:
+    """Make ``./name`` as `qtool download` leaves it, with one file."""
+    place = folder / "name"
+    note = place / SOURCE_FILE
+    note.parent.mkdir(parents=True)
+    note.write_text(json.dumps({"repo_id": repo_id, "revision": revision}))
+    (place / "m-Q4_K_M.gguf").touch()
+    return place
+
+
 def test_repository_is_found_where_download_puts_it(tmp_path: Path):
+    place = downloaded(tmp_path, "org/name")
+    found = locate_model("Org/name:q4_k_m", cache_dir=tmp_path, folder=tmp_path)
+    assert found == LocalModel(place, "q4_k_m")
+
+
+def test_file_of_a_repository_is_found_in_its_folder(tmp_path: Path):
+    place = downloaded(tmp_path, "org/name")
+    address = "https://huggingface.co/org/name/blob/main/m-{}.gguf"
+    found = locate_model(address.format("Q4_K_M"), cache_dir=tmp_path, folder=tmp_path)
+    assert found == LocalModel(place / "m-Q4_K_M.gguf")
+    with pytest.raises(NotFoundError):
+        locate_model(address.format("Q8_0"), cache_dir=tmp_path, folder=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["other/name", "org/name@v2", "org/name:Q8_0", "name"])
+def test_folder_of_another_repository_is_not_taken_for_it(tmp_path: Path, text: str):
+    downloaded(tmp_path, "org/name")
+    with pytest.raises(NotFoundError):
+        locate_model(text, cache_dir=tmp_path, folder=tmp_path)
+
+
+def test_folder_that_qtool_has_not_made_is_not_taken_for_a_repository(tmp_path: Path):
     (tmp_path / "name").mkdir()
-    found = locate_model("org/name:q4_k_m", cache_dir=tmp_path, folder=tmp_path)
-    assert found == LocalModel(tmp_path / "name", "q4_k_m")
+    (tmp_path / "name" / "m-Q4_K_M.gguf").touch()
+    with pytest.raises(NotFoundError):
+        locate_model("org/name", cache_dir=tmp_path, folder=tmp_path)
 
 
 def test_repository_that_is_not_here_names_the_command_that_fetches_it(tmp_path: Path):
