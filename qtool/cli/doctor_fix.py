@@ -19,6 +19,8 @@ from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.goals import answer_goal
 from qtool.doctor.prescription import prescribe
+from qtool.doctor.probes.interpreter import ASKED_FOR
+from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.translation import Language, translated
 from qtool.doctor.treatment import Treatment
 from qtool.envs.events import OnEvent
@@ -42,6 +44,8 @@ class Terminal:
         goal = f" --goal {case.goal}" if case.goal else ""
         self._command = f"qtool doctor --python {shlex.quote(str(prefix))}{goal} --fix"
         self._is_agreed = is_agreed
+        self._is_own = _is_qtools_own(prefix)
+        self._is_named = _is_named(case)
 
     def show(self, plan: CurePlan) -> None:
         """Show what is going to be done."""
@@ -54,11 +58,27 @@ class Terminal:
         return [text for line in lines for text in painted(self._output, line)]
 
     def agrees(self, question: str) -> bool:
-        """Ask, unless the user has agreed beforehand.
+        """Ask, unless the user has agreed beforehand; qtool's own environment has to be named.
+
+        Raises:
+            UsageError: nobody can be asked, or ``-y`` alone is not enough.
+        """
+        if self._is_agreed and self._is_own and not self._is_named:
+            raise UsageError(
+                f"{self._prefix} is the environment of qtool itself: -y changes it only by name",
+                hint=f"{self._command} -y",
+            )
+        return self._ask(question, default=not self._is_own)
+
+    def agrees_to_another(self, question: str) -> bool:
+        """Ask whether to make another environment, which leaves the examined one alone.
 
         Raises:
             UsageError: nobody can be asked.
         """
+        return self._ask(question, default=True)
+
+    def _ask(self, question: str, *, default: bool) -> bool:
         if self._is_agreed:
             return True
         if not self._output.is_interactive:
@@ -66,7 +86,7 @@ class Terminal:
                 "--fix asks before it changes anything, and nobody is here to answer",
                 hint=f"{self._command} -y",
             )
-        return self._output.ask(question)
+        return self._output.ask(question, default=default)
 
     def note(self, text: str) -> None:
         """Say what is going on."""
@@ -94,8 +114,9 @@ def fix(
 ) -> int:
     """Cure the examined environment, or make another one; with ``is_dry`` only say how.
 
-    What can be installed is installed. Where the examined Python may not be changed, or nothing
-    that could be installed there would do, the cure is an environment of qtool's own.
+    What can be installed is installed. Where the examined Python may not be changed, is qtool's
+    own and nobody named it, or nothing that could be installed there would do, the cure is an
+    environment of qtool's making.
 
     Raises:
         EnvironmentFault: it is not ours to change, or no cure helped and it is as it was before.
@@ -114,18 +135,30 @@ def fix(
             raise
         output.note(fault.message)
         terminal = Terminal(output, _prefix_of(case), case, language, is_agreed=is_agreed)
-        return make_prescribed(
-            output, prescription, look_again, terminal.agrees, language=language, is_dry=is_dry
-        )
+        return make_prescribed(output, prescription, look_again, terminal, is_dry=is_dry)
     terminal = Terminal(output, prefix, case, language, is_agreed=is_agreed)
     treatment = Treatment(case, look_again, terminal, prefix=prefix, state=Config().state_dir())
-    if prescription and not treatment.unfinished() and not treatment.plan().cures:
-        return make_prescribed(
-            output, prescription, look_again, terminal.agrees, language=language, is_dry=is_dry
-        )
+    is_spared = _is_qtools_own(prefix) and not _is_named(case)
+    if prescription and not treatment.unfinished() and (is_spared or not treatment.plan().cures):
+        if is_spared:
+            output.note(f"{prefix} is the environment of qtool itself, which stays as it is")
+        return make_prescribed(output, prescription, look_again, terminal, is_dry=is_dry)
+    if _is_qtools_own(prefix):
+        output.warn(f"{prefix} is the environment of qtool itself: a cure may break qtool")
     if is_dry:
         return _show_plan(output, treatment, terminal, prefix)
     return _carry_out(output, treatment, terminal, prefix)
+
+
+def _is_qtools_own(prefix: Path) -> bool:
+    """Tell whether qtool itself runs in an environment."""
+    return prefix.resolve() == Path(sys.prefix).resolve()
+
+
+def _is_named(case: Case) -> bool:
+    """Tell whether the user chose the examined Python by ``--python``."""
+    interpreter = case.snapshot.interpreter
+    return interpreter is not UNKNOWN and interpreter.chosen_because == ASKED_FOR
 
 
 def _prefix_of(case: Case) -> Path:

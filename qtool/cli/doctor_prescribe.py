@@ -1,6 +1,7 @@
 """``qtool doctor --fix`` where an environment of qtool's own is the cure: plan, consent, making."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from qtool.cli.doctor_view import painted
 from qtool.cli.env_create import create_environment
@@ -15,13 +16,21 @@ from qtool.errors import ExitCode
 from qtool.output import Output
 
 
+class Guide(Protocol):
+    """Speaks with the user, in ``language``."""
+
+    language: Language
+
+    def agrees_to_another(self, question: str) -> bool:
+        """Ask. Raises UsageError where nobody can be asked."""
+
+
 def make_prescribed(
     output: Output,
     prescription: Prescription,
     look_again: Callable[[], Case],
-    agrees: Callable[[str], bool],
+    guide: Guide,
     *,
-    language: Language,
     is_dry: bool,
 ) -> int:
     """Show the environment that is to be made, ask, make it, and say how to use it.
@@ -30,7 +39,7 @@ def make_prescribed(
         UsageError: nobody has agreed and nobody can be asked.
         QtoolError: it could not be made; nothing is left behind.
     """
-    lines = translated(_plan_lines(prescription), language)
+    lines = translated(_plan_lines(prescription), guide.language)
     texts = [text for line in lines for text in painted(output, line)]
     plan = {"environment": prescription.recipe, "then": list(prescription.runs)}
     if is_dry:
@@ -38,7 +47,7 @@ def make_prescribed(
         return ExitCode.FINDINGS
     for text in texts:
         output.note(text)
-    if not agrees("make it?"):
+    if not guide.agrees_to_another("make it?"):
         output.result({"plan": plan, "applied": False}, ["nothing was made"])
         return ExitCode.FINDINGS
     environment, _ = create_environment(output, prescription.recipe)

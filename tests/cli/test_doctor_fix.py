@@ -287,6 +287,74 @@ def test_where_a_python_may_not_be_changed_an_environment_is_the_cure(run_qtool:
     assert (unasked.returncode, "--fix -y" in unasked.stderr) == (2, True)
 
 
+AS_IF_ITS_OWN = "import sys; sys.prefix = sys.argv.pop(1); from qtool.__main__ import main; main()"
+
+
+@pytest.fixture
+def as_own(broken: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the beginning of a command line: a qtool that runs in the broken environment."""
+    monkeypatch.setenv("VIRTUAL_ENV", str(broken))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return [sys.executable, "-c", AS_IF_ITS_OWN, str(broken), "doctor", "--goal", "plain"]
+
+
+def test_yes_alone_does_not_change_the_environment_of_qtool_itself(as_own, broken: Path) -> None:
+    before = frozen(broken)
+
+    refused = subprocess.run([*as_own, "--fix", "-y"], capture_output=True, text=True, check=False)
+
+    assert refused.returncode == 2
+    assert "a cure may break qtool" in refused.stderr
+    assert f"hint: qtool doctor --python {broken} --goal plain --fix -y" in refused.stderr
+    assert frozen(broken) == before
+
+
+def test_yes_changes_the_environment_of_qtool_itself_by_name(
+    as_own, broken: Path, wheels: Path
+) -> None:
+    make_wheel(wheels, "torchvision", "0.18.1")
+
+    cured = subprocess.run(
+        [*as_own, "--fix", "-y", "--python", str(broken)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert cured.returncode == 0, cured.stderr
+    assert "✓ gone: TORCHVISION-MISMATCH" in cured.stdout
+
+
+def test_an_environment_is_the_cure_where_qtool_itself_would_be_changed(
+    as_own, broken: Path, wheels: Path
+) -> None:
+    uv = str(Path(sys.executable).parent / "uv")
+    subprocess.run([uv, "-q", "pip", "uninstall", "--python", str(broken), "torch", "torchvision"],
+                   check=True)  # fmt: skip
+
+    shown = subprocess.run(
+        [*as_own, "--fix", "--dry-run"], capture_output=True, text=True, check=False
+    )
+
+    assert "which stays as it is" in shown.stderr
+    assert "qtool env create transformers" in shown.stdout
+    assert "pip install" not in shown.stdout
+
+
+def test_for_the_environment_of_qtool_itself_return_means_no(as_own, broken: Path) -> None:
+    import pexpect
+
+    before = frozen(broken)
+    terminal = pexpect.spawn(
+        as_own[0], [*as_own[1:], "--fix"], encoding="utf-8", timeout=30, env=os.environ.copy()
+    )
+    terminal.expect_exact("apply this? [y/N] ")
+    terminal.sendline("")
+    terminal.expect_exact("nothing was changed")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+
+    assert frozen(broken) == before
+
+
 def test_a_systems_python_with_nothing_to_cure_is_no_fault(run_qtool: Run) -> None:
     """llama.cpp runs GPTQ repacked, so what could run it as it is need not be installed."""
     fine = run_qtool("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON, "--fix", "-y")
