@@ -21,7 +21,7 @@ from qtool.engines.start_failure import explain_failure
 from qtool.errors import EnvironmentFault, IntegrityError, QtoolError, UsageError
 from qtool.models.formats import inspect_model, require_complete
 from qtool.models.info import ModelFormat, ModelInfo
-from qtool.models.local import LocalModel
+from qtool.models.local import LocalModel, title_of
 from qtool.models.refetch import refetch_hint
 from qtool.models.tokenizer_files import require_tokenizer
 from qtool.models.weight_file import REFETCH_HINT
@@ -208,7 +208,7 @@ def _choose_template(
         return template, ()
     fallback = fallback_template(info.architecture)
     warning = (
-        f"{info.path.name} has no chat template, as models have that only continue texts;"
+        f"{title_of(info.path)} has no chat template, as models have that only continue texts;"
         f" {fallback.name} stands in. --template FILE gives another one, --raw does without"
     )
     return fallback.text, (warning,)

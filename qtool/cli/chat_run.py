@@ -49,9 +49,10 @@ def hold_conversation(
             _take_turns(request, session, request.remote, sampling, output, config)
         return
     from qtool.chat.templates import stops_of
+    from qtool.models.local import title_of
 
     model, starter = obtain_model(request.runs, output, config)
-    session = _open_session(request, model.path.name, starter, output, config)
+    session = _open_session(request, title_of(model.path), starter, output, config)
     engine = start_engine(model, request.runs, output, config)
     stops = stops_of(engine.launch.settings.get("chat_template"))
     suited = Sampling(temperature=starter.temperature if starter else None, stop=stops)
@@ -73,13 +74,14 @@ def _take_turns(
     from qtool.chat.console import Console
     from qtool.chat.conversation import Conversation
     from qtool.chat.tty import keep_typed_ahead
+    from qtool.models.local import title_of
 
     def plan(name: str) -> "tuple[str, Engine]":
         if request.remote is not None:
             return name, request.remote.with_model(name)
         asked = replace(request.runs, model=name, is_agreed=True)
         other, _ = obtain_model(asked, output, config)
-        return other.path.name, start_engine(other, asked, output, config)
+        return title_of(other.path), start_engine(other, asked, output, config)
 
     screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
     conversation = Conversation(

@@ -203,10 +203,12 @@ def _check_context(info: "ModelInfo", wanted_tokens: int, model: str | None) -> 
     Raises:
         UsageError: it is longer than the model's own.
     """
+    from qtool.models.local import title_of
+
     longest = info.context_length_tokens
     if longest and wanted_tokens > longest:
         raise UsageError(
-            f"--ctx {wanted_tokens}: {info.path.name} was made for at most {longest} tokens",
+            f"--ctx {wanted_tokens}: {title_of(info.path)} was made for at most {longest} tokens",
             hint=f"qtool doctor {shlex.quote(model or '')} --ctx {longest}",
         )
 

@@ -44,6 +44,7 @@ def start_engine(
     from qtool.chat.plan import EngineWish, plan_engine
     from qtool.cli.repack_unasked import repack_unasked
     from qtool.engines.kept.keep import EngineStore
+    from qtool.models.local import title_of
 
     store = EngineStore(engines_dir(config), request.keep_alive_s) if request.is_kept else None
     wish = EngineWish(
@@ -60,7 +61,7 @@ def start_engine(
     for warning in planned.warnings:
         output.warn(warning)
     if request.is_verbose:
-        output.note(f"{model.path.name} runs on {planned.choice.kind}: {planned.choice.why}")
+        output.note(f"{title_of(model.path)} runs on {planned.choice.kind}: {planned.choice.why}")
     planned.keeper.start()
     return planned.keeper
 

@@ -8,6 +8,7 @@ import typer
 from qtool.cli.options import Debug, Json, Quiet, make_output
 
 if TYPE_CHECKING:
+    from qtool.config import Config
     from qtool.engines.repack.run import RepackResult
     from qtool.engines.repack.store import Repacked, RepackStore
     from qtool.output import Output
@@ -45,24 +46,24 @@ def repack(
     from qtool.errors import UsageError
 
     output = make_output(is_json, is_quiet, is_debug)
-    cache_dir = Config().cache_dir()
-    store = RepackStore(cache_dir)
+    config = Config()
+    store = RepackStore(config.cache_dir())
     if is_listing + is_pruning > 1 or ((is_listing or is_pruning) and target is not None):
         raise UsageError("--list, --prune and --output exclude one another")
     if is_listing:
         _list(output, store)
     elif is_pruning:
-        _prune(output, store, None if model is None else _locate(model, cache_dir))
+        _prune(output, store, None if model is None else _locate(model, config, output))
     elif model is None:
         raise UsageError("which model?", hint="qtool repack FOLDER, or qtool repack --list")
     else:
-        _repack(output, store, _locate(model, cache_dir), target, is_embedding_q8)
+        _repack(output, store, _locate(model, config, output), target, is_embedding_q8)
 
 
-def _locate(model: str, cache_dir: Path) -> Path:
-    from qtool.models.local import locate_model
+def _locate(model: str, config: "Config", output: "Output") -> Path:
+    from qtool.cli.hub_model import locate_here
 
-    return locate_model(model, cache_dir=cache_dir).path
+    return locate_here(model, config, output).path
 
 
 def _repack(
@@ -70,6 +71,7 @@ def _repack(
 ) -> None:
     from qtool.engines.repack.run import repack
     from qtool.models.formats import inspect_model
+    from qtool.models.local import title_of
 
     info = inspect_model(path)
     result = repack(
@@ -77,7 +79,7 @@ def _repack(
         store,
         target=target,
         is_embedding_q8=is_embedding_q8,
-        on_progress=lambda done: output.status(f"repacking {path.name}: {done:.0%}"),
+        on_progress=lambda done: output.status(f"repacking {title_of(path)}: {done:.0%}"),
     )
     output.status()
     document = {

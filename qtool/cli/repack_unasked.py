@@ -18,22 +18,23 @@ def repack_unasked(info: "ModelInfo", output: "Output", config: "Config") -> Pat
     """
     from qtool.engines.repack.run import find_repacked, repack
     from qtool.engines.repack.store import RepackStore
+    from qtool.models.local import title_of
     from qtool.units import format_duration
 
     store = RepackStore(config.cache_dir())
     if known := find_repacked(info, store):
         return known
-    is_said = False
+    is_said, name = False, title_of(info.path)
 
     def show(done: float) -> None:
         nonlocal is_said
         if not is_said:
             output.note(
-                f"repacking {info.path.name} for llama.cpp, which is several times faster on a CPU;"
+                f"repacking {name} for llama.cpp, which is several times faster on a CPU;"
                 " nothing is lost, and it is done once"
             )
             is_said = True
-        output.status(f"repacking {info.path.name}: {done:.0%}")
+        output.status(f"repacking {name}: {done:.0%}")
 
     result = repack(info, store, on_progress=show)
     output.status()

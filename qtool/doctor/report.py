@@ -13,6 +13,7 @@ from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import FormatVerdict, Verdict
 from qtool.doctor.versions import capability_words
 from qtool.models.info import ModelInfo
+from qtool.models.local import title_of
 from qtool.units import format_size
 
 
@@ -235,7 +236,7 @@ def fit_words(fit: Fit) -> Message:
 
 def _model_words(model: ModelInfo, name: str) -> str:
     quantization = model.quantization
-    parts = [model.path.name or str(model.path), name.upper()]
+    parts = [title_of(model.path) or str(model.path), name.upper()]
     if quantization and quantization.gguf_type:
         parts.append(quantization.gguf_type)
     elif quantization and quantization.bits:

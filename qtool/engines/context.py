@@ -4,6 +4,7 @@ import shlex
 
 from qtool.errors import ResourceError, UsageError
 from qtool.models.info import ModelInfo
+from qtool.models.local import title_of
 from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest_context
 from qtool.units import format_size
 
@@ -35,7 +36,7 @@ def choose_context(
         raise UsageError(f"a context of {wanted_tokens} tokens is no context", hint="--ctx 4096")
     if wanted_tokens is not None and trained is not None and wanted_tokens > trained:
         raise UsageError(
-            f"--ctx {wanted_tokens}: {info.path.name} was made for at most {trained} tokens",
+            f"--ctx {wanted_tokens}: {title_of(info.path)} was made for at most {trained} tokens",
             hint=f"--ctx {trained}",
         )
     context = wanted_tokens or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
@@ -56,7 +57,7 @@ def _does_not_fit(info: ModelInfo, context: int, fitting: int, free_bytes: int) 
     need = estimate_memory(info, n_ctx_tokens=context).total_bytes
     enough = fitting >= MINIMUM_CONTEXT_TOKENS
     return ResourceError(
-        f"{info.path.name} with a context of {context} tokens needs {format_size(need)} of memory;"
-        f" {format_size(free_bytes)} are free",
+        f"{title_of(info.path)} with a context of {context} tokens needs {format_size(need)}"
+        f" of memory; {format_size(free_bytes)} are free",
         hint=f"--ctx {fitting}" if enough else f"qtool doctor {shlex.quote(str(info.path))}",
     )

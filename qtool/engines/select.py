@@ -8,6 +8,7 @@ from qtool.engines.base import EngineKind
 from qtool.engines.interpreters import EnginePython
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.local import title_of
 
 MINIMUM_TRANSFORMERS = "4.36"
 
@@ -58,14 +59,15 @@ def select_engine(
     if info.format is ModelFormat.GGUF:
         if wanted in (EngineKind.TRANSFORMERS, EngineKind.VLLM):
             raise UsageError(
-                f"{info.path.name} is GGUF, which {wanted} would unpack to several times its size",
+                f"{title_of(info.path)} is GGUF, which {wanted} would unpack"
+                " to several times its size",
                 hint=f"qtool chat {shlex.quote(str(info.path))}",
             )
         why = "GGUF is llama.cpp's own format"
         return Choice(EngineKind.LLAMA_CPP, why if wanted is EngineKind.AUTO else "asked for")
     if wanted is EngineKind.LLAMA_CPP:
         raise UsageError(
-            f"{info.path.name} is a {info.format} model; llama.cpp runs GGUF alone",
+            f"{title_of(info.path)} is a {info.format} model; llama.cpp runs GGUF alone",
             hint=f"qtool chat {shlex.quote(str(info.path))}",
         )
     if wanted is EngineKind.VLLM:
@@ -77,7 +79,7 @@ def _vllm(info: ModelInfo, python: EnginePython | None, why: str) -> Choice:
     if python is None or "vllm" not in python.versions:
         where = f" in {python.path} ({python.why})" if python else ""
         raise EnvironmentFault(
-            f"there is no vLLM{where} for {info.path.name}",
+            f"there is no vLLM{where} for {title_of(info.path)}",
             hint="qtool env create vllm, then --env vllm",
         )
     return Choice(EngineKind.VLLM, f"vllm {python.versions['vllm']} in {python.path}: {why}")
@@ -92,7 +94,7 @@ def _transformers(
         where = f" in {python.path} ({python.why})" if python else ""
         lack = f": without {' and '.join(missing)}" if python else ""
         raise EnvironmentFault(
-            f"{info.path.name} is a {info.format} model, and nothing runs it{where}{lack}",
+            f"{title_of(info.path)} is a {info.format} model, and nothing runs it{where}{lack}",
             hint=f"qtool doctor {shlex.quote(str(info.path))}, then --python ENVIRONMENT",
         )
     version = python.versions["transformers"]

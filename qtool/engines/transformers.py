@@ -83,6 +83,7 @@ def _require_safetensors(info: ModelInfo) -> None:
     pickled = [file.name for file in info.files if file.suffix.lower() != ".safetensors"]
     if pickled:
         raise UsageError(
-            f"{info.path.name}: {pickled[0]} is a pickle, which may run any code when it is loaded",
+            f"{title_of(info.path)}: {pickled[0]} is a pickle,"
+            " which may run any code when it is loaded",
             hint="only if you trust its author: qtool chat … --trust-pickle",
         )

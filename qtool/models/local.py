@@ -19,9 +19,15 @@ class LocalModel:
 
 
 def title_of(path: Path) -> str:
-    """Return what to call the model at ``path``: its name, and not a commit of the cache's."""
-    if path.parent.name == "snapshots":
-        return path.parent.parent.name.rpartition("--")[2]
+    """Return what to call the model at ``path``: its name, in the cache ``org/name[/file]``.
+
+    There the folder's own name is that of a commit.
+    """
+    for place in (path, *path.parents):
+        repo = place.parent.parent.name
+        if place.parent.name == "snapshots" and repo.startswith("models--"):
+            name = repo.removeprefix("models--").replace("--", "/")
+            return "/".join([name, *path.relative_to(place).parts])
     return path.name
 
 

@@ -10,6 +10,7 @@ from qtool.doctor.fixes import gguf, some
 from qtool.doctor.message import Message, say
 from qtool.doctor.routes import SLOW_ON_CPU, WRITTEN_OUT, Route, find_route
 from qtool.models.info import ModelFormat
+from qtool.models.local import title_of
 
 NEW_TOKENIZERS = ("TokenizersBackend", "SentencePieceBackend", "PythonBackend")
 
@@ -62,7 +63,7 @@ def template_missing(case: Case) -> Iterator[Finding]:
             "llama.cpp silently takes ChatML, transformers refuses. qtool chat lets the template "
             "of the model's family stand in and says so. Variants named Instruct or Chat have one."
         ),
-        evidence=(f"no chat template in {model.path.name}",),
+        evidence=(f"no chat template in {title_of(model.path)}",),
         fixes=(
             Fix(say("Give it one, or talk to it without"),
                 ("qtool chat MODEL --template FILE", "qtool chat MODEL --raw")),

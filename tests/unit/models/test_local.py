@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from qtool.errors import NotFoundError, UsageError
-from qtool.models.local import LocalModel, locate_model
+from qtool.models.local import LocalModel, locate_model, title_of
 from qtool.models.refetch import SOURCE_FILE
 from qtool.models.starters import find_starter, load_starters, starter_path
 
@@ -89,3 +89,16 @@ def test_table_of_starters_is_sound():
         assert len(starter.sha256) == 64
         assert starter.wheel_member.endswith(starter.filename)
         assert "==" in starter.wheel_requirement
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/models/m.gguf", "m.gguf"),
+        ("hub/models--org--na-me/snapshots/ba5b6c", "org/na-me"),
+        ("hub/models--org--na-me/snapshots/ba5b6c/m.gguf", "org/na-me/m.gguf"),
+        ("snapshots/ba5b6c", "ba5b6c"),
+    ],
+)
+def test_model_of_the_cache_is_called_by_its_repository(path: str, title: str):
+    assert title_of(Path(path)) == title
