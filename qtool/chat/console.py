@@ -107,6 +107,8 @@ class Console:
             self._screen.note("stopped")
         except QtoolError as exc:
             self._screen.fail(exc)
+        except OSError as exc:  # a name that is too long, a folder that may not be searched
+            self._screen.fail(UsageError(f"/{command.name}: {exc.strerror or exc}"))
 
     def _read_command(self, text: str) -> Command | None:
         """Return the command in ``text``; one without a name where there is none like it."""

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qtool.chat.messages import Message, Role, count_oldest_turn, count_system, drop_oldest
+from qtool.chat.messages import (
+    Message,
+    Role,
+    count_oldest_turn,
+    count_system,
+    drop_oldest,
+    split_last_turn,
+    summary_turn,
+)
 from qtool.chat.width import shorten
 
 WARNING_SHARE = 0.8
@@ -40,6 +48,18 @@ class Relief:
     def apply(self, messages: Sequence[Message]) -> list[Message]:
         """Return what is left of ``messages``."""
         return drop_oldest(messages, self.count, self.summary)
+
+    def and_then(self, later: "Relief") -> "Relief":
+        """Return this and what went ``later`` out of what it had left."""
+        if not later.count:
+            return self
+        n_summary = 0 if self.summary is None else len(summary_turn(self.summary))
+        return Relief(self.count + later.count - n_summary, later.summary)
+
+    def spares_last_turn(self, messages: Sequence[Message]) -> bool:
+        """Tell whether all that the user said last, and after it, is left of ``messages``."""
+        before, _ = split_last_turn(messages)
+        return count_system(messages) + self.count <= len(before)
 
     def gone(self, messages: Sequence[Message]) -> list[Message]:
         """Return what is not left of ``messages``."""

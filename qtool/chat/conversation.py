@@ -153,7 +153,7 @@ class Conversation:
             ]
         else:
             lines = [f"model     {self.session.model}", "engine    not ready yet"]
-        lines.append(f"context   {self.fill.describe(self.session.messages)}")
+        lines.append(f"context   {self.fill.describe(self.session.window)}")
         lines.append(f"messages  {len(self.session.messages)}")
         lines.append(f"journal   {self.session.journal_path or '(nothing said yet)'}")
         if self.session.output:
@@ -187,7 +187,7 @@ class Conversation:
         """
         try:
             return render_prompt(
-                self.await_engine(), self.session.messages or [Message(Role.USER, "Hello!")]
+                self.await_engine(), self.session.window or [Message(Role.USER, "Hello!")]
             )
         except TemplateEndlessError:
             self.engine.kill()
@@ -257,9 +257,10 @@ class Conversation:
         self._measure(draft.end)
 
     def _receive(self, endpoint: Endpoint, question: Question, draft: Draft) -> None:
-        """Stream the reply into ``draft``; drop what has to go, once the engine takes the rest."""
+        """Stream the reply into ``draft``; leave out what must, once the engine takes the rest."""
+        window = self.session.relief.apply(question.messages)
         try:
-            answer = self._asker.ask(endpoint, question.messages, self.sampling, self.fill)
+            answer = self._asker.ask(endpoint, window, self.sampling, self.fill)
         except TemplateEndlessError:
             self.engine.kill()  # it renders on for ever; the next turn starts another one
             raise
@@ -279,8 +280,8 @@ class Conversation:
 
     def _drop(self, relief: Relief) -> None:
         if relief.count:
-            gone = relief.gone(self.session.messages)
-            self.session.drop_oldest(relief.count, relief.summary)
+            gone = relief.gone(self.session.window)
+            self.session.relieve(relief)
             self._screen.note(describe_relief(relief, gone))
 
     def _keep(self, question: Question, draft: Draft) -> None:
@@ -310,7 +311,7 @@ class Conversation:
         """Take up what the engine counted."""
         if end.prompt_tokens is not None and end.completion_tokens is not None:
             n_tokens = end.prompt_tokens + end.completion_tokens
-            self.fill = self.fill.measure(self.session.messages, n_tokens)
+            self.fill = self.fill.measure(self.session.window, n_tokens)
 
     def _explain(self, turn: Turn) -> None:
         self._warn_if_full()
@@ -329,7 +330,7 @@ class Conversation:
         self._screen.note(f"{cut}; {more if self._screen.takes_commands else '-m allows more'}")
 
     def _warn_if_full(self) -> None:
-        is_full = (self.fill.share(self.session.messages) or 0) >= WARNING_SHARE
+        is_full = (self.fill.share(self.session.window) or 0) >= WARNING_SHARE
         if is_full and not self._has_warned:
-            self._screen.note(f"the context is {self.fill.describe(self.session.messages)}")
+            self._screen.note(f"the context is {self.fill.describe(self.session.window)}")
         self._has_warned = is_full

@@ -155,7 +155,7 @@ def save_history(path: Path, messages: Sequence[Message]) -> None:
         UsageError: it cannot be written; whatever was at ``path`` is untouched.
     """
     path = _follow(path)
-    items = [message.to_api() for message in messages]
+    items = [message.to_history() for message in messages]
     data = json.dumps(items, ensure_ascii=False, indent=2).encode("utf-8", "replace") + b"\n"
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")

@@ -4,9 +4,10 @@ A journal is a JSON Lines file in the state directory. The first line says what 
 each further line is one message or a change of those before it:
 
 - ``{"role", "content"}``, with ``"partial": true`` for a reply that was stopped, ``"reasoning"``,
-  and ``"replaces": n`` where it takes the place of the last ``n`` messages;
-- ``{"dropped": n}``: the oldest ``n`` messages after the system prompt are gone, and where there
-  is a ``"summary"``, a turn with it stands for them;
+  ``"others"`` for what else a history file had, and ``"replaces": n`` where it takes the place of
+  the last ``n`` messages;
+- ``{"dropped": n}``: the model is not given the oldest ``n`` messages after the system prompt any
+  more, but the ``"summary"`` of them where there is one; the conversation still has them;
 - ``{"taken_back": n}``: the last ``n`` messages are withdrawn;
 - ``{"system": text or null}``: the system prompt is another one, or gone.
 
@@ -23,13 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qtool.chat.messages import (
-    Message,
-    drop_oldest,
-    parse_message,
-    replace_system,
-    whole_text,
-)
+from qtool.chat.messages import Message, parse_message, replace_system, whole_text
 from qtool.errors import NotFoundError, ResourceError, UsageError
 
 
@@ -51,6 +46,7 @@ class Journal:
         details = {
             "partial": message.is_partial,
             "reasoning": message.reasoning,
+            "others": message.others,
             "replaces": n_replaced,
         }
         self._write({**message.to_api(), **{k: v for k, v in details.items() if v}})
@@ -60,7 +56,7 @@ class Journal:
         self._write({"system": system})
 
     def append_drop(self, n_messages: int, summary: str | None = None) -> None:
-        """Note that the ``n_messages`` oldest after the system prompt are gone or summarised."""
+        """Note that the model is not given the ``n_messages`` oldest after the system prompt."""
         self._write({"dropped": n_messages} | ({} if summary is None else {"summary": summary}))
 
     def append_take_back(self, n_messages: int = 1) -> None:
@@ -141,10 +137,20 @@ def last_journal(folder: Path) -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    journals = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.jsonl")]
+    journals = list_journals(folder)
     if not journals:
         raise NotFoundError("there is no earlier conversation to continue", hint="qtool chat")
-    return max(journals)[1]
+    return journals[0][1]
+
+
+def list_journals(folder: Path) -> list[tuple[float, Path]]:
+    """Return the journals that can be read, and when each was written, the newest first."""
+    found = []
+    for path in folder.glob("*.jsonl"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+            if path.is_file() and os.access(path, os.R_OK):
+                found.append((path.stat().st_mtime, path))
+    return sorted(found, reverse=True)
 
 
 def read_journal(path: Path) -> list[Message]:
@@ -159,17 +165,23 @@ def read_journal(path: Path) -> list[Message]:
 
 
 def _apply(item: Any, messages: list[Message]) -> list[Message]:
-    """Return ``messages`` after the step that one line of a journal tells."""
+    """Return ``messages`` after the step that one line of a journal tells.
+
+    Raises:
+        ValueError, TypeError, OverflowError: the line is damaged.
+    """
+    if not isinstance(item, dict):
+        raise TypeError("a line of a journal is an object")
     if "dropped" in item:
-        summary = item.get("summary")
-        return drop_oldest(messages, int(item["dropped"]), _text(summary))
+        return messages
     if "taken_back" in item:
         return _without_last(messages, int(item["taken_back"]))
     if "system" in item:
         return replace_system(messages, _text(item["system"]))
-    message = parse_message(item)
+    others = item.get("others")
     whole = replace(
-        message,
+        parse_message(item),
+        others=others if isinstance(others, dict) else {},
         is_partial=bool(item.get("partial")),
         reasoning=_text(item.get("reasoning")) or "",
     )

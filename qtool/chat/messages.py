@@ -1,7 +1,7 @@
 """A conversation's messages, in the shape that every OpenAI-compatible server takes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -21,20 +21,26 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message. ``is_partial`` marks a reply that was stopped or cut off; ``reasoning`` came
-    before it and is shown and kept, never sent again."""
+    before it and is shown and kept, never sent again. ``others`` are fields of a history file that
+    mean nothing here, and are written back as they were."""
 
     role: Role
     content: str
     is_partial: bool = False
     reasoning: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_api(self) -> dict[str, str]:
-        """Return the message as the API and history files have it."""
+        """Return the message as the API takes it."""
         return {"role": str(self.role), "content": self.content}
+
+    def to_history(self) -> dict[str, Any]:
+        """Return the message as history files have it."""
+        return {**self.to_api(), **self.others}
 
 
 def parse_message(item: Any) -> Message:
-    """Read ``{"role", "content"}``; other keys are ignored.
+    """Read ``{"role", "content"}``; other keys are kept.
 
     Raises:
         ValueError: what is wrong with ``item``, in words.
@@ -46,7 +52,8 @@ def parse_message(item: Any) -> Message:
         raise ValueError(f"role is {role!r}; it must be one of {', '.join(Role)}")
     if not isinstance(content, str):
         raise ValueError(f"content is {content!r:.60}; it must be a text")
-    return Message(Role(role), whole_text(content))
+    others = {name: value for name, value in item.items() if name not in ("role", "content")}
+    return Message(Role(role), whole_text(content), others=others)
 
 
 def whole_text(text: str) -> str:
@@ -92,11 +99,12 @@ def drop_oldest(
     ``summary`` stands for them as a turn of its own.
     """
     n_system = count_system(messages)
-    turn = [] if summary is None else _summary_turn(summary)
+    turn = [] if summary is None else summary_turn(summary)
     return [*messages[:n_system], *turn, *messages[n_system + count :]]
 
 
-def _summary_turn(summary: str) -> list[Message]:
+def summary_turn(summary: str) -> list[Message]:
+    """Return the turn that stands for what ``summary`` tells of."""
     said = f"{SUMMARY_HEAD}\n\n{summary}"
     return [Message(Role.USER, said), Message(Role.ASSISTANT, "I will keep that in mind.")]
 

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from qtool.chat.context import Relief
 from qtool.chat.history import free_name, save_history, state_of
 from qtool.chat.journal import Journal, new_journal
-from qtool.chat.messages import Message, count_system, drop_oldest, replace_system
+from qtool.chat.messages import Message, count_system, replace_system
 
 
 class Session:
     """The messages of one conversation and the places where they are kept.
 
     ``output`` is the history file written by ``save``; ``None``: the journal alone has it.
+    ``relief`` says what of the messages the model is not given: its context is full.
     """
 
     def __init__(
@@ -24,6 +26,7 @@ class Session:
     ) -> None:
         self.messages = list(messages)
         self.output = output
+        self.relief = Relief()
         self._state_of_output = None if output is None else state_of(output)
         self._folder = journal_folder
         self.model = model
@@ -46,25 +49,35 @@ class Session:
         """The system prompt."""
         return self.messages[0].content if count_system(self.messages) else None
 
+    @property
+    def window(self) -> list[Message]:
+        """What of the conversation the model is given."""
+        return self.relief.apply(self.messages)
+
     def add(self, message: Message, *, n_replaced: int = 0) -> None:
         """Append ``message`` in place of the last ``n_replaced``; it is on disk on return."""
         self.journal.append(message, n_replaced=n_replaced)
         self.messages = [*self.messages[: len(self.messages) - n_replaced], message]
+        self._check_relief()
 
     def take_back(self, count: int = 1) -> list[Message]:
         """Withdraw the last ``count`` messages and return them. The journal still has them."""
         at = len(self.messages) - count
         self.journal.append_take_back(count)
         self.messages, withdrawn = self.messages[:at], self.messages[at:]
+        self._check_relief()
         return withdrawn
 
-    def drop_oldest(self, count: int, summary: str | None = None) -> None:
-        """Drop the ``count`` oldest messages after the system prompt; the journal has them.
+    def relieve(self, relief: Relief) -> None:
+        """Give the model no more than ``relief`` leaves of the window; all messages are kept."""
+        relief = self.relief.and_then(relief)
+        self.journal.append_drop(relief.count, relief.summary)
+        self.relief = relief
 
-        ``summary`` stands for them as a turn of its own.
-        """
-        self.journal.append_drop(count, summary)
-        self.messages = drop_oldest(self.messages, count, summary)
+    def _check_relief(self) -> None:
+        """Give the model everything again where what it was given has been withdrawn."""
+        if not self.relief.spares_last_turn(self.messages):
+            self.relief = Relief()
 
     def set_system(self, system: str | None) -> None:
         """Replace the system prompt; ``None`` removes it."""
@@ -77,7 +90,7 @@ class Session:
         fresh = new_journal(self._folder, model=self.model, messages=messages)
         fresh.begin()
         self.close()
-        self._journal, self.messages = fresh, list(messages)
+        self._journal, self.messages, self.relief = fresh, list(messages), Relief()
 
     def save(self) -> Path | None:
         """Write the history file, if one was asked for; return where.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtool.chat.journal import read_journal
+from qtool.chat.journal import list_journals, read_journal
 from qtool.chat.messages import Message, Role
 from qtool.chat.width import NARROW_COLUMNS, shorten
 
@@ -35,10 +35,9 @@ def list_earlier(folder: Path, words: str = "", *, limit: int = SHOWN) -> list[E
 
     One that another continues is left out, and so is one in which nothing was said.
     """
-    stated = [(path.stat().st_mtime, path) for path in folder.glob("*.jsonl")]
     wanted = words.casefold().split()
     found: list[Earlier] = []
-    for written_at, path in sorted(stated, reverse=True):
+    for written_at, path in list_journals(folder):
         if len(found) == limit:
             break
         one = Earlier(path, _model(path), written_at, tuple(read_journal(path)))

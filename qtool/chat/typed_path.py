@@ -9,13 +9,15 @@ def typed_path(argument: str, *, example: str) -> Path:
     """Return the path that ``argument`` names; ``example`` shows how the command is meant.
 
     Raises:
-        UsageError: there is none, or it begins with the home folder of nobody.
+        UsageError: there is none, it has a NUL in it, or begins with the home folder of nobody.
     """
     text = argument
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     if not text:
         raise UsageError("which file?", hint=example)
+    if "\0" in text:
+        raise UsageError(f"{text!r:.60} is the name of no file", hint=example)
     try:
         return Path(text).expanduser()
     except RuntimeError as exc:  # ~name of nobody

@@ -55,6 +55,16 @@ def test_summary_stands_as_a_turn_of_its_own():
     assert left[1].content == f"{SUMMARY_HEAD}\n\nThey said hello."
 
 
+@pytest.mark.parametrize("summary", [None, "They said hello."])
+@pytest.mark.parametrize("later", [None, "And more."])
+def test_what_goes_in_two_steps_goes_in_one(summary: str | None, later: str | None):
+    messages = [SYSTEM, *turns(6)]
+    first, second = Relief(4, summary), Relief(4, later)
+    at_once = first.and_then(second)
+    assert at_once.apply(messages) == second.apply(first.apply(messages))
+    assert first.and_then(Relief()) == first
+
+
 @pytest.mark.parametrize(("count", "shown"), [(1, "“0 …”"), (5, "“0 …”, “2 …”, “2 more”, “8 …”")])
 def test_what_went_is_named(count: int, shown: str):
     gone = [Message(m.role, f"{n} " + "x" * 90) for n, m in enumerate(turns(count))]

@@ -302,10 +302,37 @@ def test_full_context_drops_the_oldest_turns_and_says_so(talk):
     ]
     screen = Screen("now")
     session = talk(small, screen, messages=history)
-    assert texts(session) == ["S", "now", "heard: S|now"]
+    assert [m.content for m in session.window] == ["S", "now", "heard: S|now"]
+    assert session.messages[:3] == history
     assert screen.notes == [
         f"the context is full: the oldest 2 messages were dropped: “{'u' * 20}”"
     ]
+
+
+def test_what_leaves_a_full_context_stays_in_the_history_file(talk, tmp_path: Path):
+    path, asked = tmp_path / "talk.json", []
+
+    def small(messages):
+        asked.append([m["content"] for m in messages])
+        return iter(["ok"]) if sum(len(m["content"]) for m in messages) < 20 else 400
+
+    history = [{"role": "user", "content": "u" * 20, "name": "Ada"}]
+    history.append({"role": "assistant", "content": "a" * 20})
+    path.write_text(json.dumps(history))
+    lines = ("now", "then", "/undo", "/retry")
+    session = talk(small, Screen(*lines), messages=load_history(path), output=path)
+    kept = json.loads(path.read_text())
+    assert kept[:2] == history
+    assert [m["content"] for m in kept[2:]] == ["now", "ok"]
+    assert read_journal(last_journal(tmp_path / "j")) == session.messages == load_history(path)
+    assert asked[1:] == [["now"], ["now", "ok", "then"], ["now"]]
+
+
+def test_what_left_the_context_is_given_again_once_there_is_nothing_else(talk):
+    screen = Screen("now", "/undo", "x")
+    session = talk(crowded, screen, messages=LONG, overflow=Overflow.SUMMARISE)
+    assert texts(session) == [*(m.content for m in LONG), "x", "ok"]
+    assert session.relief.summary == "They greeted."
 
 
 def test_message_that_does_not_fit_by_itself_is_an_error_and_costs_no_turn(talk):
@@ -475,6 +502,15 @@ def test_unknown_command_is_not_sent(talk):
     assert "/undo" in screen.told[2]
 
 
+@pytest.mark.parametrize("name", ["load", "save", "file"])
+@pytest.mark.parametrize("argument", ["x" * 5000, "a/" * 5000, "7" * 5000, "a\0b"])
+def test_command_on_a_name_that_no_file_can_have_is_an_error(talk, name: str, argument: str):
+    screen = Screen(f"/{name} {argument}", "and now")
+    session = talk(echo, screen)
+    assert len(screen.failures) == 1
+    assert texts(session) == ["and now", "heard: and now"]
+
+
 def test_slash_is_text_where_there_are_no_commands(talk):
     session = talk(echo, Screen("/undo", takes_commands=False))
     assert texts(session) == ["/undo", "heard: /undo"]
@@ -494,9 +530,11 @@ LONG = [Message(Role.SYSTEM, "S"), Message(Role.USER, "u" * 99), Message(Role.AS
 def test_full_context_is_summed_up_on_request(talk, tmp_path: Path):
     screen = Screen("now")
     session = talk(crowded, screen, messages=LONG, overflow=Overflow.SUMMARISE)
-    assert texts(session)[0] == "S"
-    assert texts(session)[1].endswith("They greeted.")
-    assert texts(session)[3:] == ["now", "ok"]
+    given = [m.content for m in session.window]
+    assert given[0] == "S"
+    assert given[1].endswith("They greeted.")
+    assert given[3:] == ["now", "ok"]
+    assert texts(session) == [*(m.content for m in LONG), "now", "ok"]
     assert read_journal(last_journal(tmp_path / "j")) == session.messages
     assert "summing up the oldest 2 messages" in screen.notes[0]
     assert "were summed up" in screen.notes[1]
@@ -514,7 +552,7 @@ def test_user_is_asked_once_what_goes(talk):
     screen = Screen("now", "x" * 119)
     screen.choice = "drop-oldest"
     session = talk(crowded, screen, messages=LONG)
-    assert texts(session) == ["S", "x" * 119, "ok"]
+    assert [m.content for m in session.window] == ["S", "x" * 119, "ok"]
     assert len(screen.asked) == 1
 
 

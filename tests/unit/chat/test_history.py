@@ -34,7 +34,7 @@ def test_file_is_the_tutorials_json_list(tmp_path: Path):
 def test_file_with_byte_order_mark_and_extra_keys_is_loaded(tmp_path: Path):
     path = tmp_path / "h.json"
     path.write_bytes(b'\xef\xbb\xbf[{"role": "user", "content": "hi", "name": "ada"}]')
-    assert load_history(path) == [Message(Role.USER, "hi")]
+    assert load_history(path) == [Message(Role.USER, "hi", others={"name": "ada"})]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qtool.chat.context import Relief
 from qtool.chat.history import load_history, save_history
 from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role, count_oldest_turn, with_system
@@ -58,10 +59,11 @@ def test_torn_last_line_costs_only_itself(tmp_path: Path):
     assert read_journal(path) == said("a")
 
 
-def test_oldest_turn_goes_and_the_system_prompt_stays(tmp_path: Path):
+def test_oldest_turn_leaves_the_window_and_stays_in_the_conversation(tmp_path: Path):
     session = Session(tmp_path, model="m", messages=[SYSTEM, *said("a", "b", "c", "d", "e")])
-    session.drop_oldest(count_oldest_turn(session.messages))
-    assert session.messages == [SYSTEM, *said("c", "d", "e")]
+    session.relieve(Relief(count_oldest_turn(session.window)))
+    assert session.window == [SYSTEM, *said("c", "d", "e")]
+    assert session.messages == [SYSTEM, *said("a", "b", "c", "d", "e")]
     assert read_journal(last_journal(tmp_path)) == session.messages
     session.close()
 
@@ -110,7 +112,17 @@ def test_journal_of_an_earlier_version_is_read(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "line",
-    ['{"taken_back": -1}', '{"taken_back": 1e999}', '{"taken_back": "x"}', '{"replaces": 2}', "7"],
+    [
+        '{"taken_back": -1}',
+        '{"taken_back": 1e999}',
+        '{"taken_back": "x"}',
+        '{"replaces": 2}',
+        "7",
+        '"dropped"',
+        '["dropped"]',
+        '["system"]',
+        "[" * 100_000,
+    ],
 )
 def test_damaged_step_changes_nothing(tmp_path: Path, line: str):
     path = tmp_path / "j.jsonl"
@@ -207,6 +219,7 @@ def test_journal_read_back_is_the_conversation_after_any_steps(
             case ("system", text):
                 session.set_system(text)
             case ("drop",):
-                session.drop_oldest(count_oldest_turn(session.messages))
+                session.relieve(Relief(count_oldest_turn(session.window)))
+        assert session.window[-1:] == session.messages[-1:]
     session.close()
     assert read_journal(last_journal(folder)) == session.messages

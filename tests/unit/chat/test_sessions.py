@@ -1,5 +1,7 @@
+import os
 from pathlib import Path
 
+from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role
 from qtool.chat.session import Session
 from qtool.chat.sessions import describe_earlier, list_earlier
@@ -40,3 +42,12 @@ def test_empty_and_damaged_journals_are_left_out(tmp_path: Path):
     session.begin_anew([])
     session.close()
     assert list_earlier(tmp_path) == []
+
+
+def test_entry_that_is_no_journal_costs_itself(tmp_path: Path):
+    said = hold(tmp_path, "one")
+    (tmp_path / "x.jsonl").mkdir()
+    (tmp_path / "y.jsonl").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "z.jsonl")
+    assert [list(one.messages) for one in list_earlier(tmp_path)] == [said]
+    assert read_journal(last_journal(tmp_path)) == said
