@@ -14,7 +14,7 @@ from qtool.doctor.commands import (
 )
 from qtool.doctor.facts import TorchIndex
 from qtool.doctor.finding import Fix
-from qtool.doctor.message import say
+from qtool.doctor.message import say, together
 from qtool.doctor.versions import minor_release, number_tuple
 
 _BOUND = re.compile(r"(?:^|,)\s*(==|>=|>|<)\s*(\d+(?:\.\d+)*)\s*(?=,|$)")
@@ -31,11 +31,18 @@ def torch_fixes(case: Case, torch_range: str, title: str) -> tuple[Fix, ...]:
     """
     return tuple(
         Fix(
-            _OTHER_TITLES[source.tag is None] if index else title,
+            _with_cuda(case, source, _OTHER_TITLES[source.tag is None] if index else title),
             Commands(case).install_torch(_tightened(f"{source.torch},{torch_range}"), source.tag),
         )
         for index, source in enumerate(torch_sources(case, torch_range))
     )
+
+
+def _with_cuda(case: Case, source: TorchIndex, title: str) -> str:
+    """Say where a torch for the CPU would bring CUDA all the same; ``title`` otherwise."""
+    if source.tag is not None or not case.has_no_gpu or not case.is_linux_x86:
+        return title
+    return together((title, say(" (PyPI's torch for Linux brings CUDA along, several GB)")))
 
 
 def torch_commands(case: Case, torch_range: str) -> tuple[str, ...]:

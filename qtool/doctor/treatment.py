@@ -93,7 +93,7 @@ class Treatment:
             if not gone:
                 return plan
             for url in sorted(gone):
-                self._bedside.note(f"{url} does not answer")
+                self._bedside.note(f"{url} does not answer; looking for another source")
             self._unreachable |= gone
 
     def outlook(self) -> CurePlan:

@@ -1,6 +1,7 @@
 """torch itself: its build, its companions, and the packages it cannot live with."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case
@@ -15,6 +16,9 @@ from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_fixes, torch_for_python
 from qtool.doctor.versions import is_within, minor_release
 
+TORCH_OF_TRANSFORMERS_5 = ">=2.4"
+OLDEST_TRANSFORMERS = ">=4.36"
+"""From which on qtool's server for transformers runs."""
 NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)
 
 
@@ -185,9 +189,26 @@ def torch_missing(case: Case) -> Iterator[Finding]:
         explanation=say("The goal {goal} needs torch; GGUF does not.", goal=case.goal),
         evidence=("no distribution torch",),
         fixes=(
-            *torch_fixes(case, ">=2.0", say("torch for {where}", where=where)),
+            *(
+                _with_transformers(case, where)
+                if case.goal is Goal.PLAIN
+                else torch_fixes(case, ">=2.0", say("torch for {where}", where=where))
+            ),
             *some(proven_set(case, format_of(case.goal))),
         ),
+    )
+
+
+def _with_transformers(case: Case, where: str) -> tuple[Fix, ...]:
+    """Return torch for the machine together with what loads an unquantised model into it."""
+    title = say("torch for {where}, and what loads the model", where=where)
+    missing = [name for name in ("accelerate", "safetensors") if case.lacks(name)]
+    if not case.has_within("transformers", OLDEST_TRANSFORMERS):
+        missing.insert(0, f"transformers{OLDEST_TRANSFORMERS}")
+    install = (Commands(case).install(*missing),) if missing else ()
+    return tuple(
+        replace(fix, commands=(*fix.commands, *install))
+        for fix in torch_fixes(case, TORCH_OF_TRANSFORMERS_5, title)
     )
 
 

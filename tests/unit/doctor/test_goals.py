@@ -1,5 +1,6 @@
 """Answers to goals: does it run here, on what, why not; and that the cures follow the answer."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,6 +151,33 @@ def test_without_a_gpu_gguf_is_the_first_cure_and_no_legacy_one_follows(goal: st
 
     assert "gguf" in first.lower()
     assert not any("autoawq" in text or "auto-gptq" in text for text in others)
+
+
+def test_for_a_plain_model_the_cure_brings_what_loads_it() -> None:
+    first, pypi, *_ = findings_of("plain", **NO_GPU)["TORCH-MISSING"].fixes
+
+    torch_command, rest = first.commands
+    assert '"torch>=2.4" --index-url' in torch_command
+    assert rest.endswith('install "transformers>=4.36" accelerate safetensors')
+    assert "CUDA along" in pypi.title
+
+
+def test_what_is_installed_already_is_not_installed_again() -> None:
+    dists = {"transformers": "5.0.0", "accelerate": "1.13.0", "safetensors": "0.6.0"}
+
+    first, *_ = fixes_of("TORCH-MISSING", "plain", dists=dists, **NO_GPU)
+
+    assert first.count("install ") == 1
+
+
+def test_pypi_s_torch_is_no_surprise_where_pytorchs_index_does_not_answer() -> None:
+    url = "https://download.pytorch.org/whl/cpu"
+    case = replace(case_of("plain", **NO_GPU), unreachable=frozenset({url}))
+
+    (finding,) = (one for one in diagnose(case) if one.code == "TORCH-MISSING")
+
+    assert "CUDA along, several GB" in finding.fixes[0].title
+    assert url not in finding.fixes[0].commands[0]
 
 
 def test_a_gpu_nobody_could_look_for_is_not_denied() -> None:
