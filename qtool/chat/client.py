@@ -7,6 +7,7 @@ tools/server/README.md for ``cache_prompt`` and the errors.
 import http.client
 import json
 import re
+import socket
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -169,5 +170,21 @@ def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
 
 
 def _lost(endpoint: Endpoint, exc: Exception) -> NetworkError:
+    if endpoint.engine == FOREIGN:
+        return server_failure(endpoint, exc)
     reason = str(exc) or type(exc).__name__
     return NetworkError(f"lost the {endpoint.engine} engine at {endpoint.url}: {reason}")
+
+
+def server_failure(endpoint: Endpoint, exc: Exception) -> NetworkError:
+    """Return the failure of a server that is not ours: there is none, or it went away."""
+    reason = str(exc) or type(exc).__name__
+    if isinstance(exc, ConnectionRefusedError):
+        reason = "connection refused"
+    elif not isinstance(exc, socket.gaierror | TimeoutError):
+        return NetworkError(f"lost the server at {endpoint.url}: {reason}")
+    return NetworkError(
+        f"no server answers at {endpoint.url} ({reason})",
+        hint=f"curl {endpoint.url}/v1/models shows whether one runs there;"
+        " qtool serve MODEL starts one",
+    )

@@ -114,6 +114,20 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write into {folder}")
 
 
+def check_replaceable(path: Path) -> None:
+    """Make sure that nothing but a history file, or an empty one, would be lost at ``path``.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    try:
+        load_history(path, may_be_missing=True)
+    except QtoolError as exc:
+        raise UsageError(
+            f"{path} is there already, and is no history file", hint="-o ANOTHER-FILE"
+        ) from exc
+
+
 def _follow(path: Path) -> Path:
     try:
         return path.resolve()

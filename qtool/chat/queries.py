@@ -9,7 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtool.chat.client import TemplateEndlessError, connect, request_json
+from qtool.chat.client import (
+    FOREIGN,
+    TemplateEndlessError,
+    connect,
+    request_json,
+    server_failure,
+)
 from qtool.chat.messages import Message
 from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
@@ -88,6 +94,8 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: Mapping[str, Any] | N
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as exc:
+        if endpoint.engine == FOREIGN:
+            raise server_failure(endpoint, exc) from exc
         reason = str(exc) or type(exc).__name__
         raise NetworkError(f"cannot reach {endpoint.url}: {reason}") from exc
     if status in (401, 403):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtool.chat.history import check_writable, load_history
+from qtool.chat.history import check_replaceable, check_writable, load_history
 from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role, with_system
 from qtool.chat.request import HistoryFiles
@@ -23,12 +23,14 @@ def open_session(
     """Load what the conversation begins with; make sure that it can be saved.
 
     Raises:
-        UsageError: the target cannot be written.
+        UsageError: the target cannot be written, or is no history file.
         NotFoundError, IntegrityError: see ``load_history`` and ``last_journal``.
     """
     folder = state_dir / "conversations"
     if files.output is not None:
         check_writable(files.output)
+        if files.output != files.input:  # which is read, and its damage told, below
+            check_replaceable(files.output)
     messages = []
     if is_continued:
         messages = read_journal(last_journal(folder))

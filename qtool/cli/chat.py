@@ -220,8 +220,19 @@ def _refuse_contradictions(
         raise UsageError(f"--template has no effect with {other}")
     if keep.keep_alive is not None and endpoint.address is not None:
         raise UsageError("--keep-alive has no effect with --endpoint: that server is not ours")
+    target = talk.output_file or talk.history_file
+    own = [engine.template_file, Path(engine.model) if engine.model else None]
+    if target is not None and any(one is not None and _is_same(target, one) for one in own):
+        raise UsageError(f"{target} is read here; the conversation would take its place")
     if talk.is_continued and (talk.input_file is not None or talk.history_file is not None):
         raise UsageError("-c goes on with the last conversation, -i with another one")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there
+        return False
 
 
 def _whole_prompt(prompt: str | None) -> str | None:

@@ -16,6 +16,7 @@ from qtool.cli.flags import takes_flags
 from qtool.cli.language import choose_language
 from qtool.cli.options import VoiceFlags
 from qtool.doctor.finding import Finding, Goal, Severity
+from qtool.doctor.snapshot import UNKNOWN
 from qtool.errors import ExitCode, UsageError
 from qtool.output import Output
 
@@ -86,6 +87,7 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
     """
     output = voice.make_output()
     examined.check()
+    report.check()
     fixing.check(examined, report)
     info = _inspect(examined.model, output) if examined.model else None
     if info and examined.n_ctx_tokens:
@@ -289,6 +291,10 @@ def _lines(
     if output.is_json:
         return []
     lines = list(report_lines(case, findings, verdict, answer))
+    if case.snapshot.imports is not UNKNOWN:
+        from qtool.doctor.deep.import_report import import_lines
+
+        lines += import_lines(case)
     if case.snapshot.kernel_runs:
         from qtool.doctor.deep.kernel_report import kernel_lines
 

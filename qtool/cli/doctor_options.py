@@ -97,6 +97,17 @@ class ReportFlags:
     is_markdown: Markdown = False
     language: Lang = None
 
+    def check(self) -> None:
+        """Make sure that ``--save`` would replace nothing but a snapshot.
+
+        Raises:
+            UsageError: something else is there.
+        """
+        if self.save is not None:
+            from qtool.doctor.snapshot_file import check_replaceable
+
+            check_replaceable(self.save)
+
 
 @dataclass(frozen=True, slots=True)
 class FixFlags:

@@ -10,6 +10,9 @@ from qtool.doctor.snapshot_reader import from_mapping
 from qtool.errors import NotFoundError, UsageError
 
 MAX_FILE_BYTES = 64 * MIB
+OWN_KEYS = frozenset({"os", "unknown"})
+"""What every snapshot has that was saved by us."""
+
 SAVE_HINT = "qtool doctor --save snapshot.json"
 
 
@@ -33,6 +36,25 @@ def load(reference: str) -> tuple[Snapshot, Goal | None]:
     if document and not document.keys() & Snapshot.__dataclass_fields__.keys():
         raise UsageError(f"{path} is no snapshot: it has no field of one", hint=SAVE_HINT)
     return from_mapping(document), goal
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that nothing but a snapshot, or an empty file, would be lost at ``path``.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        document = _read_json_object(path)
+        is_snapshot = isinstance(document.get("snapshot"), dict) or document.keys() >= OWN_KEYS
+    except UsageError:
+        is_snapshot = False
+    if not is_snapshot:
+        raise UsageError(
+            f"{path} is there already, and is no snapshot", hint="qtool doctor --save ANOTHER-FILE"
+        )
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

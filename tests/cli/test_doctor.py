@@ -184,6 +184,20 @@ def _environ(home: Path) -> dict[str, str]:
     return {**os.environ, **secrets, "HOME": str(home)}
 
 
+def test_saving_replaces_a_snapshot_and_nothing_else(
+    run_qtool: Run, environment: Environment
+) -> None:
+    env = environment()
+    saved = _saved(run_qtool, env)
+    assert run_qtool("doctor", "--python", str(env), "--save", str(saved)).returncode != 2
+    for there in ("GGUF", '{"model_type": "llama"}', "[]"):
+        saved.write_text(there)
+        done = run_qtool("doctor", "--python", str(env), "--save", str(saved))
+        assert done.returncode == 2
+        assert "is no snapshot" in done.stderr
+        assert saved.read_text() == there
+
+
 def test_a_saved_snapshot_gives_the_same_findings_elsewhere(
     run_qtool: Run, environment: Environment
 ) -> None:

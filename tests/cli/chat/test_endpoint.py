@@ -63,6 +63,16 @@ def test_options_that_contradict_one_another_are_refused(run_qtool: Run):
         assert run_qtool("chat", *options, "-p", "a").returncode == 2
 
 
+def test_conversation_never_takes_the_place_of_what_is_read(run_qtool: Run, tmp_path: Path):
+    empty = tmp_path / "template.jinja"
+    empty.write_bytes(b"")
+    for options in (("-o", str(empty)), ("-io", str(tmp_path / "." / empty.name))):
+        done = run_qtool("chat", "m.gguf", "--template", str(empty), "-p", "a", *options)
+        assert done.returncode == 2
+        assert "is read here" in done.stderr
+    assert run_qtool("chat", str(empty), "-p", "a", "-o", str(empty)).returncode == 2
+
+
 def test_nobody_listening_ends_with_5(run_qtool: Run):
     done = run_qtool("chat", "--endpoint", "http://127.0.0.1:1/v1", "-p", "a")
     assert done.returncode == 5

@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from qtool.chat.remote import is_exposed, parse_endpoint, read_api_key
-from qtool.errors import UsageError
+from qtool.chat.client import stream_chat
+from qtool.chat.messages import Message, Role
+from qtool.chat.remote import RemoteEngine, is_exposed, parse_endpoint, read_api_key
+from qtool.chat.request import Sampling
+from qtool.errors import NetworkError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,12 @@ def test_key_over_plain_http_is_exposed_unless_it_stays_here():
     assert not is_exposed("http://example.org", "")
     assert not is_exposed("https://example.org", "key")
     assert not is_exposed("http://127.0.0.1:8000", "key")
+
+
+@pytest.mark.parametrize("model", ["named", None])
+def test_address_where_nothing_listens_is_called_that(model: str | None):
+    remote = RemoteEngine("http://127.0.0.1:9", "", model)
+    with pytest.raises(NetworkError) as caught:
+        list(stream_chat(remote.endpoint(), [Message(Role.USER, "Hi")], Sampling()))
+    assert caught.value.message == ("no server answers at http://127.0.0.1:9 (connection refused)")
+    assert "qtool serve" in (caught.value.hint or "")

@@ -36,6 +36,21 @@ def test_target_is_checked_before_anything_is_said(tmp_path: Path):
         open_session("m", tmp_path, files=HistoryFiles(output=tmp_path / "none" / "h.json"))
 
 
+@pytest.mark.parametrize("there", [b"GGUF\3\0\0\0", b"{% for m in messages %}", b"{}", b"[1]"])
+def test_target_that_is_no_history_file_is_left_alone(tmp_path: Path, there: bytes):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(there)
+    with pytest.raises(UsageError, match="no history file"):
+        open_session("m", tmp_path, files=HistoryFiles(output=path))
+    assert path.read_bytes() == there
+
+
+@pytest.mark.parametrize("there", [b"", b"\n", b"[]", b'[{"role": "user", "content": "a"}]'])
+def test_target_that_is_a_history_file_may_be_replaced(tmp_path: Path, there: bytes):
+    (tmp_path / "h.json").write_bytes(there)
+    open_session("m", tmp_path, files=HistoryFiles(output=tmp_path / "h.json")).close()
+
+
 def test_one_file_for_both_excludes_the_others():
     assert choose_history_files(None, None, Path("h")) == HistoryFiles(Path("h"), Path("h"), True)
     assert choose_history_files(Path("a"), Path("b"), None) == HistoryFiles(Path("a"), Path("b"))
