@@ -1,14 +1,16 @@
 """Repacking a model into the cache, or finding that it was."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.engines.repack.fingerprint import digest, files_of, stamp
 from qtool.engines.repack.store import RepackStore
-from qtool.errors import IntegrityError
+from qtool.errors import IntegrityError, UsageError
+from qtool.models.gguf import MAGIC
 from qtool.models.info import ModelInfo
+from qtool.models.local import title_of
 
 OnProgress = Callable[[float], None]
 """Told the fraction that is done, from 0 to 1."""
@@ -46,12 +48,15 @@ def repack(
     """Make the GGUF of a checkpoint in the cache, or at ``target``; in the cache, only once.
 
     Raises:
+        UsageError: ``target`` is a file that is no GGUF, such as one of the model's own.
         NotRepackable: llama.cpp has no exact form of the model.
         IntegrityError: the checkpoint is damaged, or was changed meanwhile.
         ResourceError: no room on the disk, or no permission.
     """
     begin = time.monotonic()
     folder = _folder(info)
+    if target is not None:
+        _require_free(target, files_of(folder, info.files))
     input_bytes = sum(file.stat().st_size for file in info.files)
     if target is None and (known := find_repacked(info, store, is_embedding_q8=is_embedding_q8)):
         return RepackResult(known, False, input_bytes, known.stat().st_size, 0.0)
@@ -65,19 +70,49 @@ def repack(
         options = {"is_embedding_q8": is_embedding_q8}
         content = digest(files_of(folder, info.files), options)
         same = store.find_by_digest(content)
-        path = same.path if same else store.path_for(content, folder.resolve().name)
+        path = (
+            same.path
+            if same
+            else store.path_for(content, title_of(folder.resolve()).rpartition("/")[2])
+        )
         is_new = same is None
     if is_new:
-        write_gguf(plan, path, on_bytes=_counted(on_progress, plan.n_bytes))
-        if _stamp(folder, info, is_embedding_q8) != mark:
-            path.unlink()
-            raise IntegrityError(
-                f"{folder} was changed while it was repacked", hint="run the same command again"
-            )
+
+        def check() -> None:
+            if _stamp(folder, info, is_embedding_q8) != mark:
+                raise IntegrityError(
+                    f"{folder} was changed while it was repacked", hint="run the same command again"
+                )
+
+        counted = _counted(on_progress, plan.n_bytes)
+        write_gguf(plan, path, on_bytes=counted, before_rename=check)
     if target is None:
         store.note_source(path, folder, mark)
     duration_s = time.monotonic() - begin
     return RepackResult(path, is_new, input_bytes, path.stat().st_size, duration_s)
+
+
+def _require_free(target: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to replace anything but an older GGUF. Raises UsageError."""
+    problem = None
+    try:
+        if target.exists():
+            problem = _what_else(target, inputs)
+    except OSError as exc:
+        problem = f"cannot be looked at: {exc.strerror}"
+    if problem:
+        raise UsageError(f"{target} {problem}", hint="choose another name: -o FILE.gguf")
+
+
+def _what_else(target: Path, inputs: Iterable[Path]) -> str | None:
+    """Say what a file is if not an older GGUF."""
+    if any(target.samefile(file) for file in inputs):
+        return "is a file of the model itself"
+    if not target.is_file():
+        return "is no file that could be replaced"
+    with target.open("rb") as file:
+        is_gguf = file.read(len(MAGIC)) == MAGIC
+    return None if is_gguf else "is there already and is no GGUF: it is not overwritten"
 
 
 def _counted(on_progress: OnProgress | None, total: int) -> Callable[[int], None]:

@@ -85,9 +85,10 @@ class RepackStore:
         """Delete what killed runs left, and return how many bytes that were."""
         freed_bytes = 0
         for part in self.folder.glob("*/*.gguf.part"):
-            if not _is_being_written(part):
-                freed_bytes += part.stat().st_size
-                part.unlink()
+            with part.open("rb") as file:
+                if try_lock(file.fileno()):  # and held until the name is gone
+                    freed_bytes += part.stat().st_size
+                    part.unlink()
         return freed_bytes
 
     def remove(self, one: Repacked) -> None:
@@ -104,8 +105,3 @@ def _read_source(path: Path) -> tuple[Path | None, str | None]:
     except IntegrityError:
         return None, None  # it only saves time
     return (Path(source) if source else None), stamp
-
-
-def _is_being_written(path: Path) -> bool:
-    with path.open("rb") as file:
-        return not try_lock(file.fileno())

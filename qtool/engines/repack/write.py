@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qtool.errors import IntegrityError, ResourceError
 from qtool.locks import try_lock
@@ -23,25 +23,27 @@ RESERVE_BYTES = 64 * 2**20
 OnBytes = Callable[[int], None]
 
 
-def write_gguf(plan: "RepackPlan", target: Path, *, on_bytes: OnBytes | None = None) -> None:
+def write_gguf(
+    plan: "RepackPlan",
+    target: Path,
+    *,
+    on_bytes: OnBytes | None = None,
+    before_rename: Callable[[], None] | None = None,
+) -> None:
     """Write ``plan`` to ``target``, which appears when it is complete and on the disk.
 
     Until then the file is called ``<target>.part``; what a killed run left under that name is
-    overwritten. ``on_bytes`` is told how many bytes have been added.
+    overwritten, and what stands at ``target`` stays as it is. ``on_bytes`` is told how many bytes
+    have been added; what ``before_rename`` raises keeps the new file from taking its place.
 
     Raises:
         ResourceError: there is no room on the disk, or no permission.
-        QtoolError: what reading the checkpoint raises; then nothing is left of the file.
+        QtoolError: what reading the checkpoint raises; then nothing is left of the new file.
     """
     part = target.with_name(f"{target.name}.part")
     with _disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            if not try_lock(file.fileno()):
-                raise ResourceError(
-                    f"another qtool is writing {target}",
-                    hint="wait for it to end, then run the same command again",
-                )
+        with _open_locked(part, target) as file:
             try:
                 file.truncate(0)
                 _check_space(target.parent, plan.n_bytes + RESERVE_BYTES)
@@ -49,10 +51,34 @@ def write_gguf(plan: "RepackPlan", target: Path, *, on_bytes: OnBytes | None = N
                 _write_tensors(plan, file, on_bytes or (lambda n_bytes: None))
                 file.flush()
                 os.fsync(file.fileno())
+                if before_rename is not None:
+                    before_rename()
                 part.replace(target)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
+
+
+def _open_locked(part: Path, target: Path) -> BinaryIO:
+    """Open ``part`` for this process alone. Raises ResourceError while another has it.
+
+    Between opening and locking, another process may finish and give the file its final name:
+    then what is locked is its result, not ``part``.
+    """
+    while True:
+        file = part.open("ab")
+        try:
+            if not try_lock(file.fileno()):
+                raise ResourceError(
+                    f"another qtool is writing {target}",
+                    hint="wait for it to end, then run the same command again",
+                )
+            if part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _write_head(plan: "RepackPlan", path: Path) -> None:

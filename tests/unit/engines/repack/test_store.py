@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from qtool import locks
+from qtool.engines.repack import write
 from qtool.engines.repack.plan import plan_repack
 from qtool.engines.repack.run import find_repacked, repack
 from qtool.engines.repack.store import RepackStore
 from qtool.engines.repack.write import write_gguf
-from qtool.errors import IntegrityError, ResourceError
+from qtool.errors import IntegrityError, ResourceError, UsageError
 from qtool.models.formats import inspect_model
 from tests.unit.engines.repack.checkpoints import Model
 
@@ -187,3 +189,63 @@ def test_leftovers_are_removed_unless_somebody_writes_them(
     assert sum(freed) == 1000
     assert not left.exists()
     assert len(list(store.all())) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["model-00001-of-00002.safetensors", "config.json", "notes.txt", "empty", "shards"]
+)
+def test_no_file_but_a_gguf_is_replaced(folder: Path, store: RepackStore, name: str) -> None:
+    (folder / "notes.txt").write_text("mine")
+    (folder / "empty").touch()
+    (folder / "shards").mkdir()
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(UsageError):
+        repack(inspect_model(folder), store, target=folder / name)
+    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_another_name_of_a_file_of_the_model_is_refused(
+    folder: Path, store: RepackStore, tmp_path: Path
+) -> None:
+    (tmp_path / "link.gguf").symlink_to(folder / "config.json")
+    with pytest.raises(UsageError, match="the model itself"):
+        repack(inspect_model(folder), store, target=tmp_path / "link.gguf")
+
+
+def test_an_older_gguf_is_replaced_only_by_a_good_one(
+    folder: Path, store: RepackStore, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.gguf"
+    target.write_bytes(b"GGUF of before")
+
+    def touch(done: float) -> None:
+        os.utime(folder / "config.json", (1, 1))
+
+    with pytest.raises(IntegrityError, match="changed while"):
+        repack(inspect_model(folder), store, target=target, on_progress=touch)
+    assert target.read_bytes() == b"GGUF of before"
+    assert not target.with_name("out.gguf.part").exists()
+    repack(inspect_model(folder), store, target=target)
+    assert target.stat().st_size > 10_000
+
+
+def test_who_locks_what_has_just_been_finished_begins_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other qtool renames its file between this one's opening and locking of it."""
+    plan, target = plan_repack(inspect_model(folder)), tmp_path / "m.gguf"
+    part = target.with_name("m.gguf.part")
+    part.write_bytes(b"GGUF of the other")
+    with part.open("rb") as other:
+
+        def finish_other(fd: int) -> bool:
+            monkeypatch.undo()
+            part.replace(target)
+            return locks.try_lock(fd)
+
+        monkeypatch.setattr(write, "try_lock", finish_other)
+        write_gguf(plan, target)
+        assert other.read() == b"GGUF of the other"
+    assert target.stat().st_size > 10_000
+    assert [path.name for path in tmp_path.glob("m.gguf*")] == ["m.gguf"]
