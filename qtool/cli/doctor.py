@@ -16,7 +16,6 @@ from qtool.cli.flags import takes_flags
 from qtool.cli.language import choose_language
 from qtool.cli.options import VoiceFlags
 from qtool.doctor.finding import Finding, Goal, Severity
-from qtool.doctor.snapshot import UNKNOWN
 from qtool.errors import ExitCode, UsageError
 from qtool.output import Output
 
@@ -291,15 +290,22 @@ def _lines(
     if output.is_json:
         return []
     lines = list(report_lines(case, findings, verdict, answer))
-    if case.snapshot.imports is not UNKNOWN:
-        from qtool.doctor.deep.import_report import import_lines
-
-        lines += import_lines(case)
+    lines += _import_lines(case)
     if case.snapshot.kernel_runs:
         from qtool.doctor.deep.kernel_report import kernel_lines
 
         lines += kernel_lines(case.snapshot.kernel_runs)
     return lines
+
+
+def _import_lines(case: "Case") -> "Iterator[Line]":
+    """Yield what became of each import, where --deep was asked for."""
+    from qtool.doctor.snapshot import UNKNOWN
+
+    if case.snapshot.imports is not UNKNOWN:
+        from qtool.doctor.deep.import_report import import_lines
+
+        yield from import_lines(case)
 
 
 def _painted(output: Output, lines: "Iterable[Line]", language: "Language") -> list[str]:

@@ -38,10 +38,12 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "exllamav2": ("exllamav2",),
     "torchvision": ("torchvision",),
     "llama-cpp-python": ("llama_cpp",),
+    "xllamacpp": ("xllamacpp",),
+    "gguf": ("gguf",),
     "vllm": ("vllm",),
 }
 _FAULTY_FRAME = re.compile(r'File "[^"\n]*-packages[/\\]([^"\n]+)", line (\d+) in ')
-_WITHOUT_TORCH = ("torch", "numpy", "llama_cpp")
+_WITHOUT_TORCH = ("torch", "numpy", "llama_cpp", "xllamacpp", "gguf")
 
 
 @dataclass(frozen=True, slots=True)

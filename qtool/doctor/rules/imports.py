@@ -27,6 +27,8 @@ PACKAGES: Mapping[str, tuple[str, tuple[Goal, ...]]] = {
     "flash_attn": ("flash-attn", (Goal.FLASH_ATTN,)),
     "bitsandbytes": ("bitsandbytes", (Goal.BNB,)),
     "llama_cpp": ("llama-cpp-python", (Goal.GGUF,)),
+    "xllamacpp": ("xllamacpp", ()),
+    "gguf": ("gguf", ()),
     "triton": ("triton", ()),
     "torchvision": ("torchvision", ()),
     "xformers.ops": ("xformers", ()),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from qtool.doctor.case import make_case
 from qtool.doctor.deep.contained import MARK, ContainedChild, Ending, Outcome
+from qtool.doctor.deep.import_report import import_lines
 from qtool.doctor.deep.imports import ImportTask, attempt_of, look_deeper, plan_imports
 from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.snapshot import (
@@ -384,6 +386,31 @@ def test_a_missing_module_is_brought_by_its_holder() -> None:
 
 def test_healthy_imports_say_nothing() -> None:
     assert not [code for code in deep("gptq", {"gptqmodel": GOOD}) if code.startswith("IMPORT")]
+
+
+def test_every_import_has_its_line() -> None:
+    imports = {
+        "torch": ImportAttempt(ImportEnding.IMPORTED, seconds=1.26),
+        "awq": ImportAttempt(ImportEnding.CRASHED, "SIGSEGV", seconds=0.5),
+        "xllamacpp": ImportAttempt(ImportEnding.IMPORTED, seconds=0.04),
+    }
+    dists = {"torch": "2.8.0", "autoawq": "0.2.9", "xllamacpp": "0.3.0"}
+    case = make_case(Snapshot(dists=dists, imports=imports))
+
+    lines = [line.text for line in import_lines(case)]
+
+    assert lines[2:] == [
+        "  ✓ torch      2.8.0  1.3 s",
+        "  ✗ awq        0.2.9  0.5 s  crashed: SIGSEGV",
+        "  ✓ xllamacpp  0.3.0  0.0 s",
+    ]
+
+
+def test_where_nothing_was_imported_there_are_no_lines() -> None:
+    assert list(import_lines(make_case(Snapshot()))) == []
+    assert "none of the modules" in "".join(
+        line.text for line in import_lines(make_case(Snapshot(imports={})))
+    )
 
 
 def test_a_failed_import_makes_its_explanation_certain_and_is_said_once() -> None:
