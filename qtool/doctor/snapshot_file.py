@@ -10,8 +10,8 @@ from qtool.doctor.snapshot_reader import from_mapping
 from qtool.errors import NotFoundError, UsageError
 
 MAX_FILE_BYTES = 64 * MIB
-OWN_KEYS = frozenset({"os", "unknown"})
-"""What every snapshot has that was saved by us."""
+MIN_OWN_FIELDS = 3
+"""Other files may have a field of the same name as one of a snapshot, a ``torch`` for example."""
 
 SAVE_HINT = "qtool doctor --save snapshot.json"
 
@@ -48,7 +48,8 @@ def check_replaceable(path: Path) -> None:
         return
     try:
         document = _read_json_object(path)
-        is_snapshot = isinstance(document.get("snapshot"), dict) or document.keys() >= OWN_KEYS
+        own = document.keys() & Snapshot.__dataclass_fields__.keys()
+        is_snapshot = len(own) >= MIN_OWN_FIELDS
     except UsageError:
         is_snapshot = False
     if not is_snapshot:
