@@ -121,7 +121,7 @@ SETTINGS: tuple[Setting, ...] = (
         _parse_count,
         8,
         ("QTOOL_CONNECTIONS",),
-        "connections of a download; unless set, 8 to 30 as they pay, 48 for small files",
+        "connections of a download; unless set, 4 to 30 as they pay, 48 for small files",
     ),
     Setting("chat.system", _parse_text, None, ("QTOOL_SYSTEM",), "system prompt"),
     Setting(

@@ -83,13 +83,16 @@ def _find(
 
 
 def _endpoints(flags: list[str] | None, asked: Reference, config: Config) -> tuple[Endpoint, ...]:
-    """Return the endpoints to ask, one after another; ModelScope knows of no such question."""
+    """Return the endpoints to ask, one after another.
+
+    Raises:
+        UsageError: none of them can be asked: ModelScope knows of no such question.
+    """
     named, mirrors = config.get("download.endpoint"), config.get("download.mirrors")
     chosen = choose_endpoints(flags or (), os.environ, named, mirrors, pasted=asked.endpoint)
-    endpoints = tuple(one for one in chosen if one.api is HubApi.HUGGING_FACE)
-    if not endpoints:
+    if all(one.api is HubApi.MODELSCOPE for one in chosen):
         raise UsageError(
             f"{chosen[0].url} cannot be asked for variants",
             hint=f"qtool find {asked.repo_id} --endpoint https://hf-mirror.com",
         )
-    return endpoints
+    return chosen

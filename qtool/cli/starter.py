@@ -27,7 +27,11 @@ def obtain_starter(starter: Starter, output: Output, config: Config, *, is_agree
             hint="qtool chat -y",
         )
     if not is_agreed and not output.ask(f"Fetch {starter.title} ({size}, {starter.license})?"):
-        raise UsageError("no model named", hint="qtool chat ./model.gguf")
+        raise UsageError(
+            "no model named",
+            hint="qtool chat org/name fetches one from a hub (qtool find NAME lists them);"
+            " one that is here: qtool chat ./model.gguf",
+        )
     return _fetch(starter, output, config)
 
 

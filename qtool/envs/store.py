@@ -152,7 +152,7 @@ class Store:
             ResourceError: it is being made at this moment.
         """
         if not self.folder(name).is_dir():
-            self.read(name)
+            raise NotFoundError(f"there is no environment {name}", hint="qtool env list")
         with self.lock(name, patience_s=0):
             (self.folder(name) / RECORD).unlink(missing_ok=True)
             self.sweep(name)

@@ -17,6 +17,7 @@ from qtool.hub.endpoints import HubApi
 from qtool.hub.listing import list_repo
 from qtool.hub.ranking import Ranking
 from qtool.hub.repo import Listing, RepoRef
+from qtool.hub.unreachable import no_hub_answers
 
 log = logging.getLogger(__name__)
 
@@ -188,12 +189,8 @@ class _Race:
     def _failure(self) -> QtoolError:
         if refusals := self._refusals():
             return refusals[0]
-        reasons = [f"  {client.endpoint.url}: {self._reason(client)}" for client in self._order]
-        return NetworkError(
-            "\n".join([f"no hub gives {self._repo.repo_id}:", *reasons]),
-            hint="check the connection, or name a mirror that works here: "
-            "HF_ENDPOINT=https://hf-mirror.com qtool download …",
-        )
+        reasons = {client.endpoint.url: self._reason(client) for client in self._order}
+        return no_hub_answers(f"gives {self._repo.repo_id}", reasons)
 
     def _reason(self, client: HubClient) -> str:
         result = self._results.get(client.endpoint.url)
@@ -201,8 +198,7 @@ class _Race:
             return f"no answer within {DEADLINE_S:.0f} s"
         if not isinstance(result.outcome, QtoolError):
             raise AssertionError(f"{client.endpoint.url} has answered well")
-        message = result.outcome.message
-        return message.removeprefix(f"{client.endpoint.url} ")
+        return result.outcome.message
 
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._begun_s

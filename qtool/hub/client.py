@@ -10,13 +10,14 @@ from urllib.parse import urljoin
 
 from qtool.errors import NetworkError
 from qtool.hub.connection import WIRE_ERRORS, ConnectionPool
-from qtool.hub.endpoints import Endpoint
+from qtool.hub.endpoints import OFFICIAL_URL, Endpoint
 from qtool.hub.exchange import Exchange
 from qtool.hub.headers import Headers
 from qtool.hub.origin import Origin, redact
 from qtool.hub.proxies import ProxyFailure
 from qtool.hub.refusals import BUSY_STATUSES, REDIRECT_STATUSES, refusal, retry_after_s
 from qtool.hub.repo import RepoRef
+from qtool.hub.unreachable import MIRROR_URL
 
 log = logging.getLogger(__name__)
 
@@ -179,5 +180,10 @@ def unreachable(endpoint: Endpoint, exc: BaseException) -> NetworkError:
         )
     return NetworkError(
         f"{endpoint.url} does not answer: {reason}",
-        hint="check the connection, or try a mirror: --endpoint https://hf-mirror.com",
+        hint=f"check the connection, or try another endpoint: --endpoint {_other_than(endpoint)}",
     )
+
+
+def _other_than(endpoint: Endpoint) -> str:
+    """Return the hub to try where ``endpoint`` does not answer."""
+    return MIRROR_URL if endpoint.url == OFFICIAL_URL else OFFICIAL_URL

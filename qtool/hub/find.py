@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from qtool.errors import AuthError, NetworkError, NotFoundError, UsageError
+from qtool.errors import AuthError, NetworkError, NotFoundError
 from qtool.hub.client import HubClient
+from qtool.hub.endpoints import HubApi
 from qtool.hub.repo import RepoRef
+from qtool.hub.unreachable import no_hub_answers
 from qtool.hub.variants import (
     QUANTIZED_TAG,
     FoundBy,
@@ -61,16 +63,21 @@ def find_variants(
 
     Raises:
         NotFoundError: there are none, or no such model.
-        NetworkError: no endpoint answers as a hub does.
+        NetworkError: no endpoint answers as a hub does. ModelScope knows of no such question.
     """
-    for index, client in enumerate(clients):
+    reasons: dict[str, str] = {}
+    for client in clients:
+        if client.endpoint.api is HubApi.MODELSCOPE:
+            reasons[client.endpoint.url] = "cannot be asked for variants"
+            continue
         try:
             return _find(client, model, formats, limit)
         except NetworkError as exc:
-            if index == len(clients) - 1:
+            if len(clients) == 1:
                 raise
-            log.debug("%s; trying the next endpoint", exc)
-    raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
+            log.debug("%s", exc)
+            reasons[client.endpoint.url] = exc.message
+    raise no_hub_answers(f"lists variants of {model}", reasons)
 
 
 def list_queries(base: str, formats: Iterable[VariantFormat]) -> list[tuple[FoundBy, str]]:

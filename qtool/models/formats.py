@@ -8,6 +8,7 @@ from qtool.models.checkpoint import inspect_checkpoint
 from qtool.models.gguf import MAGIC
 from qtool.models.gguf_model import find_variants, inspect_gguf_file, inspect_variant
 from qtool.models.info import ModelInfo
+from qtool.models.nearby import nearby_hint
 from qtool.models.quants import GgufRole, select_quant
 from qtool.models.weight_file import REFETCH_HINT, is_file, is_folder, open_weights
 
@@ -27,7 +28,7 @@ def inspect_model(path: Path, *, quant: str | None = None) -> ModelInfo:
     if is_folder(path):
         return _inspect_folder(path, quant)
     if not os.path.lexists(path):
-        hint = "ls"
+        hint = nearby_hint(path)
         if path.suffix.lower() == ".gguf" and len(path.parts) > 2 and not path.is_absolute():
             hint = f"if it is a file of a repository: qtool download hf://{path.as_posix()}"
         raise NotFoundError(f"there is no file or folder {path}", hint=hint)

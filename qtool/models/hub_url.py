@@ -28,6 +28,8 @@ RepoType = Literal["model", "dataset"]
 _KNOWN_HUBS = re.compile(
     r"(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.(?:cn|ai))/", re.IGNORECASE
 )
+# The hub's own short name, which every model's page shows for other programs.
+_SHORT_HOST = re.compile(r"https?://(?:www\.)?hf\.co/", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _HF_PATH = re.compile(
     r"(?P<name>[^:@/]+(?:/[^:@/]+)?(?:[:@](?:refs/(?:pr|convert)/)?[^:@/]*)*)"
@@ -69,7 +71,11 @@ def parse_hub_address(text: str, default_repo_type: RepoType) -> HubLocation:
     """
     if text[:5].lower() == "hf://":
         return _parse_hf_uri(text, default_repo_type)
-    return _parse_url(text if "://" in text else f"https://{text}")
+    return _parse_url(_SHORT_HOST.sub("https://huggingface.co/", _with_scheme(text)))
+
+
+def _with_scheme(text: str) -> str:
+    return text if "://" in text else f"https://{text}"
 
 
 def _parse_hf_uri(text: str, repo_type: RepoType) -> HubLocation:

@@ -59,7 +59,8 @@ def locate_model(
         names = ", ".join(["starter", *(one.name for one in load_starters())])
         raise NotFoundError(
             f"there is no model {text} here: neither a file, nor a folder, nor one of {names}",
-            hint="qtool chat starter",
+            hint=f"qtool find {reference.repo_id} lists repositories of that name, to be given as"
+            " org/name; starter is a small model that needs no hub",
         )
     raise NotFoundError(f"{text} is not on this machine", hint=f"qtool download {text}")
 

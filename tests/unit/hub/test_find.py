@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from qtool.errors import AuthError, NetworkError, NotFoundError
 from qtool.hub.client import HubClient
 from qtool.hub.connection import ConnectionPool
-from qtool.hub.endpoints import Endpoint, EndpointOrigin
+from qtool.hub.endpoints import Endpoint, EndpointOrigin, HubApi
 from qtool.hub.find import Found, base_name, find_variants, merge
+from qtool.hub.unreachable import MIRROR_URL, no_hub_answers
 from qtool.hub.variants import FoundBy, VariantFormat
 from tests.hub import Fault, FaultKind, Generated, Repo
 
@@ -184,6 +185,25 @@ def test_wrong_token_is_no_missing_model(hub_factory):
 
 def test_next_endpoint_is_asked_when_the_first_is_dead(find):
     assert find([gptq()], n_dead=1).variants
+
+
+def test_hubs_that_do_not_answer_are_all_named():
+    modelscope = Endpoint("https://modelscope.cn", api=HubApi.MODELSCOPE)
+    dead = [Endpoint(f"http://127.0.0.1:{port}") for port in (1, 2)]
+    pool = ConnectionPool()
+    clients = [HubClient(pool, one, attempts=1) for one in [*dead, modelscope]]
+    try:
+        with pytest.raises(NetworkError) as caught:
+            find_variants(clients, BASE, ALL, 10)
+    finally:
+        pool.close()
+    lines = caught.value.message.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [f"{one.url}:" for one in [*dead, modelscope]]
+
+
+def test_hub_that_has_failed_is_not_recommended():
+    assert MIRROR_URL in (no_hub_answers("gives a", {"https://a": "no"}).hint or "")
+    assert MIRROR_URL not in (no_hub_answers("gives a", {MIRROR_URL: "no"}).hint or "")
 
 
 def test_variant_whose_sizes_cannot_be_had_is_still_listed(find):

@@ -48,7 +48,8 @@ def repo(repo_id: str = "org/name", **fields: Any) -> dict[str, Any]:
         ("hf://org/name@refs%2Fpr%2F1", repo(revision="refs/pr/1")),
         ("hf://datasets/org/name/x.csv", repo(filename="x.csv", repo_type="dataset")),
         ("hf://datasets/squad", repo("squad", repo_type="dataset")),
-        ("hf.co/org/name:Q4_K_M", repo(quant="Q4_K_M", endpoint="https://hf.co")),
+        ("hf.co/org/name:Q4_K_M", repo(quant="Q4_K_M", endpoint=HF)),
+        ("https://hf.co/org/name", repo(endpoint=HF)),
         ("huggingface.co/gpt2", repo("gpt2", endpoint=HF)),
     ],
 )
