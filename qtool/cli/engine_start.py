@@ -46,7 +46,9 @@ def start_engine(
     from qtool.engines.kept.keep import EngineStore
     from qtool.models.local import title_of
 
-    store = EngineStore(engines_dir(config), request.keep_alive_s) if request.is_kept else None
+    store = None
+    if request.is_kept:
+        store = EngineStore(engines_dir(config), request.keep_alive_s, output.warn)
     wish = EngineWish(
         kind=request.engine,
         options=request.options,

@@ -16,7 +16,7 @@ import pytest
 from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.engines.keeper import EngineKeeper
 from qtool.engines.kept.keep import EngineStore, HeldEngine, KeptEngine
-from qtool.engines.kept.record import Record
+from qtool.engines.kept.record import Record, RecordFolder
 from qtool.engines.process import EngineProcess
 
 ENGINE = """
@@ -286,3 +286,65 @@ def test_engine_that_is_not_ready_is_not_left_behind(store: EngineStore, model: 
     time.sleep(0.3)
     engine.stop()
     assert wait_for(lambda: is_gone(engine.pid))
+
+
+SLOW = "import sys, time; sys.stdin.readline(); time.sleep(60)"
+SLOW_USER = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.engines.test_kept import EngineStore, OPTIONS, SLOW, plan
+model = Path(sys.argv[3])
+launch = replace(plan(model), argv=(sys.executable, "-c", SLOW))
+engine = EngineStore(Path(sys.argv[2]), 60).start(launch, OPTIONS, [model])
+print(engine.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_conversation_that_is_killed_while_the_model_loads_leaves_nothing(
+    store: EngineStore, model: Path, tmp_path: Path
+):
+    root = str(Path(__file__).parents[2])
+    user = subprocess.Popen(
+        [sys.executable, "-c", SLOW_USER, root, str(tmp_path / "engines"), str(model)],
+        stdout=subprocess.PIPE,
+    )
+    with user:
+        assert user.stdout is not None
+        holder = int(user.stdout.readline())
+        time.sleep(0.5)
+        assert not is_gone(holder)
+        user.kill()
+    engine = store.start(plan(model), OPTIONS, [model])
+    assert isinstance(engine, HeldEngine)
+    assert engine.wait_until_ready(DEADLINE_S) is not None
+    assert wait_for(lambda: is_gone(holder)), "the second conversation has the lease"
+    engine.stop()
+
+
+def test_engine_that_cannot_be_written_down_serves_and_does_not_stay(model: Path, tmp_path: Path):
+    folder, warned = tmp_path / "engines", []
+    store = EngineStore(folder, 60, warned.append)
+    blocked = RecordFolder(folder).file_of(str(model))
+    blocked.mkdir(parents=True)
+    (blocked / "in the way").touch()
+    engine = store.start(plan(model), OPTIONS, [model])
+    assert engine.wait_until_ready(DEADLINE_S) is not None
+    assert warned == []
+    engine.stop()
+    assert len(warned) == 1
+    assert "does not stay" in warned[0]
+    assert wait_for(lambda: is_gone(engine.pid))
+    assert not list(folder.glob("*.part"))
+
+
+def test_state_that_cannot_be_written_costs_the_keeping_alone(model: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    warned: list[str] = []
+    store = EngineStore(tmp_path / "file" / "engines", 60, warned.append)
+    engine = store.start(plan(model), OPTIONS, [model])
+    assert type(engine) is EngineProcess
+    assert len(warned) == 1
+    engine.stop()

@@ -4,11 +4,13 @@ On stdin it gets one line of JSON: the engine's ``argv``, ``kind`` and ``setting
 ``keep_alive_s``, the ``folder`` of the records, the ``model`` and the ``fingerprint``. On stdout it
 passes on what the engine reports, so that whoever started it sees an engine like any other. Unlike
 one, it does not die with its parent, but when nobody has used the engine for ``keep_alive_s``; and
-the engine, whose stdin it holds, dies with it.
+the engine, whose stdin it holds, dies with it. Until there is a record by which others find the
+engine it does end with its parent, whose end is that of stdin.
 """
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -60,6 +62,8 @@ class Holder:
             try:
                 code = self._engine.wait(POLL_S)
             except subprocess.TimeoutExpired:
+                if self._record is None and _is_starter_gone():
+                    return 0
                 if not self._lease.is_free():
                     used_at = clock()
                 elif clock() - used_at > self._keep_alive_s():
@@ -76,15 +80,25 @@ class Holder:
 
     def _pass_reports_on(self) -> None:
         for line in self._engine.stdout or ():
-            with suppress(ValueError, TypeError, KeyError):
-                self._keep_record(json.loads(line)["url"])
+            report = self._with_keeping(line)
             with suppress(OSError):  # nobody listens any more
-                os.write(1, line)
+                os.write(1, report)
+
+    def _with_keeping(self, line: bytes) -> bytes:
+        """Keep the engine if ``line`` tells its URL; return the line, and why that failed."""
+        try:
+            report = json.loads(line)
+            self._keep_record(report["url"])
+        except (ValueError, TypeError, KeyError):
+            return line
+        except OSError as exc:
+            return json.dumps({**report, "not_kept": exc.strerror or str(exc)}).encode() + b"\n"
+        return line
 
     def _keep_record(self, url: str) -> None:
         """Write down where the engine listens, before its starter knows."""
         order = self._order
-        self._record = Record(
+        record = Record(
             pid=os.getpid(),
             mark=mark_process(os.getpid()) or "",
             engine_pid=self._engine.pid,
@@ -97,13 +111,19 @@ class Holder:
             keep_alive_s=order["keep_alive_s"],
             began_at=time.time(),
         )
-        self._folder.write(self._record)
+        self._folder.write(record)
+        self._record = record
 
     def _end(self) -> None:
         self._engine.kill()
         self._engine.wait()
         if self._record is not None:
             self._folder.remove(self._record)
+
+
+def _is_starter_gone() -> bool:
+    """Tell whether stdin has ended: after the order nothing comes but its end."""
+    return bool(select.select([0], [], [], 0)[0])
 
 
 def main() -> None:

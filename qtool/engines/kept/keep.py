@@ -3,9 +3,10 @@
 import contextlib
 import http.client
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from qtool.engines.base import Endpoint, EngineOptions, Launch, Progress, RunningEngine
@@ -18,17 +19,24 @@ from qtool.engines.resident import resident_bytes
 
 HOLDER = (sys.executable, "-P", "-m", "qtool.engines.kept.holder")
 ANSWER_TIMEOUT_S = 2
+NOT_KEPT = "the engine does not stay after this conversation: {}"
 
 
 class EngineStore:
     """The engines that stay after their conversation; ``keep_alive_s`` is for how long.
 
     ``None`` keeps none, but uses those that were kept and leaves them as long as was asked then.
-    Zero ends one after this conversation.
+    Zero ends one after this conversation. ``warn`` is told where one cannot be kept.
     """
 
-    def __init__(self, folder: Path, keep_alive_s: float | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep_alive_s: float | None,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._records = RecordFolder(folder)
+        self._warn = warn
         self._keep_alive_s = keep_alive_s
 
     def reclaimable_bytes(self, files: Sequence[Path]) -> int:
@@ -53,9 +61,14 @@ class EngineStore:
         record = self._find(model)
         if record is None and not self._keep_alive_s:
             return EngineProcess(launch)
-        self._records.create()
         lease = self._lease(model)
-        if not lease.take():
+        try:
+            self._records.create()
+            is_taken = lease.take()
+        except OSError as exc:
+            self._warn(NOT_KEPT.format(exc.strerror or exc))
+            return EngineProcess(launch)
+        if not is_taken:
             return EngineProcess(launch)  # another conversation has the one that is kept
         if record is not None and record.fingerprint == made_of and _answers(record):
             return KeptEngine(self._prolong(record), lease)
@@ -64,7 +77,7 @@ class EngineStore:
         if not self._keep_alive_s:
             lease.release()
             return EngineProcess(launch)
-        return HeldEngine(self._order(launch, model, made_of), lease)
+        return HeldEngine(self._order(launch, model, made_of), lease, self._warn)
 
     def all(self) -> list[tuple[Record, bool]]:
         """Return the engines that are kept, and whether a conversation uses each."""
@@ -79,9 +92,13 @@ class EngineStore:
         """Let it stay as long as is asked now, if anything is."""
         if self._keep_alive_s is None or self._keep_alive_s == record.keep_alive_s:
             return record
-        record = replace(record, keep_alive_s=self._keep_alive_s)
-        self._records.write(record)
-        return record
+        wanted = replace(record, keep_alive_s=self._keep_alive_s)
+        try:
+            self._records.write(wanted)
+        except OSError as exc:
+            self._warn(f"the engine stays as long as was asked before: {exc.strerror or exc}")
+            return record
+        return wanted
 
     def _lease(self, model: str) -> Lease:
         return Lease(self._records.file_of(model, ".lease"))
@@ -148,8 +165,10 @@ class KeptEngine:
 class HeldEngine(EngineProcess):
     """An engine with a holder between it and us, which keeps it when we go."""
 
-    def __init__(self, launch: Launch, lease: Lease) -> None:
+    def __init__(self, launch: Launch, lease: Lease, warn: Callable[[str], None]) -> None:
         self._lease = lease
+        self._warn = warn
+        self._not_kept: str | None = None
         try:
             super().__init__(launch)
         except BaseException:
@@ -159,6 +178,8 @@ class HeldEngine(EngineProcess):
     def stop(self) -> None:
         """Leave it to the next conversation; end one that is not ready yet."""
         if self.is_ready:
+            if self._not_kept is not None:
+                self._warn(NOT_KEPT.format(self._not_kept))
             self.detach()
         else:
             super().stop()
@@ -168,6 +189,12 @@ class HeldEngine(EngineProcess):
         """End it with its holder, on whose life its own hangs."""
         super().stop()
         self._lease.release()
+
+    def _take_report(self, report: dict[str, Any]) -> None:
+        match report:
+            case {"not_kept": str(reason)}:
+                self._not_kept = reason
+        super()._take_report(report)
 
 
 def _answers(record: Record) -> bool:

@@ -73,13 +73,21 @@ class RecordFolder:
                 yield record
 
     def write(self, record: Record) -> None:
-        """Write ``record`` whole, in place of what was there."""
+        """Write ``record`` whole, in place of what was there.
+
+        Raises:
+            OSError: it cannot be written; what was there still is.
+        """
         target = self.file_of(record.model)
         part = target.with_suffix(f".{secrets.token_hex(4)}.part")
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(asdict(record), file)
-        part.replace(target)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump(asdict(record), file)
+            part.replace(target)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     def remove(self, record: Record) -> None:
         """Remove the record, unless another engine's took its place."""
