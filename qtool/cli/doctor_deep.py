@@ -1,6 +1,7 @@
 """``qtool doctor --deep`` and ``--run``: real imports and real kernels, with a line about each."""
 
 import os
+import shlex
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from qtool.doctor.case import Case
     from qtool.doctor.snapshot import Snapshot
+    from qtool.models.info import ModelInfo
 
 LINE_EVERY_S = 5.0
 
@@ -31,9 +33,14 @@ def run_kernels(output: Output, asked: ExamineFlags, case: "Case") -> "Case":
     """Return the case with what became of running each kernel."""
     from qtool.doctor.deep import kernel_runs
     from qtool.doctor.deep.kernel_tasks import plan_kernels
+    from qtool.doctor.repacked import runs_repacked
 
-    tasks = plan_kernels(case, _gguf_to_decode(case))
-    if not tasks:
+    gguf = gguf_to_decode(case)
+    tasks = plan_kernels(case, gguf)
+    if case.model is not None and gguf is None and runs_repacked(case):
+        path = shlex.quote(str(case.model.path))
+        output.note(f"llama.cpp can be run after the repack: qtool repack {path}")
+    elif not tasks:
         output.note("no kernel to run: the examined Python has no torch, and there is no GGUF")
     progress = _Progress(output, "running the {} kernel")
     snapshot = kernel_runs.run_kernels(
@@ -58,17 +65,31 @@ class _Progress:
             self._output.note(self._words.format(what))
 
 
-def _gguf_to_decode(case: "Case") -> "Path | None":
-    """Return the model's file if it fits into memory, or without a model a starter that is here."""
+def gguf_to_decode(case: "Case") -> "Path | None":
+    """Return the model's file if it fits into memory: what it was repacked to, where it is.
+
+    Without a model a starter that is here.
+    """
+    from qtool.doctor.repacked import runs_repacked
     from qtool.models.info import ModelFormat
 
     if case.model is None:
         return _starter_here()
+    if runs_repacked(case):
+        return _repacked_here(case.model)
     if case.model.format is not ModelFormat.GGUF or case.model.missing_files:
         return None
     free = case.snapshot.ram_available_bytes or None
     is_too_large = free is not None and case.model.weights_bytes > free
     return case.model.files[0] if case.model.files and not is_too_large else None
+
+
+def _repacked_here(model: "ModelInfo") -> "Path | None":
+    from qtool.config import Config
+    from qtool.engines.repack.run import find_repacked
+    from qtool.engines.repack.store import RepackStore
+
+    return find_repacked(model, RepackStore(Config().cache_dir()))
 
 
 def _starter_here() -> "Path | None":

@@ -46,11 +46,11 @@ def _failed_import(case: Case, form: ModelFormat, route: Route) -> Message | Non
 
 def _failed_run(case: Case, form: ModelFormat, route: Route) -> Message | None:
     """Say how the kernel of the format fared, unless another engine than the route's ran it."""
-    is_gguf = form is ModelFormat.GGUF
-    if (route.engine == "llama.cpp") is not is_gguf:
+    kind = kind_for(case, form)
+    if (route.engine == "llama.cpp") is not (kind == "gguf"):
         return None
     for run in case.snapshot.kernel_runs or ():
-        if run.kind != kind_for(case, form):
+        if run.kind != kind:
             continue
         if run.ending is not KernelEnding.MEASURED:
             return say("its kernel was run here and failed: {detail}", detail=run.detail)

@@ -167,6 +167,7 @@ class KernelRun:
         bytes_per_call: The weights that one call reads.
         bandwidth_bytes_per_s: What a copy on the same device reached in the same run.
         is_token: A call is a token of a whole model, not one product.
+        model: The name of that model's file.
         detail: What was raised, or how the child died; empty if it was measured.
     """
 
@@ -181,6 +182,7 @@ class KernelRun:
     bytes_per_call: int | Unknown = UNKNOWN
     bandwidth_bytes_per_s: float | Unknown = UNKNOWN
     is_token: bool = False
+    model: str = ""
     detail: str = ""
 
     @property

@@ -167,6 +167,7 @@ def read_kernel_run(source: Mapping[str, Any]) -> KernelRun:
         bytes_per_call=whole_at(source, "bytes_per_call"),
         bandwidth_bytes_per_s=number_at(source, "bandwidth_bytes_per_s"),
         is_token=source.get("is_token") is True,
+        model=text_at(source, "model") or "",
         detail=text_at(source, "detail") or "",
     )
 

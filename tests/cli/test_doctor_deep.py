@@ -6,20 +6,30 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qtool.cli.doctor_deep import gguf_to_decode
+from qtool.config import Config
+from qtool.doctor.case import make_case
 from qtool.doctor.deep.kernel_runs import run_kernels
 from qtool.doctor.deep.kernel_tasks import KernelSettings, KernelTask
 from qtool.doctor.snapshot import Interpreter, Snapshot
+from qtool.doctor.snapshot_reader import from_mapping
 from qtool.engines.interpreters import EnginePython
+from qtool.engines.repack.fingerprint import files_of, stamp
+from qtool.engines.repack.store import RepackStore
 from qtool.envs.probes import tiny_gguf
+from qtool.models.info import ModelFormat
 from tests.cli.test_doctor import Environment, environment, report, starter_like
 from tests.conftest import TEST_CACHE, Run
 from tests.engines.conftest import engine_python
+from tests.unit.doctor.machines import machine
 from tests.unit.doctor.test_deep import BREEDS, HANG, NOISE, OURS, SEGFAULT, left_over
+from tests.unit.doctor.test_verdict import llama
 
 __all__ = ["engine_python", "environment", "starter_like"]
 
@@ -227,6 +237,26 @@ def test_llama_cpp_decodes_a_gguf_in_a_measured_time(
     assert 0 < run["seconds_per_call"] < 10
     assert run["bandwidth_bytes_per_s"] > 0
     assert "llama.cpp decodes" in text.partition("```text")[2]
+
+
+def test_a_quantised_folder_is_decoded_as_what_it_was_repacked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "llama-GPTQ"
+    folder.mkdir()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"weights")
+    info = replace(llama(ModelFormat.GPTQ), path=folder, files=(weights,))
+    case = make_case(from_mapping(machine(gpus=[], llama_cpp="xllamacpp")), None, info)
+    before = gguf_to_decode(case)
+    store = RepackStore(Config().cache_dir())
+    made = store.path_for("0" * 64, "llama-GPTQ")
+    made.parent.mkdir(parents=True)
+    made.write_bytes(b"GGUF")
+    store.note_source(made, folder, stamp(files_of(folder, info.files)))
+
+    assert (before, gguf_to_decode(case)) == (None, made)
 
 
 def test_a_gguf_that_llama_cpp_cannot_load_does_not_run(

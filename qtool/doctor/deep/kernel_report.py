@@ -39,11 +39,18 @@ def _row(run: KernelRun) -> tuple[str, ...]:
     return (
         f"{run.kind}: {run.engine} {run.kernel}",
         run.device,
-        "-" if run.relative_error is UNKNOWN else f"{run.relative_error:.2%}",
+        _error(run),
         "-" if run.seconds_per_call is UNKNOWN else _duration(run.seconds_per_call),
         "-" if rate is None else f"{rate / 1e9:.3g} GB/s",
         "-" if share is None else f"{share:.0%}" if share >= 0.1 else f"{share:.1%}",
     )
+
+
+def _error(run: KernelRun) -> str:
+    """Return the error in percent; tokens of a whole model have no fp32 to be held against."""
+    if run.is_token:
+        return "not compared"
+    return "-" if run.relative_error is UNKNOWN else f"{run.relative_error:.2%}"
 
 
 def _duration(seconds: float) -> str:
@@ -61,7 +68,11 @@ def _conclusions(runs: Sequence[KernelRun]) -> Iterator[str]:
     for run in runs:
         if run.is_token and run.seconds_per_call:
             speed = f"{1 / run.seconds_per_call:.3g}"
-            yield say("{engine} decodes {rate} tokens/s here", engine=run.engine, rate=speed)
+            yield say(
+                "{engine} decodes {model} at {rate} tokens/s here (the speed of whole tokens; not "
+                "compared with fp32)",
+                engine=run.engine, model=run.model or say("a model"), rate=speed,
+            )  # fmt: skip
     for device, rate in {r.device: r.bandwidth_bytes_per_s for r in runs if r.device}.items():
         if rate:
             yield say(

@@ -87,5 +87,6 @@ def run_of(task: KernelTask, outcome: Outcome, snapshot: Snapshot) -> KernelRun:
         return KernelRun(task.kind, ending, detail=outcome.how)
     measured = {**outcome.report, "kind": task.kind, "ending": KernelEnding.MEASURED}
     if task.file is not None:
+        measured["model"] = task.file.name
         measured["bandwidth_bytes_per_s"] = snapshot.memory_bandwidth_bytes_per_s or None
     return read_kernel_run(measured)

@@ -6,6 +6,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.message import say
+from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.routes import find_route, runs_int4
 from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun
 from qtool.models.info import ModelFormat
@@ -32,6 +33,8 @@ _GOALS = {
 def kind_for(case: Case, form: ModelFormat) -> str | None:
     """Return which kind of run shows whether a format runs here, as the verdict would run it."""
     is_packed = form in (ModelFormat.GPTQ, ModelFormat.AWQ)
+    if is_packed and runs_repacked(case):
+        return "gguf"
     return "int4pack" if is_packed and runs_int4(case) else _KINDS.get(form)
 
 

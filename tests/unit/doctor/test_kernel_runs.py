@@ -288,9 +288,11 @@ def test_a_gpu_that_computed_is_named() -> None:
 
 def test_decoding_is_told_in_tokens() -> None:
     run = KernelRun("gguf", KernelEnding.MEASURED, "llama.cpp", "ggml", "cpu", is_token=True,
-                    seconds_per_call=0.02)  # fmt: skip
+                    seconds_per_call=0.02, model="tiny.gguf")  # fmt: skip
+    text = "\n".join(line.text for line in kernel_lines((run,)))
 
-    assert any("decodes 50 tokens/s here" in line.text for line in kernel_lines((run,)))
+    assert "decodes tiny.gguf at 50 tokens/s here" in text
+    assert "cpu     not compared" in text
 
 
 def test_a_failed_run_is_marked() -> None:
