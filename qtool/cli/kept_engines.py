@@ -8,7 +8,7 @@ from qtool.cli.engine_start import engines_dir
 from qtool.engines.kept.keep import EngineStore
 from qtool.engines.kept.record import Record
 from qtool.engines.resident import resident_bytes
-from qtool.errors import ExitCode, NotFoundError
+from qtool.errors import ExitCode, NotFoundError, QtoolError
 from qtool.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def stop_engines(model: str | None, output: "Output", config: "Config") -> int:
         NotFoundError: none stayed for ``model``.
     """
     store = _store(config)
-    found = [one for one, _ in store.all() if model is None or _is_of(one, model)]
+    places = _places_of(model, config) if model is not None else set()
+    kept = [record for record, _ in store.all()]
+    found = [one for one in kept if model in (None, one.alias) or _is_at(one, places)]
     if model is not None and not found:
         raise NotFoundError(f"no engine stayed for {model}", hint="qtool serve --list")
     for record in found:
@@ -45,9 +47,27 @@ def _store(config: "Config") -> EngineStore:
     return EngineStore(engines_dir(config), None)
 
 
-def _is_of(record: Record, model: str) -> bool:
+def _places_of(model: str, config: "Config") -> set[Path]:
+    """Return where the model that ``model`` names lies, links followed: a file or a folder."""
+    from qtool.cli.hub_model import locate_here
+    from qtool.models.formats import inspect_model
+
+    try:
+        named = locate_here(model, config)
+    except QtoolError:  # it was never here
+        return {Path(model).resolve()}
+    if named.quant is None:
+        return {named.path.resolve()}
+    try:
+        files = inspect_model(named.path, quant=named.quant).files
+    except QtoolError:  # it is not here any more
+        return set()
+    return {path.resolve() for path in files[:1]}
+
+
+def _is_at(record: Record, places: set[Path]) -> bool:
     path = Path(record.model)
-    return model == record.alias or Path(model).absolute() in (path, path.parent)
+    return bool(places & {path.resolve(), path.parent.resolve()})
 
 
 def _describe(record: Record, is_used: bool) -> dict[str, Any]:
