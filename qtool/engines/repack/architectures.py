@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.rope import (
     DEFAULT_THETA,
+    MAX_UINT32,
     Rope,
     number,
     parameters_of,
+    positive,
     read_rope,
     required,
 )
@@ -55,7 +57,8 @@ class Architecture:
 
 def _window_as_context(config: Fields, shape: Shape) -> Metadata:
     """llama.cpp attends to everything here: no more context than the window, and both agree."""
-    window, is_used = config.integer("sliding_window"), config.boolean("use_sliding_window")
+    window = config.integer("sliding_window", maximum=MAX_UINT32)
+    is_used = config.boolean("use_sliding_window")
     if is_used is None:
         is_used = not (config.text("model_type") or "").startswith("qwen")  # theirs is off
     if not window or not is_used:
@@ -69,7 +72,7 @@ def _gemma2(config: Fields, shape: Shape) -> Metadata:
     return {
         "attn_logit_softcapping": number(config, "attn_logit_softcapping") or 50.0,
         "final_logit_softcapping": number(config, "final_logit_softcapping") or 30.0,
-        "attention.sliding_window": config.integer("sliding_window") or 4096,
+        "attention.sliding_window": config.integer("sliding_window", maximum=MAX_UINT32) or 4096,
     }
 
 
@@ -82,7 +85,7 @@ def _gemma3(config: Fields, shape: Shape) -> Metadata:
     local = number(config, "rope_local_base_freq")
     local = local or number(parameters_of(config, "sliding_attention"), "rope_theta")
     return {
-        "attention.sliding_window": config.integer("sliding_window") or 4096,
+        "attention.sliding_window": config.integer("sliding_window", maximum=MAX_UINT32) or 4096,
         "rope.freq_base_swa": local or DEFAULT_THETA,
     }
 
@@ -142,7 +145,7 @@ def read_shape(config: Fields) -> Shape:
     """Read the measures. Raises IntegrityError where one is missing."""
 
     def count(key: str) -> int:
-        value = config.integer(key, minimum=1)
+        value = config.integer(key, minimum=1, maximum=MAX_UINT32)
         if value is None:
             config.reject(key, "a whole number")
         return value
@@ -176,12 +179,12 @@ def describe(config: Fields, architecture: Architecture) -> tuple[dict[str, obje
     shape = read_shape(config)
     layer_type = "full_attention" if architecture.name == "gemma3" else None
     parameters = parameters_of(config, layer_type)
-    share = number(config, "partial_rotary_factor") or number(parameters, "partial_rotary_factor")
-    n_rotated = int(shape.head_dim * (share or 1.0))
+    n_rotated = _count_rotated(config, parameters, shape.head_dim)
     rope = read_rope(config, n_rotated, parameters)
     return {
         "block_count": shape.n_layers,
-        "context_length": config.integer("max_position_embeddings", minimum=1) or 2048,
+        "context_length": config.integer("max_position_embeddings", minimum=1, maximum=MAX_UINT32)
+        or 2048,
         "embedding_length": shape.width,
         "feed_forward_length": shape.feed_forward_width,
         "attention.head_count": shape.n_heads,
@@ -194,3 +197,14 @@ def describe(config: Fields, architecture: Architecture) -> tuple[dict[str, obje
         **rope.metadata,
         **architecture.specifics(config, shape),
     }, rope
+
+
+def _count_rotated(config: Fields, parameters: Fields, head_dim: int) -> int:
+    """Return how many dimensions of a head are rotated: all, where no share is stated."""
+    key = "partial_rotary_factor"
+    stated = config if config.data.get(key) is not None else parameters
+    share = positive(stated, key) or 1.0
+    n_rotated = int(head_dim * share)
+    if share > 1 or n_rotated < 1:
+        stated.reject(key, "a part of a head, at most 1")
+    return n_rotated

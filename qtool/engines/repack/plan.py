@@ -11,6 +11,7 @@ from qtool.engines.repack.architectures import (
     read_shape,
 )
 from qtool.engines.repack.matrices import Matrices
+from qtool.engines.repack.measures import require_measures
 from qtool.engines.repack.output_tensors import OutputTensor, Source, constant, plan_tensors
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.engines.repack.tensors import Checkpoint
@@ -66,7 +67,9 @@ def plan_repack(info: ModelInfo, *, is_embedding_q8: bool = False) -> RepackPlan
     metadata, rope = describe(config, architecture)
     checkpoint = Checkpoint(info.files)
     matrices = Matrices(checkpoint, layout, info.quantization or Quantization("", ""))
-    source = Source(checkpoint, matrices, architecture, read_shape(config))
+    shape = read_shape(config)
+    require_measures(config, shape, checkpoint, matrices)
+    source = Source(checkpoint, matrices, architecture, shape)
     tensors = plan_tensors(
         source, is_tied=is_tied(config, architecture), is_embedding_q8=is_embedding_q8
     )

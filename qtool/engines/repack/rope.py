@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_THETA = 10_000.0
+MAX_FLOAT32, MAX_UINT32 = 3.4e38, 2**32 - 1
+"""The largest numbers of the types that a GGUF's keys have here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,28 @@ class Rope:
 
 
 def number(fields: Fields, key: str) -> float | None:
-    """A finite number."""
+    """A number that is finite in 32 bits, as llama.cpp holds it."""
     value = fields.data.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         fields.reject(key, "a number")
+    if not -MAX_FLOAT32 <= value <= MAX_FLOAT32:
+        fields.reject(key, "a number of 32 bits")
     return float(value)
 
 
-def required(fields: Fields, key: str) -> float:
-    """A finite number that has to be there."""
+def positive(fields: Fields, key: str) -> float | None:
+    """A number above 0."""
     value = number(fields, key)
+    if value is not None and value <= 0:
+        fields.reject(key, "above 0")
+    return value
+
+
+def required(fields: Fields, key: str) -> float:
+    """A number above 0 that has to be there."""
+    value = positive(fields, key)
     if value is None:
         fields.reject(key, "a number")
     return value
@@ -62,7 +74,7 @@ def read_rope(config: Fields, n_rotated: int, parameters: Fields | None = None) 
         IntegrityError: a parameter is missing or no number.
     """
     found = parameters or parameters_of(config)
-    theta = number(found, "rope_theta") or number(config, "rope_theta") or DEFAULT_THETA
+    theta = positive(found, "rope_theta") or positive(config, "rope_theta") or DEFAULT_THETA
     kind = found.text("rope_type", "type") or "default"
     match kind:
         case "default":
@@ -86,6 +98,8 @@ def _llama3_factors(found: Fields, theta: float, n_rotated: int) -> tuple[float,
     factor, low, high = (
         required(found, key) for key in ("factor", "low_freq_factor", "high_freq_factor")
     )
+    if low >= high:
+        found.reject("low_freq_factor", f"below high_freq_factor ({high:g})")
     context = required(found, "original_max_position_embeddings")
     factors = []
     for index in range(0, n_rotated, 2):
@@ -109,12 +123,14 @@ def _yarn(found: Fields, config: Fields) -> dict[str, object]:
     for key in ("attention_factor", "mscale", "mscale_all_dim"):
         if found.data.get(key) is not None:
             raise NotRepackable(f"its YaRN has an own {key}")
-    original = number(found, "original_max_position_embeddings")
-    original = original or required(config, "max_position_embeddings")
+    original = found.integer("original_max_position_embeddings", maximum=MAX_UINT32)
+    original = original or config.integer("max_position_embeddings", maximum=MAX_UINT32)
+    if not original:
+        found.reject("original_max_position_embeddings", "a whole number")
     return {
         "rope.scaling.type": "yarn",
         "rope.scaling.factor": required(found, "factor"),
-        "rope.scaling.original_context_length": int(original),
+        "rope.scaling.original_context_length": original,
     }
 
 
@@ -124,8 +140,10 @@ def _longrope(found: Fields, config: Fields, theta: float, n_rotated: int) -> Ro
     transformers changes over when a conversation becomes longer, llama.cpp decides by the context
     it is given; both agree as long as that is not exceeded, so it is the context that is stated.
     """
-    original = config.integer("original_max_position_embeddings", minimum=2)
-    original = original or found.integer("original_max_position_embeddings", minimum=2)
+    original = config.integer("original_max_position_embeddings", minimum=2, maximum=MAX_UINT32)
+    original = original or found.integer(
+        "original_max_position_embeddings", minimum=2, maximum=MAX_UINT32
+    )
     if original is None:
         found.reject("original_max_position_embeddings", "a whole number")
     scale = required(config, "max_position_embeddings") / original

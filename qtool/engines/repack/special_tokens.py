@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qtool.engines.repack.rope import MAX_UINT32
 from qtool.engines.repack.vocabulary import Vocabulary, flat_steps
 from qtool.models.fields import Fields
 from qtool.models.json_file import read_json_fields
@@ -61,7 +62,8 @@ def _framing(tokenizer: Fields, config: Fields) -> tuple[bool, bool]:
 def _ids(fields: Fields, kind: str) -> list[int]:
     value = fields.data.get(f"{kind}_token_id")
     values = value if isinstance(value, list) else [value]
-    return [one for one in values if isinstance(one, int) and not isinstance(one, bool)]
+    whole = (one for one in values if isinstance(one, int) and not isinstance(one, bool))
+    return [one for one in whole if 0 <= one <= MAX_UINT32]
 
 
 def _token_text(value: object) -> str | None:
