@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from qtool.doctor.private_hosts import holds_addresses, without_hosts, without_hosts_in
+
 # Up to the next separator, for a name may hold spaces; rather too much than too little.
-_FOLDERS_OF_PEOPLE = re.compile(r"((?:/|\\+)(?:home|Users)(?:/|\\+))[^/\\:;\"'<>|]+", re.IGNORECASE)
+_FOLDERS_OF_PEOPLE = re.compile(
+    r"((?:/|\\+)(?:homes?|Users|scratch)(?:/|\\+))[^/\\:;\"'<>|]+", re.IGNORECASE
+)
 GENERIC_NAMES = frozenset(
     [
         *("root", "user", "users", "admin", "administrator", "localhost", "home", "default"),
@@ -23,11 +27,15 @@ MIN_NAME_LENGTH = 3
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who and what a text must not name: home folders, hosts, users."""
+    """Who and what a text must not name: home folders, hosts, users.
+
+    ``neighbours`` are the machine's other users; their names are looked for in paths only.
+    """
 
     homes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
 
     def patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
         """Return what is to be replaced, in this order, and by what."""
@@ -37,6 +45,8 @@ class Identity:
         for names, word in ((self.hosts, "<host>"), (self.users, "<user>")):
             known = sorted({v for name in names for v in _name_spellings(name)}, key=len)
             found += [(_name_pattern(name), word) for name in known[::-1]]
+        others = sorted(set(self.neighbours) - GENERIC_NAMES)
+        found += [(_path_pattern(re.escape(name)), "<user>") for name in others]
         return tuple(found)
 
 
@@ -53,6 +63,7 @@ def without_names(value: Any, identity: Identity) -> Any:
     patterns = identity.patterns()
 
     def change(text: str) -> str:
+        text = without_hosts(text)
         for pattern, word in patterns:
             text = pattern.sub(word, text)
         return text
@@ -64,10 +75,19 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {_key(str(key), change): _mapped(item, change) for key, item in value.items()}
+        return {
+            _key(str(key), change): _mapped(_without_servers(str(key), item), change)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_mapped(item, change) for item in value]
     return value
+
+
+def _without_servers(name: str, value: Any) -> Any:
+    """Return what a variable holds without the servers that only its name tells to be some."""
+    is_list = isinstance(value, str) and holds_addresses(name)
+    return without_hosts_in(value) if is_list else value
 
 
 def _key(key: str, change: Callable[[str], str]) -> str:
@@ -103,5 +123,10 @@ def _name_pattern(name: str) -> re.Pattern[str]:
     """Match a name between anything but letters and digits; a short one between separators."""
     escaped = re.escape(name)
     if len(name) < MIN_NAME_LENGTH:
-        return re.compile(rf"(?<=[/\\]){escaped}(?=[/\\]|$)", re.IGNORECASE)
+        return _path_pattern(escaped)
     return re.compile(rf"(?<![^\W_]){escaped}(?![^\W_])", re.IGNORECASE)
+
+
+def _path_pattern(escaped: str) -> re.Pattern[str]:
+    """Match a whole part of a path."""
+    return re.compile(rf"(?<=[/\\]){escaped}(?=[/\\\s:;\"']|$)", re.IGNORECASE)

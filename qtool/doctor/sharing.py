@@ -8,6 +8,10 @@ from typing import Any
 
 from qtool.doctor.redact import Identity, without_names
 
+FIRST_PERSON, NOBODY = 1000, 65534
+"""User ids of people lie between these on Linux; ids below are the system's."""
+MAX_ACCOUNTS = 2000
+
 
 def for_sharing(value: Any) -> Any:
     """Return JSON values without this machine's home folder, host and user name."""
@@ -26,6 +30,7 @@ def who_and_where() -> Identity:
         homes=tuple(sorted(home for home in homes if len(home) > 1)),
         hosts=tuple(sorted({host, host.partition(".")[0]} - {""})),
         users=tuple(sorted(users - {""})),
+        neighbours=tuple(_neighbours()),
     )
 
 
@@ -46,3 +51,13 @@ def _users() -> Iterator[str]:
         yield getpass.getuser()
     yield os.environ.get("SUDO_USER", "")
     yield os.environ.get("USERNAME", "")
+
+
+def _neighbours() -> Iterator[str]:
+    """Yield the people with an account here, as the system lists them; it may know of more."""
+    with contextlib.suppress(ImportError):  # Windows
+        import pwd
+
+        for account in pwd.getpwall()[:MAX_ACCOUNTS]:
+            if FIRST_PERSON <= account.pw_uid < NOBODY:
+                yield account.pw_name

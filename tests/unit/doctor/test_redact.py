@@ -171,3 +171,58 @@ def test_a_user_without_a_name_is_no_failure(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sharing.Path, "home", lambda: Path("/home/someone"))
 
     assert "/home/someone" in who_and_where().homes
+
+
+@pytest.mark.parametrize(
+    ("text", "shared"),
+    [
+        ("https://huggingface.co/org/name", "https://huggingface.co/org/name"),
+        ("https://hf-mirror.com", "https://hf-mirror.com"),
+        ("https://www.modelscope.cn/models", "https://www.modelscope.cn/models"),
+        ("https://download.pytorch.org/whl/cpu", "https://download.pytorch.org/whl/cpu"),
+        ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"),
+        ("https://hub.acme.example:8443/x", "https://<host>:8443/x"),
+        ("pip --index-url http://***@nexus.acme.example/a", "pip --index-url http://***@<host>/a"),
+        ("https://huggingface.co.acme.example/x", "https://<host>/x"),
+        ("http://[fd00::7]:3128", "http://<host>:3128"),
+        ('"HTTP_PROXY": "proxy.acme.example:3128"', '"HTTP_PROXY": "<host>:3128"'),
+        ("HF_ENDPOINT=hub.acme.example", "HF_ENDPOINT=<host>"),
+        ("QTOOL_TORCH_INDEX=URL qtool doctor", "QTOOL_TORCH_INDEX=URL qtool doctor"),
+    ],
+)
+def test_only_public_servers_are_named(text: str, shared: str) -> None:
+    assert without_names(text, Identity()) == shared
+
+
+def test_servers_without_a_scheme_are_found_by_their_variable() -> None:
+    before = {
+        "HF_ENDPOINT": "hub.acme.example,https://hf-mirror.com",
+        "http_proxy": "intranet:3128",
+        "NO_PROXY": "localhost,.acme.example,10.1.0.0/16,*",
+        "UV_DEFAULT_INDEX": "/wheels/simple",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+    assert without_names(before, Identity()) == {
+        "HF_ENDPOINT": "<host>,https://hf-mirror.com",
+        "http_proxy": "<host>:3128",
+        "NO_PROXY": "localhost,<host>,<host>/16,*",
+        "UV_DEFAULT_INDEX": "/wheels/simple",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def test_environments_outside_the_home_folder_name_no_user() -> None:
+    identity = Identity(("/home/zoe",), (), ("zoe",), ("bob",))
+    before = ["/data/zoe/v/bin/python", "/opt/envs/bob/bin", "/scratch/carol/v", "bob 1.0 is here"]
+
+    assert without_names(before, identity) == [
+        "/data/<user>/v/bin/python", "/opt/envs/<user>/bin", "/scratch/<user>/v", "bob 1.0 is here",
+    ]  # fmt: skip
+
+
+def test_people_with_an_account_here_are_neighbours() -> None:
+    pwd = pytest.importorskip("pwd")
+    people = {one.pw_name for one in pwd.getpwall() if 1000 <= one.pw_uid < 65534}
+
+    assert set(who_and_where().neighbours) == people
