@@ -119,7 +119,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "download.connections",
         _parse_count,
-        8,
+        4,
         ("QTOOL_CONNECTIONS",),
         "connections of a download; unless set, 4 to 30 as they pay, 48 for small files",
     ),

@@ -143,7 +143,7 @@ class Console:
         self._screen.note(f"{count} turn{'s' * (count > 1)} withdrawn; {where}")
 
     def _retry(self, _: str) -> None:
-        if self._conversation.sampling.temperature == 0:
+        if self._conversation.sampling.temperature == 0 and self._conversation.would_repeat():
             self._screen.note("temperature is 0: the reply will be the same; /set temperature 0.8")
         self._conversation.retry()
 

@@ -71,6 +71,7 @@ class Conversation:
         self._measured: Endpoint | None = None
         self._has_warned = False
         self._unanswered: str | None = None
+        self._answered: tuple[tuple[Message, ...], Sampling, Engine] | None = None
         self._screen = screen
         self._clock = clock
 
@@ -103,6 +104,11 @@ class Conversation:
             asked = (*before, last[0])
             with self._reporting():
                 self._answer(Question(asked, n_replaced=len(last) - 1))
+
+    def would_repeat(self) -> bool:
+        """Tell whether a retry asks the same of the same engine as the reply that is there did."""
+        before, last = split_last_turn(self.session.messages)
+        return bool(last) and self._answered == ((*before, last[0]), self.sampling, self.engine)
 
     def edit(self, text: str) -> None:
         """Let the user have said ``text`` instead of what was said last, and answer that."""
@@ -252,6 +258,7 @@ class Conversation:
             raise self.engine.explain_loss(exc) from exc
         finally:
             self._keep(question, draft)
+            self._note_asked(question, draft)
             if endpoint is not None and draft.is_begun:
                 self.turns.append(self._turn(endpoint, draft, started_at))
         self._measure(draft.end)
@@ -293,6 +300,12 @@ class Conversation:
             self._unanswered = self.session.take_back(question.n_withdrawn)[0].content
             for message in question.fallback:
                 self.session.add(message)
+
+    def _note_asked(self, question: Question, draft: Draft) -> None:
+        """Remember what the reply answers; of one that was stopped or continued, nothing."""
+        is_whole = question.prefix is None and draft.end.finish_reason != STOPPED
+        asked = (question.messages, self.sampling, self.engine)
+        self._answered = asked if is_whole else None
 
     def _turn(self, endpoint: Endpoint, draft: Draft, started_at: float) -> Turn:
         first = draft.first_token_at

@@ -8,6 +8,7 @@ from typing import Any
 from qtool.chat.templates import fallback_template
 from qtool.engines import llama_cpp, llama_server, transformers, vllm
 from qtool.engines.base import EngineKind, EngineOptions, Launch, RunningEngine
+from qtool.engines.context import llama_cpp_context_warnings
 from qtool.engines.gpu_layers import free_vram_bytes
 from qtool.engines.interpreters import EnginePython, find_python
 from qtool.engines.keeper import EngineKeeper
@@ -117,7 +118,7 @@ def _plan(
     else:
         launch, program = _plan_llama_cpp(info, wish, python, free_bytes)
         choice = replace(choice, why=f"{choice.why}; {program.why}")
-        about = (*about, *program.warnings)
+        about = (*about, *program.warnings, *llama_cpp_context_warnings(wish.options.n_ctx_tokens))
     own = {"chat_template": template} if template else {}
     launch = replace(launch, settings={**launch.settings, **own, **wish.extra})
     is_in_python = choice.kind is not EngineKind.LLAMA_CPP and python is not None

@@ -236,20 +236,21 @@ class TerminalScreen(PlainScreen):
         super().tell(text)
 
     def choose(self, question: str, choices: Sequence[str]) -> str | None:
-        """Let the user type the beginning of one of ``choices``.
+        """Let the user type the beginning of one of ``choices``; Enter takes the first.
 
         Raises:
             KeyboardInterrupt: the user gives the whole turn up (Ctrl+C, Ctrl+D).
         """
         while True:
-            self.note(f"{question}: {', '.join(choices)}?")
+            self.note(f"{question}: {', '.join([f'{choices[0]} (Enter)', *choices[1:]])}?")
             try:
                 typed = self._editor.read().strip().lower()
             except EOFError:
                 raise KeyboardInterrupt from None
-            meant = [choice for choice in choices if typed and choice.startswith(typed)]
-            if len(meant) == 1:
+            meant = [choice for choice in choices if choice.startswith(typed)]
+            if not typed or len(meant) == 1:
                 return meant[0]
+            self.note(f"{typed} may be {' or '.join(meant)}" if meant else f"there is no {typed}")
 
     def copy(self, text: str) -> None:
         """Hand ``text`` to the terminal, which knows the clipboard. Raises as ``copy_sequence``."""

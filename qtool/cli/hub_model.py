@@ -63,7 +63,9 @@ def obtain_from_hub(
             raise
     else:
         if is_hub_offline(os.environ) or not _is_cut_short(model):
-            return model
+            from qtool.cli.quant_prompt import settle_variant
+
+            return settle_variant(model, output)
     request = _build_request(text, config)
     planned = _choose_files(request, output)
     size = format_size(sum(file.size_bytes for file in planned.files))

@@ -1,7 +1,15 @@
 """The question which quantization to fetch: a numbered list with what fits this machine."""
 
+from dataclasses import replace
+
 from qtool.cli.machine_memory import MachineMemory
-from qtool.download.quant_choice import QuantOption, QuantQuestion, default_option
+from qtool.download.quant_choice import (
+    QuantOption,
+    QuantQuestion,
+    default_option,
+    folder_question,
+)
+from qtool.models.local import LocalModel
 from qtool.output import Output
 from qtool.units import format_size
 
@@ -30,6 +38,16 @@ def ask_quant(question: QuantQuestion, output: Output) -> str:
         output.note(
             f"there is no {answer!r}: a number from 1 to {len(question.options)}, or a name"
         )
+
+
+def settle_variant(model: LocalModel, output: Output) -> LocalModel:
+    """Return ``model``; ask which is meant where it is a folder of several, and a user is there."""
+    if not output.is_interactive or model.quant is not None or not model.path.is_dir():
+        return model
+    question = folder_question(model.path)
+    if question is None:
+        return model
+    return replace(model, quant=ask_quant(question, output))
 
 
 def _row(number: int, option: QuantOption, memory: MachineMemory) -> str:

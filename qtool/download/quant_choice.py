@@ -1,12 +1,16 @@
 """Whether the user has to be asked which quantization of a GGUF repository is wanted. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from qtool.download.plan import USUAL_QUANT, Selection
 from qtool.errors import NotFoundError, UsageError
 from qtool.hub.paths import has_control
 from qtool.hub.repo import Listing
+from qtool.models.formats import holds_checkpoint
+from qtool.models.gguf_model import find_variants
+from qtool.models.local import title_of
 from qtool.models.quants import GgufRole, GgufVariant, group_gguf, select_quant
 
 
@@ -52,8 +56,19 @@ def quant_question(listing: Listing, selection: Selection) -> QuantQuestion | No
     models = [one for one in group_gguf(paths) if one.role is GgufRole.MODEL and not one.missing]
     if not models or _is_clear(models, selection.quant):
         return None
-    options = sorted(_options(models, listing), key=lambda option: option.size_bytes)
-    return QuantQuestion(listing.repo.repo_id, tuple(options), selection.quant)
+    options = _options(models, {file.path: file.size_bytes for file in listing.files})
+    return QuantQuestion(listing.repo.repo_id, options, selection.quant)
+
+
+def folder_question(folder: Path) -> QuantQuestion | None:
+    """Return what to ask of the GGUF models in a folder, None where there are not several."""
+    models = [
+        one for one in find_variants(folder) if one.role is GgufRole.MODEL and not one.missing
+    ]
+    if len(models) < 2 or holds_checkpoint(folder):
+        return None
+    sizes = {path: (folder / path).stat().st_size for model in models for path in model.files}
+    return QuantQuestion(title_of(folder) or str(folder), _options(models, sizes))
 
 
 def default_option(question: QuantQuestion, fits: Callable[[int], bool | None]) -> QuantOption:
@@ -77,13 +92,14 @@ def _is_clear(models: Sequence[GgufVariant], quant: str | None) -> bool:
     return True
 
 
-def _options(models: Sequence[GgufVariant], listing: Listing) -> list[QuantOption]:
-    sizes = {file.path: file.size_bytes for file in listing.files}
+def _options(models: Sequence[GgufVariant], sizes: Mapping[str, int]) -> tuple[QuantOption, ...]:
+    """Return the options, smallest first; ``sizes`` in bytes by path."""
     titles = [model.title for model in models]
-    return [
+    options = [
         QuantOption(
             model.title if titles.count(model.title) == 1 else model.files[0],
             sum(sizes[path] for path in model.files),
         )
         for model in models
     ]
+    return tuple(sorted(options, key=lambda option: option.size_bytes))

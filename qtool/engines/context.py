@@ -14,6 +14,9 @@ MINIMUM_CONTEXT_TOKENS = 512
 SMALLEST_CONTEXT_TOKENS = 16
 """Less than this no engine serves."""
 
+LLAMA_CPP_SMALLEST_TOKENS = 256
+"""llama.cpp serves no shorter context, whatever is asked (``n_ctx`` is padded to so many)."""
+
 MEMORY_SHARE = 0.8
 """How much of the free memory a model with its KV cache may take by default."""
 
@@ -51,6 +54,14 @@ def choose_context(
     if wanted_tokens is not None or fitting < MINIMUM_CONTEXT_TOKENS:
         raise _does_not_fit(info, context, fitting, free_bytes)
     return fitting
+
+
+def llama_cpp_context_warnings(wanted_tokens: int | None) -> tuple[str, ...]:
+    """Return a warning where llama.cpp makes the context longer than is asked."""
+    smallest = LLAMA_CPP_SMALLEST_TOKENS
+    if wanted_tokens is None or wanted_tokens >= smallest:
+        return ()
+    return (f"--ctx {wanted_tokens} becomes {smallest}: llama.cpp has no shorter context",)
 
 
 def _does_not_fit(info: ModelInfo, context: int, fitting: int, free_bytes: int) -> ResourceError:

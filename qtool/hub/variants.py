@@ -45,7 +45,7 @@ class FoundBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quant:
-    """One quantisation in a GGUF repository, all parts of a split file together."""
+    """One quantization in a GGUF repository, all parts of a split file together."""
 
     label: str
     files: tuple[str, ...]

@@ -44,6 +44,11 @@ def inspect_model(path: Path, *, quant: str | None = None) -> ModelInfo:
     )
 
 
+def holds_checkpoint(folder: Path) -> bool:
+    """Tell whether a folder is in transformers' layout, whatever else is in it."""
+    return is_file(folder / "config.json") and any(folder.glob("*.safetensors*"))
+
+
 def require_complete(info: ModelInfo) -> None:
     """Raise IntegrityError if files of the model are missing, with their names."""
     if info.missing_files:
@@ -59,7 +64,6 @@ def require_complete(info: ModelInfo) -> None:
 def _inspect_folder(folder: Path, quant: str | None) -> ModelInfo:
     variants = find_variants(folder)
     has_models = any(variant.role is GgufRole.MODEL for variant in variants)
-    has_checkpoint = is_file(folder / "config.json") and any(folder.glob("*.safetensors*"))
-    if quant is None and (has_checkpoint or not has_models):
+    if quant is None and (holds_checkpoint(folder) or not has_models):
         return inspect_checkpoint(folder, folder)
     return inspect_variant(folder, folder, select_quant(variants, quant))

@@ -235,7 +235,7 @@ def _read_tensor(cursor: Cursor) -> GgufTensor:
     except ValueError as exc:
         raise IntegrityError(
             f"{cursor.name}: tensor {brief(name)} has the unknown type {code}: a damaged file, or"
-            " a quantisation newer than this program",
+            " a quantization newer than this program",
             hint="git pull in the clone of qtool, and install it again: pip install .",
         ) from exc
     n_bytes = _tensor_bytes(shape, tensor_type)

@@ -53,7 +53,7 @@ def gguf_chat_template(header: GgufHeader, name: str) -> str | None:
 
 
 def gguf_quantization(headers: Sequence[GgufHeader], name: str) -> Quantization:
-    """The quantisation of a model in one or several parts.
+    """The quantization of a model in one or several parts.
 
     Its label is what ``general.file_type`` says, else the type that most bytes are in. ``bits``
     is the average of the whole, scales and unquantised tensors included.

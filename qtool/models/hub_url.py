@@ -46,7 +46,7 @@ _REPO_PAGES = frozenset({"summary", "files", "discussions", "viewer", "quickstar
 
 
 class HubLocation(NamedTuple):
-    """A repository, and perhaps a revision, quantisation or file of it, on perhaps a given hub."""
+    """A repository, and perhaps a revision, quantization or file of it, on perhaps a given hub."""
 
     repo_id: str
     repo_type: RepoType

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from qtool.errors import NotFoundError, UsageError
 
-# Longest alternatives first. UD- is Unsloth's mark of mixed quantisation and part of the name.
+# Longest alternatives first. UD- is Unsloth's mark of mixed quantization and part of the name.
 _QUANT = re.compile(
     r"""(?<![A-Z0-9])(?P<label>(?:UD-)?(?:
         IQ[1-6]_(?:XXS|XS|KSS|KS|KL|KT|NL|XL|XXL|S|M|L|K)(?:_R[48])?
@@ -55,7 +55,7 @@ class SplitPart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GgufVariant:
-    """One model in one quantisation: a file, or all parts of a split one in order.
+    """One model in one quantization: a file, or all parts of a split one in order.
 
     ``quant`` is None where no name tells it; ``missing`` are names of parts that should exist.
     """
@@ -76,7 +76,7 @@ class GgufVariant:
 
 
 def quant_of(path: str) -> str | None:
-    """Return the quantisation that a file's name tells, else that of the nearest folder.
+    """Return the quantization that a file's name tells, else that of the nearest folder.
 
     In upper case, with ``FP16`` written ``F16``; the last label in a name counts, since a
     model's own name comes before it.
@@ -166,11 +166,12 @@ def select_quant(variants: Sequence[GgufVariant], wanted: str | None) -> GgufVar
     if len(found) == 1:
         return found[0]
     if not found:
+        there = "there is" if len(models) == 1 else "there are"
         raise NotFoundError(
-            f"there is no quantisation {wanted!r} here; there is {_listed(models)}",
+            f"there is no quantization {wanted!r} here; {there} {_listed(models)}",
             hint=f"say one of them behind the name, such as :{_suggested(models, wanted or '')}",
         )
-    what = "several quantisations" if wanted is None else f"several of the name {wanted!r}"
+    what = "several quantizations" if wanted is None else f"several of the name {wanted!r}"
     raise UsageError(
         f"there are {what} here: {_listed(found)}",
         hint=f"say which, behind the name, such as :{_suggested(found, wanted or '')}",

@@ -36,7 +36,7 @@ def parse_repo_name(name: str, text: str) -> RepoName:
     modifiers = _MODIFIER.findall(name[len(repo_id) :])
     found = dict(modifiers)
     if len(found) != len(modifiers):
-        bad_reference(text, "names two quantisations or two revisions")
+        bad_reference(text, "names two quantizations or two revisions")
     check_repo_id(repo_id, text)
     quant, revision = found.get(":"), found.get("@")
     return RepoName(
@@ -87,9 +87,9 @@ def check_revision(revision: str, text: str) -> str:
 
 
 def check_quant(quant: str, text: str) -> str:
-    """Return a quantisation label as it was given, or raise UsageError."""
+    """Return a quantization label as it was given, or raise UsageError."""
     if not _QUANT.fullmatch(quant):
-        bad_reference(text, f"names the quantisation {shown(quant)}; they are like Q4_K_M")
+        bad_reference(text, f"names the quantization {shown(quant)}; they are like Q4_K_M")
     return quant
 
 

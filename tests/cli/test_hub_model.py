@@ -153,3 +153,28 @@ def test_chat_and_doctor_take_a_name_of_the_hub(
     assert run_qtool(*talk).returncode == 0
     examined = json.loads(run_qtool("doctor", "org/smol-GGUF", "--json").stdout)
     assert "gguf" in examined["verdict"]
+
+
+class _Asked(Output):
+    """A terminal at which a user answers."""
+
+    is_interactive = True
+    answer = "Q8_0"
+
+    def ask_text(self, question: str) -> str:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("others", "quant"), [((), "Q8_0"), (("config.json", "model.safetensors"), None)]
+)
+def test_folder_of_several_quantizations_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...], quant: str | None
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    for name in ("m-Q4_0.gguf", "m-Q8_0.gguf", *others):
+        (tmp_path / "m" / name).write_bytes(GGUF)
+    output = _Asked(Mode.TEXT, stdout=io.StringIO(), stderr=io.StringIO(), environ={})
+    model = obtain_from_hub("./m", output, Config(), is_agreed=False)
+    assert model == LocalModel(Path("m"), quant)

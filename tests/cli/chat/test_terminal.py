@@ -315,7 +315,7 @@ def test_full_context_is_announced_and_the_user_is_asked(start: Start, server: O
     terminal.submit("y" * 440)
     assert re.search(r"\[the context is 8\d% full \(8\d\d of 1000 tokens\)\]", terminal.text)
     terminal.type("and now?\r")
-    terminal.wait("what shall be done: drop-oldest, stop, summarise?")
+    terminal.wait("what shall be done: drop-oldest (Enter), stop, summarise?")
     terminal.wait_for_prompt()
     terminal.submit("d")
     assert "the oldest 2 messages were dropped: “about cats" in terminal.text

@@ -369,6 +369,23 @@ def test_retry_takes_the_place_of_the_reply_once_it_has_come(talk, tmp_path: Pat
     assert read_journal(last_journal(tmp_path / "j")) == session.messages
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_same"),
+    [
+        (("a", "/retry"), True),
+        (("a", "/system Be brief.", "/retry"), False),
+        (("a", "/set seed 7", "/retry"), False),
+        (("a", "b", "/undo", "/retry"), False),
+        (("a", "/continue", "/retry"), False),
+        (("a", "/system Be brief.", "/retry", "/retry"), True),
+    ],
+)
+def test_retry_at_temperature_0_is_announced_as_useless_where_it_is(talk, lines, is_same: bool):
+    screen = Screen("/set temperature 0", *lines)
+    talk(echo, screen)
+    assert any("the reply will be the same" in note for note in screen.notes) is is_same
+
+
 def test_failed_retry_keeps_the_reply_that_was_there(talk, tmp_path: Path):
     answers = iter([iter(["one"]), 500])
     screen = Screen("a", "/retry")

@@ -128,3 +128,30 @@ def test_status_on_a_terminal_follows_the_engine_and_goes(monkeypatch: pytest.Mo
     erase = "\r\x1b[K"
     shown = f"loading the model …{erase}loading the model: weights 50% …{erase}"
     assert stderr.getvalue() == shown
+
+
+class _Typed:
+    """An editor at which lines were typed ahead."""
+
+    given_up = ""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = iter(lines)
+
+    def read(self, text: str = "") -> str:
+        return next(self._lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "chosen"),
+    [
+        (("",), "drop-oldest"),
+        (("D",), "drop-oldest"),
+        (("s", "su"), "summarise"),
+        (("x", "stop"), "stop"),
+    ],
+)
+def test_choice_is_made_by_first_letters_and_enter_takes_the_first(lines, chosen: str):
+    output = Output(Mode.TEXT, stdout=io.StringIO(), stderr=io.StringIO(), environ={})
+    screen = TerminalScreen(output, editor=_Typed(*lines))
+    assert screen.choose("which", ("drop-oldest", "stop", "summarise")) == chosen
