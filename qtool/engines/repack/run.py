@@ -85,7 +85,9 @@ def repack(
                 )
 
         counted = _counted(on_progress, plan.n_bytes)
-        write_gguf(plan, path, on_bytes=counted, before_rename=check)
+        # Not "-o": of `qtool chat`, which repacks unasked, that is the history.
+        elsewhere = "QTOOL_CACHE=FOLDER" if target is None else "-o FILE"
+        write_gguf(plan, path, on_bytes=counted, before_rename=check, elsewhere=elsewhere)
     if target is None:
         store.note_source(path, folder, mark)
     duration_s = time.monotonic() - begin

@@ -29,24 +29,26 @@ def write_gguf(
     *,
     on_bytes: OnBytes | None = None,
     before_rename: Callable[[], None] | None = None,
+    elsewhere: str = "-o FILE",
 ) -> None:
     """Write ``plan`` to ``target``, which appears when it is complete and on the disk.
 
     Until then the file is called ``<target>.part``; what a killed run left under that name is
     overwritten, and what stands at ``target`` stays as it is. ``on_bytes`` is told how many bytes
     have been added; what ``before_rename`` raises keeps the new file from taking its place.
+    ``elsewhere`` is how the user chooses another place.
 
     Raises:
         ResourceError: there is no room on the disk, or no permission.
         QtoolError: what reading the checkpoint raises; then nothing is left of the new file.
     """
     part = target.with_name(f"{target.name}.part")
-    with _disk_errors(target):
+    with _disk_errors(target, elsewhere):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _open_locked(part, target) as file:
             try:
                 file.truncate(0)
-                _check_space(target.parent, plan.n_bytes + RESERVE_BYTES)
+                _check_space(target.parent, plan.n_bytes + RESERVE_BYTES, elsewhere)
                 _write_head(plan, part)
                 _write_tensors(plan, file, on_bytes or (lambda n_bytes: None))
                 file.flush()
@@ -127,18 +129,19 @@ def _write_tensors(plan: "RepackPlan", file: Any, on_bytes: OnBytes) -> None:
     file.write(bytes(-file.tell() % ALIGNMENT))
 
 
-def _check_space(folder: Path, needed_bytes: int) -> None:
+def _check_space(folder: Path, needed_bytes: int, elsewhere: str) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if needed_bytes > free_bytes:
         raise ResourceError(
             f"{format_size(needed_bytes)} are to be written; {folder} has"
             f" {format_size(free_bytes)} free",
-            hint=f"free {format_size(needed_bytes - free_bytes)}, or choose another disk: -o FILE",
+            hint=f"free {format_size(needed_bytes - free_bytes)}, or choose another disk:"
+            f" {elsewhere}",
         )
 
 
 @contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
+def _disk_errors(target: Path, elsewhere: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
@@ -148,5 +151,5 @@ def _disk_errors(target: Path) -> Iterator[None]:
             ) from exc
         raise ResourceError(
             f"cannot write {target}: {exc.strerror or exc}",
-            hint="choose a folder that is yours: -o FILE",
+            hint=f"choose a folder that is yours: {elsewhere}",
         ) from exc

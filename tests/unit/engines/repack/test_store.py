@@ -249,3 +249,17 @@ def test_who_locks_what_has_just_been_finished_begins_anew(
         assert other.read() == b"GGUF of the other"
     assert target.stat().st_size > 10_000
     assert [path.name for path in tmp_path.glob("m.gguf*")] == ["m.gguf"]
+
+
+def test_another_cache_is_named_where_the_cache_is_no_folder(folder: Path, tmp_path: Path) -> None:
+    """Also `qtool chat` says this, whose own -o is something else."""
+    (tmp_path / "cache").write_text("a file where the cache should be")
+    (tmp_path / "cache2").mkdir()
+    (tmp_path / "cache2/repacked").write_text("")
+    with pytest.raises(ResourceError) as caught:
+        repack(inspect_model(folder), RepackStore(tmp_path / "cache2"))
+    assert caught.value.hint == "choose a folder that is yours: QTOOL_CACHE=FOLDER"
+    with pytest.raises(ResourceError) as caught:
+        target = tmp_path / "cache/out.gguf"
+        repack(inspect_model(folder), RepackStore(tmp_path / "c"), target=target)
+    assert caught.value.hint == "choose a folder that is yours: -o FILE"
