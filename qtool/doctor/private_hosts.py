@@ -11,7 +11,7 @@ PUBLIC_DOMAINS = (
 )
 """Hubs, package indexes and their well-known mirrors, with everything below them."""
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]", "::1", "0.0.0.0"))  # noqa: S104
-_OF_ADDRESS = re.compile(r"(?<=://)([^\s/@]*@)?(\[[^\]\s]*\]|[^\s/:?#@\"'<>\\,;)\]}`|]+)")
+_OF_ADDRESS = re.compile(r"(?<=://)([^\s/@]*@)?(\[[^\]\s]*\]|[^\s/:?#@*\"'<>\\,;)\]}`|]+)")
 _VARIABLE = r"[A-Za-z_]*(?:PROXY|ENDPOINT|INDEX|_URL)"
 _NAME = re.compile(_VARIABLE, re.IGNORECASE)
 _IN_JSON = re.compile(rf'(?i)("{_VARIABLE}": ")([^"\n]*)')

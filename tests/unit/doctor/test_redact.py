@@ -198,6 +198,7 @@ def test_servers_without_a_scheme_are_found_by_their_variable() -> None:
     before = {
         "HF_ENDPOINT": "hub.acme.example,https://hf-mirror.com",
         "http_proxy": "intranet:3128",
+        "HTTPS_PROXY": "http://***@px.acme.example:3128",
         "NO_PROXY": "localhost,.acme.example,10.1.0.0/16,*",
         "UV_DEFAULT_INDEX": "/wheels/simple",
         "HF_HUB_OFFLINE": "1",
@@ -206,6 +207,7 @@ def test_servers_without_a_scheme_are_found_by_their_variable() -> None:
     assert without_names(before, Identity()) == {
         "HF_ENDPOINT": "<host>,https://hf-mirror.com",
         "http_proxy": "<host>:3128",
+        "HTTPS_PROXY": "http://***@<host>:3128",
         "NO_PROXY": "localhost,<host>,<host>/16,*",
         "UV_DEFAULT_INDEX": "/wheels/simple",
         "HF_HUB_OFFLINE": "1",
