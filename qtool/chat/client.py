@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from qtool.chat.deadline import cut_off_after
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
@@ -27,11 +28,15 @@ from qtool.errors import (
 )
 
 CONNECT_TIMEOUT_S = 10
+ERROR_TIMEOUT_S = 10
 MAX_ERROR_BYTES = 64 * 1024
 
 
 _TEMPLATE = re.compile(r"chat.template|for this template|jinja|roles must alternate", re.IGNORECASE)
 """How engines say that rendering the messages failed."""
+
+_TOO_LONG = re.compile(r"maximum context length|context_length_exceeded", re.IGNORECASE)
+"""How servers without a type or code of their own say that the conversation is too long."""
 
 _BOUNDED = re.compile(r"template was stopped|template wants more|bad_alloc")
 """A template that ran into a bound; other messages would not mend that, but take as long."""
@@ -87,11 +92,15 @@ def stream_chat(
     }
     connection = connect(endpoint)
     try:
+        connection.connect()
+        sock = connection.sock
         with _post(connection, endpoint, body, is_raw=is_raw) as response:
             if response.status != 200:
-                raise _refusal(response.status, response.read(MAX_ERROR_BYTES), endpoint)
+                with cut_off_after(sock, ERROR_TIMEOUT_S):
+                    told = response.read(MAX_ERROR_BYTES)
+                raise _refusal(response.status, told, endpoint)
             yield from split_reasoning(read_reply(read_events(_lines(response))))
-    except (OSError, http.client.HTTPException) as exc:
+    except (OSError, ValueError, http.client.HTTPException) as exc:  # ValueError: a bad chunk size
         raise _lost(endpoint, exc) from exc
     finally:
         connection.close()
@@ -146,19 +155,14 @@ def _post(
     *,
     is_raw: bool,
 ) -> http.client.HTTPResponse:
-    connection.connect()
     connection.sock.settimeout(None)  # a long prompt may take minutes before the first token
     path = "/v1/completions" if is_raw else "/v1/chat/completions"
     return request_json(connection, endpoint, "POST", path, body, "text/event-stream")
 
 
 def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
-    try:
-        error = json.loads(body)["error"]
-        message, kind = str(error["message"]), error.get("type")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message, kind = body[:200].decode("utf-8", "replace"), None
-    if kind == "exceed_context_size_error":
+    message = error_message(body)
+    if _is_context_full(status, _error(body), message):
         return ContextFullError(message, hint="start with a larger --ctx")
     if status in (401, 403):
         return AuthError(f"{endpoint.url} refuses the key: {message}")
@@ -167,6 +171,30 @@ def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
         failure = UsageError if _BOUNDED.search(message) else TemplateRefusedError
         return failure(f"the chat template fails: {message[-300:]}", hint=hint)
     return NetworkError(f"the engine answers {status}: {message}")
+
+
+def error_message(body: bytes) -> str:
+    """Return what the body of a refusal says, in the API's form or any other."""
+    message = _error(body).get("message")
+    return message if isinstance(message, str) else body[:200].decode("utf-8", "replace")
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    """Return the error object in ``body``, empty where there is none."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _is_context_full(status: int, error: Mapping[str, Any], message: str) -> bool:
+    """Tell a conversation that is too long: llama.cpp and ours name the type, OpenAI and vLLM the
+    code, others say it."""
+    if error.get("type") == "exceed_context_size_error":
+        return True
+    is_told = error.get("code") == "context_length_exceeded" or _TOO_LONG.search(message)
+    return status == http.client.BAD_REQUEST and bool(is_told)
 
 
 def _lost(endpoint: Endpoint, exc: Exception) -> NetworkError:

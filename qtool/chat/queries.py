@@ -4,18 +4,22 @@
 ``/v1/models`` is everybody's, with ``meta.n_ctx`` (llama.cpp, ours) or ``max_model_len`` (vLLM).
 """
 
+import contextlib
 import http.client
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from qtool.chat.client import (
     FOREIGN,
     TemplateEndlessError,
     connect,
+    error_message,
     request_json,
     server_failure,
 )
+from qtool.chat.deadline import cut_off_after
 from qtool.chat.messages import Message
 from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
@@ -24,6 +28,14 @@ TIMEOUT_S = 10
 """All that is asked here costs milliseconds; a server that is busy may be asked again."""
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer that is none: its status, and what it says."""
+
+    status: int
+    message: str
 
 
 def render_prompt(endpoint: Endpoint, messages: Sequence[Message]) -> str:
@@ -62,11 +74,15 @@ def list_models(endpoint: Endpoint) -> dict[str, int | None]:
 
     Raises:
         AuthError: the key is refused.
-        NetworkError: the server cannot be reached.
+        NetworkError: the server cannot be reached, or answers something else.
     """
     answer = _ask(endpoint, "GET", "/v1/models", None)
+    if isinstance(answer, Refused):
+        raise NetworkError(f"{endpoint.url}/v1/models answers {answer.status}: {answer.message}")
     items = answer.get("data") if isinstance(answer, dict) else None
-    models = [item for item in items or () if isinstance(item, dict)]
+    if not isinstance(items, list):
+        raise NetworkError(f"{endpoint.url}/v1/models answers no list of models")
+    models = [item for item in items if isinstance(item, dict)]
     return {str(item["id"]): _context(item) for item in models if item.get("id")}
 
 
@@ -85,22 +101,24 @@ def _context(item: Mapping[str, Any]) -> int | None:
 
 
 def _ask(endpoint: Endpoint, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-    """Return the JSON answer; ``None`` where the server has no such page."""
+    """Return the JSON answer, or why there is none."""
     try:
         connection = connect(endpoint, TIMEOUT_S)
-        try:
-            response = request_json(connection, endpoint, method, path, body)
-            data, status = response.read(MAX_ANSWER_BYTES), response.status
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException) as exc:
+        with contextlib.closing(connection):
+            connection.connect()
+            with cut_off_after(connection.sock, TIMEOUT_S):
+                response = request_json(connection, endpoint, method, path, body)
+                data, status = response.read(MAX_ANSWER_BYTES), response.status
+    except (OSError, ValueError, http.client.HTTPException) as exc:  # ValueError: a bad chunk size
         if endpoint.engine == FOREIGN:
             raise server_failure(endpoint, exc) from exc
         reason = str(exc) or type(exc).__name__
         raise NetworkError(f"cannot reach {endpoint.url}: {reason}") from exc
     if status in (401, 403):
         raise AuthError(f"{endpoint.url} refuses the key")
+    if status != http.client.OK:
+        return Refused(status, error_message(data))
     try:
-        return json.loads(data) if status == http.client.OK else None
+        return json.loads(data)
     except (ValueError, RecursionError):
-        return None
+        return Refused(status, f"no JSON: {data[:80]!r}")

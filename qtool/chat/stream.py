@@ -38,6 +38,8 @@ DONE = "[DONE]"
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """Far more than any token; without an end, a line would fill the memory."""
 
+_MAX_MIB = MAX_LINE_BYTES >> 20
+
 MAX_COUNT = 2**53
 
 
@@ -45,18 +47,22 @@ def read_events(lines: Iterable[bytes]) -> Iterator[str]:
     """Yield the data of each Server-Sent Event in ``lines``; one that is cut off is none.
 
     Raises:
-        NetworkError: a line has no end.
+        NetworkError: a line or an event has no end.
     """
     data: list[str] = []
+    size_bytes = 0
     for line in lines:
         if len(line) >= MAX_LINE_BYTES:
-            raise NetworkError(f"the engine sent a line of more than {MAX_LINE_BYTES >> 20} MiB")
+            raise NetworkError(f"the engine sent a line of more than {_MAX_MIB} MiB")
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             if data:
                 yield "\n".join(data)
-            data = []
+            data, size_bytes = [], 0
         elif text.startswith("data:"):
+            size_bytes += len(line)
+            if size_bytes >= MAX_LINE_BYTES:
+                raise NetworkError(f"the engine sent an event of more than {_MAX_MIB} MiB")
             data.append(text[5:].removeprefix(" "))
     if data == [DONE]:  # nothing can be missing
         yield DONE

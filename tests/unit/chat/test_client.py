@@ -1,16 +1,19 @@
 """The client against a real socket that answers as told, and its parsers against anything."""
 
 import io
+import itertools
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qtool.chat import client
 from qtool.chat.client import ContextFullError, TemplateRefusedError, stream_chat
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import split_reasoning
@@ -32,7 +35,7 @@ def piece(text: str, **extra: object) -> bytes:
 
 
 @contextmanager
-def answering(*parts: bytes) -> Iterator[tuple[Endpoint, list[bytes]]]:
+def answering(*parts: bytes | Iterable[bytes]) -> Iterator[tuple[Endpoint, list[bytes]]]:
     """Serve one request with ``parts``, then close; yield the endpoint and what was asked."""
     asked: list[bytes] = []
 
@@ -43,8 +46,10 @@ def answering(*parts: bytes) -> Iterator[tuple[Endpoint, list[bytes]]]:
             while b"\r\n\r\n" not in request or len(request) < _length(request):
                 request += connection.recv(65536)
             asked.append(request)
-            for part in parts:
-                connection.sendall(part)
+            with suppress(ConnectionError):
+                for part in parts:
+                    for piece in [part] if isinstance(part, bytes) else part:
+                        connection.sendall(piece)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
@@ -127,6 +132,18 @@ def test_engine_that_goes_in_mid_reply_is_an_error_after_what_it_said():
             ContextFullError,
             "too",
         ),
+        (
+            400,
+            {"message": "too long", "code": "context_length_exceeded"},
+            ContextFullError,
+            "too",
+        ),
+        (
+            400,
+            {"message": "This model's maximum context length is 10 tokens"},
+            ContextFullError,
+            "length is 10",
+        ),
         (500, {"message": "boom"}, NetworkError, "500: boom"),
         (400, {"message": "roles must alternate"}, TemplateRefusedError, "roles must"),
         (400, {"message": "the chat template was stopped after 5 s"}, UsageError, "stopped"),
@@ -145,6 +162,34 @@ def test_template_that_ran_into_a_bound_is_not_tried_with_other_messages():
     with answering(head + body) as (at, _), pytest.raises(UsageError) as caught:
         list(stream_chat(at, HELLO, Sampling()))
     assert not isinstance(caught.value, TemplateRefusedError)
+
+
+def drip(head: bytes) -> Iterator[bytes]:
+    yield head
+    for _ in range(100):
+        time.sleep(0.05)
+        yield b" "
+
+
+def test_error_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(client, "ERROR_TIMEOUT_S", 0.3)
+    parts = drip(b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n")
+    began = time.monotonic()
+    with answering(parts) as (at, _), pytest.raises(NetworkError, match=r"within 0\.3 s"):
+        list(stream_chat(at, HELLO, Sampling()))
+    assert time.monotonic() - began < 4
+
+
+def test_negative_size_of_a_chunk_is_a_network_error():
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n"
+    with answering(head) as (at, _), pytest.raises(NetworkError, match="lost the"):
+        list(stream_chat(at, HELLO, Sampling()))
+
+
+def test_event_without_an_end_does_not_fill_the_memory():
+    lines = itertools.repeat(b"data: " + b"x" * 60_000 + b"\n")
+    with pytest.raises(NetworkError, match="an event of more than 16 MiB"):
+        next(read_events(lines))
 
 
 def test_refusal_without_json_shows_what_came():

@@ -1,0 +1,38 @@
+"""An end to waiting for a server that drips: a socket's own limit is one for each read."""
+
+import contextlib
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def cut_off_after(sock: socket.socket, limit_s: float) -> Iterator[None]:
+    """Let the block take ``limit_s`` at most; then the connection ``sock`` is shut down.
+
+    An ``HTTPConnection`` lets go of its socket before the answer is read: take it beforehand.
+
+    Raises:
+        TimeoutError: the block failed after that.
+    """
+    is_late = threading.Event()
+
+    def shut_down() -> None:
+        is_late.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(limit_s, shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        if is_late.is_set():
+            raise TimeoutError(f"no whole answer within {limit_s:g} s") from exc
+        raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():
+        raise TimeoutError(f"no whole answer within {limit_s:g} s")
