@@ -1,7 +1,6 @@
 """JSON values of one type, or ``UNKNOWN``: nothing that is read can be wrong enough to fail."""
 
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any, TypeVar
 
 from qtool.doctor.snapshot import UNKNOWN, Maybe, Unknown
@@ -46,7 +45,7 @@ def number_at(source: Mapping[str, Any], key: str) -> float | Unknown:
     value = source.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return UNKNOWN
-    return value if isfinite(value) and 0 <= value < 2**63 else UNKNOWN
+    return value if 0 <= value < 2**63 else UNKNOWN  # NaN is not; a whole number may be any length
 
 
 def whole_at(source: Mapping[str, Any], key: str) -> int | Unknown:

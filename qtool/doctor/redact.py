@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qtool.doctor.private_hosts import holds_addresses, without_hosts, without_hosts_in
+from qtool.doctor.secrets import without_secrets
 
 # Up to the next separator, for a name may hold spaces; rather too much than too little.
 _FOLDERS_OF_PEOPLE = re.compile(
@@ -63,7 +64,7 @@ def without_names(value: Any, identity: Identity) -> Any:
     patterns = identity.patterns()
 
     def change(text: str) -> str:
-        text = without_hosts(text)
+        text = without_hosts(without_secrets(text))
         for pattern, word in patterns:
             text = pattern.sub(word, text)
         return text

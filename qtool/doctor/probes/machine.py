@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from qtool.doctor.probes.child import Child
+from qtool.doctor.secrets import blot_secrets
 from qtool.doctor.snapshot import UNKNOWN, Cpu, Maybe, OperatingSystem, Unknown
 
 ROOT = Path("/")
@@ -83,11 +84,6 @@ TELLING_WHEN_EMPTY = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIB
 """Set to nothing they hide every GPU."""
 SECRET_VARS = frozenset(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(?:^|_)KEY(?:$|_)", re.IGNORECASE)
-# Up to the last "@", for passwords may hold "@" and "/" unescaped; a proxy may lack its scheme.
-_CREDENTIALS = re.compile(r"(?:(?<=://)|^)[^\s/:@]+:(?!\d+/|//)\S+@|(?<=://)[^\s/]*@")
-_SECRET_PARAMETER = re.compile(
-    r"(?i)((?:token|key|password|passwd|secret|sig|signature|credential|auth)=)[^&\s]+"
-)
 
 
 def read_os(root: Path = ROOT) -> OperatingSystem:
@@ -175,11 +171,6 @@ def read_env_vars(environ: Mapping[str, str]) -> dict[str, str]:
         and (name.upper() in ENV_VARS | SECRET_VARS or name.startswith(FAMILIES))
     }
     return dict(sorted(found.items()))
-
-
-def blot_secrets(text: str) -> str:
-    """Replace user names and passwords in addresses, and tokens in parameters."""
-    return _SECRET_PARAMETER.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 class ToolchainProbe:

@@ -106,7 +106,7 @@ def build_isolation(case: Case) -> Iterator[Finding]:
             "(\"No module named 'torch'\").",
             torch=case.torch_version,
         ),
-        evidence=(f"torch {case.torch_version}, Python {case.snapshot.python}",),
+        evidence=(f"torch {case.torch_version}, Python {case.snapshot.python or '?'}",),
         fixes=some(
             Fix(
                 say("The last gptqmodel for this torch, built against it"),

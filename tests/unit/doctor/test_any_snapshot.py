@@ -52,7 +52,7 @@ VERSIONS = st.sampled_from(
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
-    st.integers(-(2**70), 2**70),
+    st.integers(-(2**70), 2**70) | st.just(10**400),
     st.floats(),
     VERSIONS,
     st.text(max_size=8),
@@ -130,8 +130,10 @@ def test_whatever_is_wrong_there_is_a_diagnosis(
     answer = answer_goal(case, findings)
 
     assert all(isinstance(one, Finding) and one.evidence and one.title for one in findings)
+    assert not [one for one in findings if "Unknown." in json.dumps(one.to_json())]
     assert all(command for one in findings for fix in one.fixes for command in fix.commands)
     lines = list(report_lines(case, findings, verdict, answer))
+    assert not [line for line in lines if "Unknown." in line.text]
     for language in Language:
         assert all(line.text is not None for line in translated(lines, language))
         assert list(markdown_lines(case, findings, verdict, language))

@@ -18,9 +18,10 @@ from qtool.doctor.probes.distributions import (
     requirements,
 )
 from qtool.doctor.probes.interpreter import TargetProbe, choose, others
-from qtool.doctor.probes.machine import blot_secrets, read_env_vars
+from qtool.doctor.probes.machine import read_env_vars
 from qtool.doctor.probes.symbols import check_modules
 from qtool.doctor.probes.torch import find_torch, read_torch
+from qtool.doctor.secrets import blot_secrets
 from qtool.doctor.snapshot import UNKNOWN, TorchBuild
 from qtool.errors import NotFoundError
 

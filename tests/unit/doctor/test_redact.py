@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtool.doctor import sharing
@@ -228,3 +228,49 @@ def test_people_with_an_account_here_are_neighbours() -> None:
     people = {one.pw_name for one in pwd.getpwall() if 1000 <= one.pw_uid < 65534}
 
     assert set(who_and_where().neighbours) == people
+
+
+# --- secrets --------------------------------------------------------------------------------
+
+SAFE = st.text("abcXYZ019%._~-", min_size=6, max_size=20)
+FIELDS = [
+    *("python", "driver", "requires", "imports", "import_results", "conda", "env_vars", "reasons"),
+    *("kernel_runs", "other_interpreters"),
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    field=st.sampled_from(FIELDS),
+    scheme=st.sampled_from(["https", "git+https", "socks5h", "ftp"]),
+    user=SAFE | st.just(""),
+    password=SAFE,
+    before=st.sampled_from(["", "pkg @ ", "OSError: no answer from ", "'", "--index-url="]),
+    after=st.sampled_from(["", "/a/b.whl", "/simple for torch", "'", ":8080/x@v1.0"]),
+)
+def test_no_text_holds_a_password(
+    field: str, scheme: str, user: str, password: str, before: str, after: str
+) -> None:
+    secret = f"Pw{password}"
+    text = f"{before}{scheme}://{user}:{secret}@index.example{after}"
+
+    found = redact({field: {"x": [text, {"detail": text}]}}, home="", host="", user="")
+
+    assert secret not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "token", ["hf_" + "aB3" * 11, "api_org_" + "x" * 34, "ghp_" + "q1" * 18, "sk-" + "w" * 40]
+)
+@pytest.mark.parametrize(
+    "text", ["{}", "401 for token {}: denied", "HF_TOKEN={}", "https://{}@h/x"]
+)
+def test_no_text_holds_a_token(token: str, text: str) -> None:
+    assert token not in redact(text.format(token), home="", host="", user="")
+
+
+@pytest.mark.parametrize(
+    "text", ["hf_transfer>=0.1.8", "pkg @ git+https://github.com/a/b@v1", "sk-learn", "a@b"]
+)
+def test_what_only_looks_like_a_secret_stays(text: str) -> None:
+    assert redact(text, home="", host="", user="") == text
