@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from qtool.chat.other_ways import other_way
 from qtool.chat.templates import fallback_template
 from qtool.engines import llama_cpp, llama_server, transformers, vllm
 from qtool.engines.base import EngineKind, EngineOptions, Launch, RunningEngine
@@ -194,7 +195,10 @@ def _select(
         return select_engine(info, wish.kind, python, has_gpu=_has_gpu(wish.options))
     except EnvironmentFault as exc:
         message = exc.message if refusal is None else f"{exc.message}; {refusal.message}"
-        raise EnvironmentFault(message, hint=hint_for(info, os.environ) or exc.hint) from exc
+        hint = hint_for(info, os.environ) or exc.hint
+        if way := other_way(info):
+            hint = f"{way}; or: {hint}" if hint else way
+        raise EnvironmentFault(message, hint=hint) from exc
 
 
 def _has_gpu(options: EngineOptions) -> bool:

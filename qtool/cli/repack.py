@@ -24,6 +24,9 @@ def repack(
     target: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write this file, not into the cache.")
     ] = None,
+    is_forced: Annotated[
+        bool, typer.Option("--force", help="Let --output replace an older GGUF.")
+    ] = False,
     is_embedding_q8: Annotated[
         bool, typer.Option("--embedding-q8", help="Round embedding and head to 8 bits: smaller.")
     ] = False,
@@ -50,6 +53,10 @@ def repack(
     store = RepackStore(config.cache_dir())
     if is_listing + is_pruning > 1 or ((is_listing or is_pruning) and target is not None):
         raise UsageError("--list, --prune and --output exclude one another")
+    if target is not None and target.exists() and not is_forced:
+        raise UsageError(
+            f"{target} is there already", hint="--force replaces it, if it is an older GGUF"
+        )
     if is_listing:
         _list(output, store)
     elif is_pruning:

@@ -107,5 +107,14 @@ def test_repack_without_a_model_is_a_usage_error(run_qtool: Run) -> None:
     assert run_qtool("repack").returncode == 2
 
 
+def test_file_that_is_there_is_replaced_by_force_alone(run_qtool: Run, tmp_path: Path) -> None:
+    there = tmp_path / "model.gguf"
+    there.write_bytes(b"GGUF of somebody's")
+    done = run_qtool("repack", str(tmp_path), "-o", str(there))
+    assert done.returncode == 2
+    assert "--force" in done.stderr
+    assert there.read_bytes() == b"GGUF of somebody's"
+
+
 def test_options_that_exclude_one_another_are_refused(run_qtool: Run) -> None:
     assert run_qtool("repack", "--list", "--prune").returncode == 2
