@@ -7,6 +7,7 @@ not this server's own: no CORS header is ever sent, a foreign ``Origin`` is refu
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import select
@@ -24,11 +25,20 @@ from .refusal import Refusal, bad_request
 from .reply import Outcome, Rendered, ReplyWriter
 from .request import Request, Sampling, parse_request
 from .status import Status
+from .strangers import Strangers, reading_ends_after
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_LENGTH_DIGITS = 19
 MAX_CONNECTIONS = 64
 READ_TIMEOUT_S = 30
-"""How long a request may take to arrive."""
+"""How long nothing may come, or be taken."""
+
+HEAD_TIMEOUT_S = 10
+BODY_TIMEOUT_S = 60
+"""How long a request may take to arrive, all of it."""
+
+LEAVING_S = 1
+"""What a connection that is shut down may take to be gone."""
 
 CLIENT_POLL_S = 0.05
 """How soon it is seen, between two tokens, that a client has gone."""
@@ -55,6 +65,7 @@ class ApiServer(ThreadingHTTPServer):
         self.line = line
         self.defaults = Sampling()
         self.n_ctx_tokens: int | None = None
+        self.strangers = Strangers()
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -64,8 +75,11 @@ class ApiServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, or close it when there are too many."""
-        if self._places.acquire(blocking=False):
+        """Give the connection a thread; where there are too many, one without a key must go."""
+        if self._places.acquire(blocking=False) or (
+            self.strangers.send_oldest_away() and self._places.acquire(timeout=LEAVING_S)
+        ):
+            self.strangers.add(request)
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -75,6 +89,7 @@ class ApiServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.strangers.forget(request)
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -86,6 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "qtool"
     sys_version = ""
     timeout = READ_TIMEOUT_S
+
+    def handle(self) -> None:
+        """Answer one request; its head is awaited for so long and no longer."""
+        with contextlib.ExitStack() as self._awaiting_head:
+            self._awaiting_head.enter_context(reading_ends_after(self.connection, HEAD_TIMEOUT_S))
+            super().handle()
 
     def do_GET(self) -> None:
         """Answer ``/health`` and ``/v1/models``."""
@@ -106,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet: the log is for what goes wrong."""
 
     def _answer(self, routes: dict[str, Callable[[], None]]) -> None:
+        self._awaiting_head.close()
         path = urlsplit(self.path).path.rstrip("/")
         try:
             self._check_origin()
@@ -134,6 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_key(self) -> None:
         if not self._has_key():
             raise Refusal(401, "authentication_error", "the API key is missing or wrong")
+        self.server.strangers.forget(self.connection)
 
     def _health(self) -> None:
         """Tell the state to everybody; why it failed may name files, and needs the key."""
@@ -240,10 +263,16 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
             raise Refusal(411, "invalid_request_error", "the length of the request is missing")
+        if len(length) > MAX_LENGTH_DIGITS:
+            raise bad_request("the length of the request is no number")
         if int(length) > MAX_BODY_BYTES:
             raise Refusal(413, "invalid_request_error", "the request is too large")
         try:
-            body = json.loads(self.rfile.read(int(length)))
+            with reading_ends_after(self.connection, BODY_TIMEOUT_S):
+                data = self.rfile.read(int(length))
+            if len(data) < int(length):
+                raise Refusal(408, "invalid_request_error", "the request did not arrive")
+            body = json.loads(data)
         except (ValueError, RecursionError) as exc:
             raise bad_request(f"the request is no JSON: {exc}") from exc
         except OSError as exc:

@@ -16,6 +16,7 @@ from qtool.chat.queries import count_tokens, render_prompt
 from qtool.chat.request import Sampling
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.engines.base import Endpoint
+from qtool.engines.transformers_server import http_server
 from qtool.engines.transformers_server.http_server import ApiServer
 from qtool.engines.transformers_server.jobs import Job, WaitingLine
 from qtool.engines.transformers_server.reasoning import Piece
@@ -219,6 +220,7 @@ def test_line_is_bounded_and_those_who_leave_it_are_skipped(start: Callable[...,
     [
         (POST + b"\r\n", 411),
         (POST + b"Content-Length: 9999999999\r\n\r\n", 413),
+        (POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (POST + b"Content-Length: 2\r\n\r\n[]", 400),
         (POST + b"Content-Length: 2\r\n\r\n{x", 400),
         (b"GET /v1/nothing HTTP/1.1\r\nHost: localhost\r\n%s\r\n", 404),
@@ -234,6 +236,47 @@ def test_malformed_request_is_answered_with_its_status(
         client.sendall(raw % b"Authorization: Bearer secret\r\n")
         client.settimeout(5)
         assert client.recv(4096).split()[1] == str(status).encode()
+
+
+@pytest.mark.parametrize(
+    ("begin", "status"),
+    [
+        (b"GET /v1/models HT", None),
+        (b"GET /v1/models HTTP/1.1\r\nX: ", None),
+        (POST % b"Authorization: Bearer secret\r\nContent-Length: 999\r\n\r\n{", b"408"),
+    ],
+)
+def test_request_that_drips_is_ended(
+    start: Callable[..., Server],
+    monkeypatch: pytest.MonkeyPatch,
+    begin: bytes,
+    status: bytes | None,
+):
+    for name in ("HEAD_TIMEOUT_S", "BODY_TIMEOUT_S"):
+        monkeypatch.setattr(http_server, name, 0.3)
+    server = start(write_reply)
+    with socket.create_connection(("127.0.0.1", server.api.server_port)) as client:
+        client.sendall(begin)
+        client.settimeout(0.05)
+        until, answer = time.monotonic() + 10, None
+        while answer is None and time.monotonic() < until:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                client.sendall(b"a")
+                answer = client.recv(4096)
+    assert answer is not None, "it waits on"
+    assert status is None or status in answer.split(b"\n")[0]
+
+
+def test_connections_without_a_key_make_room(
+    start: Callable[..., Server],
+):
+    server = start(write_reply)
+    with contextlib.ExitStack() as opened:
+        for _ in range(http_server.MAX_CONNECTIONS + 5):
+            one = socket.create_connection(("127.0.0.1", server.api.server_port))
+            opened.enter_context(one).sendall(b"GET /v1/models HTTP/1.1\r\nX: ")
+        for _ in range(3):
+            assert server.ask("/v1/models")[0] == 200
 
 
 def show_prompt(job: Job) -> None:
