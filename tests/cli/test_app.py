@@ -53,7 +53,10 @@ def test_usage_error_with_json_is_an_object_on_stdout(run_qtool: Run):
     assert json.loads(done.stdout)["error"]["code"] == "usage"
 
 
-def test_missing_model_ends_with_3_and_names_the_command_that_fetches_it(run_qtool: Run):
+def test_missing_model_ends_with_3_and_names_the_command_that_fetches_it(
+    run_qtool: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # else a hub is asked, if there is one
     done = run_qtool("chat", "org/name:Q4_K_M", "-p", "hi")
     assert done.returncode == 3
     assert "hint: qtool download org/name:Q4_K_M" in done.stderr
