@@ -104,7 +104,7 @@ def other_interpreter(case: Case) -> Iterator[Finding]:
             "{path} does. A plain `pip` belongs to whichever Python comes first on PATH: run the "
             "pip of the interpreter that runs the program, as `<its python> -m pip`.",
             where=where,
-            python=case.snapshot.python,
+            python=case.snapshot.python or "?",
             path=path,
         ),
         evidence=tuple(f"{path}: {', '.join(found)}" for path, found in elsewhere),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from qtool.doctor.goals import answer_goal
 from qtool.doctor.markdown import markdown_lines
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.report import report_lines
+from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.translation import Language, translated
 from qtool.doctor.verdict import judge
@@ -157,3 +159,19 @@ def test_what_is_not_known_accuses_nobody(env: dict[str, Any]) -> None:
     found = [one.code for one in diagnose(replace(case, goal=None))]
 
     assert [code for code in found if code.startswith(about_packages)] == []
+
+
+@pytest.mark.parametrize("goal", [Goal.BUILD, Goal.GPTQ])
+def test_no_finding_says_what_programs_call_the_unknown(goal: Goal) -> None:
+    for machine in MACHINES:
+        env = {name: value for name, value in machine.items() if name != "python"}
+        found = diagnose(make_case(from_mapping(env), goal))
+        assert "Unknown." not in json.dumps([one.to_json() for one in found])
+
+
+def test_a_number_of_any_length_is_unknown() -> None:
+    number = 10**400
+    env = {"ram_bytes": number, "gpus": [{"name": "x", "vram": number, "vram_bytes": number}]}
+    snapshot = from_mapping(env)
+    assert snapshot.ram_bytes is UNKNOWN
+    assert diagnose(make_case(snapshot)) is not None
