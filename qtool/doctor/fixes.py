@@ -206,7 +206,9 @@ def _computes(case: Case) -> bool:
 
 def gguf(case: Case, title: str | None = None) -> Fix:
     """Leave GPTQ and AWQ alone and use a GGUF: find the one that fits this machine."""
-    then = "# then `qtool download` the GGUF that fits, and `qtool chat` with it: llama.cpp runs it"
+    then = say(
+        "# then `qtool download` the GGUF that fits, and `qtool chat` with it: llama.cpp runs it"
+    )
     title = title or say("Run a GGUF of the model with llama.cpp instead")
     return Fix(title, (f"qtool find {quoted(_searched_name(case))} --format gguf", then))
 

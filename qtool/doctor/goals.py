@@ -10,6 +10,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Goal, Severity
 from qtool.doctor.kernels import KernelState, flash_attn_kernels, gptq_kernels
 from qtool.doctor.message import Message, say, together
+from qtool.doctor.repacked import runs_most_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import judge_format
 from qtool.models.info import ModelFormat
@@ -86,7 +87,8 @@ def _answer_format(case: Case, goal: Goal, errors: Sequence[str]) -> GoalAnswer:
     form = _FORMATS[goal]
     is_models = case.model is not None and case.model.format is form
     verdict = judge_format(case if is_models else replace(case, model=None), form)
-    if goal is Goal.AWQ and case.has_no_gpu and not verdict.runs:
+    is_repacked = runs_most_repacked(case)
+    if goal is Goal.AWQ and case.has_no_gpu and not verdict.runs and not is_repacked:
         (why,) = awq_answers(case)
         return GoalAnswer(goal, False, why)
     if errors:

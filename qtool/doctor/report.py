@@ -44,6 +44,8 @@ _MARKS = {
     Severity.INFO: "·",
     Severity.OK: "✓",
 }
+COMMA, COLON, ENDING_COLON, SEMICOLON = say(", "), say(": "), say(":"), say("; ")
+"""Punctuation that is another one in Chinese."""
 _SURE = {Confidence.LIKELY: say(" (likely)"), Confidence.POSSIBLE: say(" (if you get there)")}
 
 
@@ -78,14 +80,34 @@ def _answer_lines(answer: GoalAnswer) -> Iterator[Line]:
 
 
 def machine_words(case: Case) -> Message:
-    """Return the machine in a few words: Python, torch, GPUs."""
+    """Return the machine in a few words: Python, torch, GPUs, and what else counts."""
     snapshot = case.snapshot
     where = "" if snapshot.interpreter is UNKNOWN else f" ({snapshot.interpreter.path})"
     python = f"Python {snapshot.python}"
     if snapshot.python is UNKNOWN:
         python = say("an unknown Python")
     torch = f"torch {case.torch_version}" if case.torch_version else _no_torch(case)
-    return together((f"{python}{where}" if where else python, torch, _gpu_words(case)), ", ")
+    words = (f"{python}{where}" if where else python, torch, _gpu_words(case))
+    return together((together(words, COMMA), *_hardware_words(case)), SEMICOLON)
+
+
+def _hardware_words(case: Case) -> Iterator[Message]:
+    """Yield the hardware beside the GPUs' names in one piece, as far as it is known."""
+    snapshot = case.snapshot
+    cpu, words = snapshot.cpu, list[str]()
+    if cpu.name is not UNKNOWN:
+        words.append(str(cpu.name))
+    if cpu.n_cores is not UNKNOWN:
+        words.append(say("{n} cores", n=cpu.n_cores) if cpu.n_cores != 1 else say("1 core"))
+    if snapshot.ram_bytes is not UNKNOWN:
+        words.append(say("{size} of RAM", size=format_size(snapshot.ram_bytes)))
+    if snapshot.disk_free_bytes is not UNKNOWN:
+        words.append(say("{size} free on disk", size=format_size(snapshot.disk_free_bytes)))
+    sizes = [gpu.vram_bytes for gpu in case.gpus if gpu.vram_bytes]
+    if sizes:
+        words.append(say("{size} of VRAM", size=" + ".join(map(format_size, sizes))))
+    if words:
+        yield together(words, COMMA)
 
 
 def _no_torch(case: Case) -> Message:
@@ -96,13 +118,13 @@ def _no_torch(case: Case) -> Message:
 def _gpu_words(case: Case) -> str:
     if not case.gpus:
         nvidia = say("no NVIDIA GPU") if case.has_no_gpu else say("GPU unknown")
-        return together((nvidia, *_other_gpus(case)), ", ")
+        return together((nvidia, *_other_gpus(case)), COMMA)
     names = [
         f"{gpu.name}" + (f" {capability_words(gpu.capability)}" if gpu.capability else "")
         for gpu in case.gpus
     ]
     counted = [f"{names.count(n)} × {n}" if names.count(n) > 1 else n for n in dict.fromkeys(names)]
-    return ", ".join(counted)
+    return together(counted, COMMA)
 
 
 def _other_gpus(case: Case) -> tuple[str, ...]:
@@ -119,7 +141,7 @@ def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_de
     if n_errors or n_warnings:
         kind = LineKind.ERROR if n_errors else LineKind.WARNING
         counts = together(_counts(n_errors, n_warnings), say(" and "))
-        return Line(kind, together((counts, ": ", machine)))
+        return Line(kind, together((counts, COLON, machine)))
     if is_denied:
         return Line(LineKind.INFO, say("examined: {machine}", machine=machine))
     good = say("nothing wrong found: {machine}", machine=machine)
@@ -152,8 +174,8 @@ def _finding_lines(finding: Finding) -> Iterator[Line]:
     kind = LineKind(finding.severity.value)
     yield Line(LineKind.TEXT, "")
     sure = _SURE.get(finding.confidence, "")
-    mark = f"{_MARKS[finding.severity]} {finding.code}: "
-    yield Line(kind, together((mark, finding.title, sure)))
+    mark = f"{_MARKS[finding.severity]} {finding.code}"
+    yield Line(kind, together((mark, COLON, finding.title, sure)))
     yield Line(LineKind.TEXT, together(("  ", finding.explanation)))
     for evidence in finding.evidence:
         yield Line(LineKind.INFO, say("  seen: {evidence}", evidence=evidence))
@@ -162,16 +184,16 @@ def _finding_lines(finding: Finding) -> Iterator[Line]:
 
 
 def _fix_lines(fix: Fix) -> Iterator[Line]:
-    yield Line(LineKind.TEXT, together(("  ", fix.title, ":")))
+    yield Line(LineKind.TEXT, together(("  ", fix.title, ENDING_COLON)))
     for command in fix.commands:
-        yield Line(LineKind.COMMAND, f"      {command}")
+        yield Line(LineKind.COMMAND, together(("      ", command)))
 
 
 def verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterator[Line]:
     """Yield the verdict on a model: does it run, by what, in how much memory, how fast."""
     kind = LineKind.OK if verdict.runs else LineKind.ERROR
     mark = say("✓ runs") if verdict.runs else say("✗ does not run")
-    yield Line(kind, together((mark, _model_words(model, name), verdict.why), ": "))
+    yield Line(kind, together((mark, _model_words(model, name), verdict.why), COLON))
     if how := _how(verdict):
         yield Line(LineKind.TEXT, together(("  ", how)))
     yield from (Line(LineKind.TEXT, together(("  ", text))) for text in _memory_words(verdict))
@@ -195,7 +217,7 @@ def _how(verdict: FormatVerdict) -> Message:
         (say("dtype: "), verdict.dtype),
         (say("attention: "), verdict.attention),
     )
-    return together((together((name, value)) for name, value in parts if value), ", ")
+    return together((together((name, value)) for name, value in parts if value), COMMA)
 
 
 def _gpu_table(verdict: FormatVerdict) -> Iterator[Line]:

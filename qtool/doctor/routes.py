@@ -1,7 +1,7 @@
 """How a format would run in an environment: engine, device, kernel. Memory comes later. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
@@ -20,6 +20,10 @@ OWN_INT4_GROUP = 32
 OWN_INT4_BITS = {ModelFormat.GPTQ: (2, 3, 4, 8), ModelFormat.AWQ: (4,)}
 """From these on qtool's own server loads GPTQ and AWQ on a CPU with torch's 4-bit kernel, in groups
 that are multiples of 32; see ``engines/transformers_server/int4_loader.py``."""
+LIBRARIES = {
+    ModelFormat.GPTQ: ("gptqmodel", "auto-gptq"),
+    ModelFormat.AWQ: ("gptqmodel", "autoawq"),
+}
 WRITTEN_OUT = "half precision (written out)"
 SLOW_ON_CPU = "torch (slow)"
 
@@ -43,6 +47,8 @@ class Route:
 def find_route(case: Case, form: ModelFormat) -> Route:
     """Return how ``form`` would run in the environment of ``case``, or why it does not."""
     route = _ROUTES.get(form, _route_unknown)(case)
+    if not route.runs and (repacked := _route_most_repacked(case, form, route)):
+        return repacked
     is_stranded = not route.runs and route.lacks_packages and form is not ModelFormat.GGUF
     return (_route_vllm(case) if is_stranded else None) or route
 
@@ -74,15 +80,26 @@ def _route_gguf(case: Case) -> Route:
 
 def _route_repacked(case: Case) -> Route | None:
     """On a CPU llama.cpp runs GPTQ and AWQ several times faster, after a repack without loss."""
-    is_any_model = runs_most_repacked(case)
-    if not is_any_model and not runs_repacked(case):
+    if not runs_repacked(case):
         return None
     why = say("llama.cpp on the CPU, after a repack without loss that qtool chat does by itself")
-    if is_any_model:
-        why += say(
-            " (most models; what cannot be repacked needs transformers: qtool env create "
-            "transformers)"
-        )
+    return Route(True, why, "llama.cpp", Device.CPU)
+
+
+def _route_most_repacked(case: Case, form: ModelFormat, refused: Route) -> Route | None:
+    """Where no model is named and the environment runs none, llama.cpp still runs most of them.
+
+    A library of the format that is installed stays what the verdict is about.
+    """
+    if form not in LIBRARIES or not runs_most_repacked(case):
+        return None
+    if any(case.has(name) for name in LIBRARIES[form]):
+        why = say("{why}; but qtool chat runs most models by llama.cpp, repacked", why=refused.why)
+        return replace(refused, why=why)
+    why = say("llama.cpp on the CPU, after a repack without loss that qtool chat does by itself")
+    why += say(
+        " (most models; what cannot be repacked needs transformers: qtool env create transformers)"
+    )
     return Route(True, why, "llama.cpp", Device.CPU)
 
 

@@ -176,7 +176,7 @@ def test_a_saved_snapshot_names_nobody(run_qtool: Run, environment: Environment)
     assert str(home) not in text
     assert json.loads(text)["interpreter"]["path"] == "~/env/bin/python"
     assert "s3cret" not in text
-    assert "***@proxy.example" in text
+    assert "***@<host>:1" in text
 
 
 def _environ(home: Path) -> dict[str, str]:
@@ -252,7 +252,7 @@ def test_what_cannot_be_examined_is_said(
     assert result.stderr.startswith("error:")
 
 
-@pytest.mark.parametrize("goal", ["gptq", "awq", "bnb", "plain", "flash-attn", "build"])
+@pytest.mark.parametrize("goal", ["bnb", "plain", "flash-attn", "build"])
 def test_a_goal_that_cannot_be_had_is_answered_first_and_ends_with_1(
     run_qtool: Run, environment: Environment, goal: str
 ) -> None:
@@ -332,7 +332,7 @@ def test_the_report_speaks_chinese(
                        env={**os.environ, **environ})  # fmt: skip
 
     assert result.returncode == 1
-    assert "GPTQ-KERNELS-ABI: auto-gptq 的内核是有的" in result.stdout
+    assert "GPTQ-KERNELS-ABI：auto-gptq 的内核是有的" in result.stdout
 
 
 def test_json_stays_english(run_qtool: Run) -> None:

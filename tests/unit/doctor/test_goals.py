@@ -131,6 +131,17 @@ def test_on_a_cpu_with_a_llama_cpp_most_models_run_repacked(goal: str) -> None:
     assert "env create transformers" in finding.fixes[1].commands[0]
 
 
+@pytest.mark.parametrize(("goal", "name"), [("gptq", "auto-gptq"), ("awq", "autoawq")])
+def test_a_library_that_is_installed_stays_what_is_judged(goal: str, name: str) -> None:
+    dists = {"torch": "2.13.0", "transformers": "4.30.0", name: "0.2.9"}
+    fields = {"dists": dists, "torch": torch("2.13.0+cpu", None), "llama_cpp": "xllamacpp"}
+
+    verdict = judge(case_of(goal, **NO_GPU, **fields))[goal]
+
+    assert verdict.runs is False
+    assert "but qtool chat runs most models by llama.cpp, repacked" in verdict.why
+
+
 @pytest.mark.parametrize("fields", [{"llama_cpp": "xllamacpp"}, {**NO_GPU, "llama_cpp": None}])
 def test_with_a_gpu_or_without_a_llama_cpp_nothing_is_repacked(fields: dict[str, Any]) -> None:
     assert answer_to("gptq", **fields).runs is False
@@ -143,6 +154,22 @@ def test_the_summary_says_what_runs_repacked() -> None:
     (line,) = report_lines(case, diagnose(case), judge(case))
 
     assert line.text.endswith("; runs GGUF, repacked also GPTQ, AWQ")
+
+
+def test_the_summary_has_the_hardware_in_the_same_line() -> None:
+    fields = {
+        "cpu": {"name": "AMD EPYC 7B13", "n_cores": 8},
+        "ram_bytes": 2**34,
+        "disk_free_bytes": 2**31,
+    }
+    case = case_of(gpus=[T4], **fields)
+
+    line = next(iter(report_lines(case, diagnose(case), judge(case))))
+
+    assert "Tesla T4 7.5; AMD EPYC 7B13, 8 cores, " in line.text
+    assert "GB of RAM, " in line.text
+    assert " free on disk" in line.text
+    assert "GB of VRAM" in line.text
 
 
 @pytest.mark.parametrize("goal", ["awq", "gptq"])

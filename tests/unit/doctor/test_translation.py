@@ -30,6 +30,7 @@ from qtool.doctor.translation import (
     translated,
 )
 from qtool.doctor.verdict import judge
+from tests.unit.doctor.machines import machine
 from tests.unit.doctor.test_public_cases import ALL_CASES
 
 FOLDER = Path(qtool.doctor.__file__).parent
@@ -133,9 +134,23 @@ def test_codes_evidence_and_commands_stay_as_they_are() -> None:
     assert "1 个错误：" in chinese or "1 个错误: " in chinese
     assert "GPTQ-KERNELS-ABI" in chinese
     assert "undefined symbol: _ZN3c104cuda9SetDeviceEi" in chinese
-    assert [line for line in english.splitlines() if line.startswith("      ")] == [
-        line for line in chinese.splitlines() if line.startswith("      ")
-    ]
+    assert commands_in(english) == commands_in(chinese)
+
+
+def commands_in(text: str) -> list[str]:
+    """Return the lines of commands but for remarks, which are translated."""
+    lines = [line for line in text.splitlines() if line.startswith("      ")]
+    return [line for line in lines if not line.lstrip().startswith("#")]
+
+
+def test_remarks_among_commands_and_punctuation_are_chinese() -> None:
+    one = make_case(from_mapping(machine(gpus=[], llama_cpp="xllamacpp")), Goal.GPTQ)
+    lines = report_lines(one, diagnose(one), judge(one), answer_goal(one, diagnose(one)))
+    text = "\n".join(line.text for line in translated(lines, Language.CHINESE))
+
+    assert "# 然后用 `qtool download`" in text
+    assert "ENGINE-MISSING：" in text
+    assert "没有 torch，没有 NVIDIA GPU" in text
 
 
 def test_the_chinese_of_a_finding_has_its_values() -> None:
@@ -191,7 +206,7 @@ def test_messages_within_messages_are_translated() -> None:
     message = together(("a", say("no torch") + say(" and "), "b"), ", ")
 
     assert message == "a, no torch and , b"
-    assert translate(message, Language.CHINESE) == "a, 没有 torch 和 , b"
+    assert translate(message, Language.CHINESE) == "a，没有 torch 和 ，b"
 
 
 def test_what_has_no_translation_stays_english() -> None:
