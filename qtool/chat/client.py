@@ -21,6 +21,7 @@ from qtool.engines.base import Endpoint
 from qtool.errors import (
     AuthError,
     EnvironmentFault,
+    IntegrityError,
     NetworkError,
     QtoolError,
     ResourceError,
@@ -164,6 +165,8 @@ def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
     message = error_message(body)
     if _is_context_full(status, _error(body), message):
         return ContextFullError(message, hint="start with a larger --ctx")
+    if _error(body).get("type") == "model_error":  # ours; no request would be answered better
+        return IntegrityError(message, hint="download the model anew: qtool download REPO --force")
     if status in (401, 403):
         return AuthError(f"{endpoint.url} refuses the key: {message}")
     if _TEMPLATE.search(message):

@@ -12,7 +12,7 @@ from .kv_slots import KvSlots, Slot
 from .memory import explain_out_of_memory, is_out_of_memory, release_memory
 from .network import Network
 from .prompt import Prompt, PromptMaker
-from .refusal import SERVER_ERROR, Refusal, context_full
+from .refusal import SERVER_ERROR, Refusal, context_full, unknown_token
 from .reply import Outcome
 from .request import Request
 from .sampler import Sampler
@@ -67,6 +67,8 @@ class Generator:
             prompt = self._prompts.make(job.request)
             if len(prompt.ids) >= self._n_ctx_tokens:
                 raise context_full(len(prompt.ids), self._n_ctx_tokens)
+            if (last := max(prompt.ids, default=0)) >= self._network.n_vocab:
+                raise unknown_token(last, self._network.n_vocab)
             job.put(self._write(job, prompt))
         except Refusal as refusal:
             job.put(refusal)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .model_files import check_generation_config, check_templates
 from .quantized import (
     MissingPackage,
     describe_method,
@@ -41,8 +42,11 @@ def load(settings: Settings, progress: Progress) -> Loaded:
     """Load the folder ``settings.model``; nothing is fetched from anywhere.
 
     Raises:
+        DamagedFile: a small file of the model; found before anything is imported.
         OSError, ValueError, ImportError, RuntimeError …: as transformers and its friends do.
     """
+    check_generation_config(read_json(settings.model, "generation_config.json"))
+    check_templates(read_json(settings.model, "tokenizer_config.json"))
     progress("importing torch", 0.0)
     import torch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 BAD_REQUEST = "invalid_request_error"
+MODEL_BROKEN = "model_error"
 CONTEXT_FULL = "exceed_context_size_error"  # llama.cpp's name, which qtool's client knows
 OUT_OF_MEMORY = "out_of_memory_error"
 UNAVAILABLE = "unavailable_error"
@@ -33,6 +34,16 @@ class Refusal(Exception):
 def bad_request(message: str, param: str | None = None, **details: Any) -> Refusal:
     """Return the refusal of a request that is wrong in itself; ``param`` is the wrong field."""
     return Refusal(400, BAD_REQUEST, message, param=param, **details)
+
+
+def unknown_token(token: int, n_vocab: int) -> Refusal:
+    """Return the refusal of a prompt with a token that the model has no place for."""
+    return Refusal(
+        500,
+        MODEL_BROKEN,
+        f"tokenizer and model do not fit: the tokenizer says {token},"
+        f" the model's vocabulary ends at {n_vocab - 1}",
+    )
 
 
 def context_full(n_prompt_tokens: int, n_ctx_tokens: int) -> Refusal:

@@ -20,7 +20,7 @@ from qtool.chat.reasoning import split_reasoning
 from qtool.chat.request import Sampling
 from qtool.chat.stream import Delta, ReplyEnd, read_events, read_reply
 from qtool.engines.base import Endpoint
-from qtool.errors import AuthError, NetworkError, UsageError
+from qtool.errors import AuthError, IntegrityError, NetworkError, UsageError
 
 HELLO = [Message(Role.USER, "hello")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -145,6 +145,7 @@ def test_engine_that_goes_in_mid_reply_is_an_error_after_what_it_said():
             "length is 10",
         ),
         (500, {"message": "boom"}, NetworkError, "500: boom"),
+        (500, {"message": "do not fit", "type": "model_error"}, IntegrityError, "do not fit"),
         (400, {"message": "roles must alternate"}, TemplateRefusedError, "roles must"),
         (400, {"message": "the chat template was stopped after 5 s"}, UsageError, "stopped"),
     ],
