@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qtool.chat.other_ways import other_way
 from qtool.chat.templates import fallback_template
 from qtool.engines import llama_cpp, llama_server, transformers, vllm
 from qtool.engines.base import EngineKind, EngineOptions, Launch, RunningEngine
@@ -24,6 +23,7 @@ from qtool.errors import EnvironmentFault, IntegrityError, QtoolError, UsageErro
 from qtool.models.formats import inspect_model, require_complete
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import LocalModel, title_of
+from qtool.models.other_ways import other_way
 from qtool.models.refetch import refetch_hint
 from qtool.models.tokenizer_files import require_tokenizer
 from qtool.models.weight_file import REFETCH_HINT

@@ -62,10 +62,10 @@ class _Question:
         """Take a snapshot, as deep as asked, and return its case."""
         return self._measured(output, self.about(_obtain_snapshot(output, self.asked)[0]))
 
-    def about_what_is_asked(self, output: Output) -> "Case":
+    def about_what_is_asked(self, output: Output, language: "Language") -> "Case":
         """Return the case of this machine, or of the snapshot that was named."""
         snapshot, goal_of_file = _obtain_snapshot(output, self.asked)
-        _say_which_python(output, snapshot)
+        _say_which_python(output, snapshot, language)
         return self._measured(output, self.about(snapshot, goal_of_file))
 
     def _measured(self, output: Output, case: "Case") -> "Case":
@@ -92,7 +92,7 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
     if info and examined.n_ctx_tokens:
         _check_context(info, examined.n_ctx_tokens, examined.model)
     question = _Question(examined, info)
-    case = question.about_what_is_asked(output)
+    case = question.about_what_is_asked(output, choose_language(report.language))
     if report.save:
         _save(case.snapshot, report.save)
         output.note(f"saved {report.save}")
@@ -138,6 +138,11 @@ def _show_diagnosis(output: Output, case: "Case", report: ReportFlags, *, has_go
         output.result(document, _painted(output, found, language))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     cannot_run = case.model is not None and not all(one.runs for one in verdict.values())
+    if cannot_run and case.model is not None:
+        from qtool.models.other_ways import other_way
+
+        if way := other_way(case.model):
+            output.note(way)
     is_denied = answer is not None and answer.runs is False
     return ExitCode.FINDINGS if is_bad or cannot_run or is_denied else ExitCode.OK
 
@@ -231,9 +236,11 @@ def _obtain_snapshot(output: Output, examined: ExamineFlags) -> "tuple[Snapshot,
     return snapshot, None
 
 
-def _say_which_python(output: Output, snapshot: "Snapshot") -> None:
+def _say_which_python(output: Output, snapshot: "Snapshot", language: "Language") -> None:
     """Say that qtool's own environment was not examined, where one could think it was."""
+    from qtool.doctor.message import say
     from qtool.doctor.probes.interpreter import FIRST_ON_PATH
+    from qtool.doctor.translation import translate
 
     interpreter = snapshot.interpreter
     if (
@@ -242,8 +249,15 @@ def _say_which_python(output: Output, snapshot: "Snapshot") -> None:
         or sys.prefix == sys.base_prefix
     ):
         return
-    output.note(f"examined {interpreter.path}, {FIRST_ON_PATH}, for no environment is active;")
-    output.note(f"for another: qtool doctor --python PATH (qtool's own: {sys.prefix})")
+    lines = (
+        say(
+            "examined {path}, the first python3 on PATH, for no environment is active;",
+            path=interpreter.path,
+        ),
+        say("for another: qtool doctor --python PATH (qtool's own: {prefix})", prefix=sys.prefix),
+    )
+    for line in lines:
+        output.note(translate(line, language))
 
 
 def _save(snapshot: "Snapshot", path: Path) -> None:

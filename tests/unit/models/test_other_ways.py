@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from qtool.chat.other_ways import other_way
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.other_ways import other_way
 from qtool.models.refetch import SOURCE_FILE
 
 
