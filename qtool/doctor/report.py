@@ -196,9 +196,11 @@ def verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterat
     yield Line(kind, together((mark, _model_words(model, name), verdict.why), COLON))
     if how := _how(verdict):
         yield Line(LineKind.TEXT, together(("  ", how)))
-    yield from (Line(LineKind.TEXT, together(("  ", text))) for text in _memory_words(verdict))
+    yield from (
+        Line(LineKind.TEXT, together(("  ", text))) for text in _memory_words(name, verdict)
+    )
     if verdict.tokens_per_s_estimate:
-        estimate = f"{verdict.tokens_per_s_estimate:.3g}"
+        estimate = two_digits(verdict.tokens_per_s_estimate)
         speed = say("  speed: about {estimate} tokens/s, an estimate from memory bandwidth",
                     estimate=estimate)  # fmt: skip
         yield Line(LineKind.TEXT, speed)
@@ -206,6 +208,11 @@ def verdict_lines(model: ModelInfo, name: str, verdict: FormatVerdict) -> Iterat
     yield from (Line(LineKind.TEXT, together(("  ", note))) for note in verdict.notes)
     for fix in verdict.cures:
         yield from _fix_lines(fix)
+
+
+def two_digits(rate: float) -> str:
+    """Return an estimate with as many digits as it is worth."""
+    return f"{float(f'{rate:.2g}'):g}"
 
 
 def _how(verdict: FormatVerdict) -> Message:
@@ -235,7 +242,7 @@ def _gpu_table(verdict: FormatVerdict) -> Iterator[Line]:
         padded = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         text = say("  {gpu}  alone: {fit}", gpu=padded, fit=fit_words(row.fit))
         if row.tokens_per_s_estimate:
-            text += say(", about {speed} tokens/s", speed=f"{row.tokens_per_s_estimate:.3g}")
+            text += say(", about {speed} tokens/s", speed=two_digits(row.tokens_per_s_estimate))
         yield Line(LineKind.TABLE, text)
 
 
@@ -267,17 +274,19 @@ def _model_words(model: ModelInfo, name: str) -> str:
     return ", ".join(parts)
 
 
-def _memory_words(verdict: FormatVerdict) -> Iterator[Message]:
+def _memory_words(name: str, verdict: FormatVerdict) -> Iterator[Message]:
     fit = verdict.fit
     if fit is None:
         return
     need, unknown = fit.need, say("unknown")
+    is_repacked = verdict.engine == "llama.cpp" and name != "gguf"
+    repacked = say(" once repacked") if is_repacked else ""
     yield say(
         "memory: {total} of {available} (weights {weights}, KV cache {kv_cache} at {n_ctx} "
         "tokens, overhead {overhead}): {fit}",
         total=format_size(need.total_bytes),
         available=unknown if fit.available_bytes is None else format_size(fit.available_bytes),
-        weights=format_size(need.weights_bytes),
+        weights=together((format_size(need.weights_bytes), repacked)),
         kv_cache=format_size(need.kv_cache_bytes) if need.is_kv_known else unknown,
         n_ctx=fit.n_ctx_tokens,
         overhead=format_size(need.overhead_bytes),

@@ -92,7 +92,7 @@ def _transformers(
         if python and has_gpu and "vllm" in python.versions and wanted is EngineKind.AUTO:
             return _vllm(info, python, f"transformers would need {' and '.join(missing)}")
         where = f" in {python.path} ({python.why})" if python else ""
-        lack = f": without {' and '.join(missing)}" if python else ""
+        lack = f"; missing there: {', '.join(missing)}" if python else ""
         raise EnvironmentFault(
             f"{title_of(info.path)} is a {info.format} model, and nothing runs it{where}{lack}",
             hint=f"qtool doctor {shlex.quote(str(info.path))}, then --python ENVIRONMENT",

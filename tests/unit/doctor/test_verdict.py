@@ -9,7 +9,7 @@ import pytest
 from qtool.doctor.case import make_case
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.redact import redact
-from qtool.doctor.report import report_lines
+from qtool.doctor.report import report_lines, two_digits, verdict_lines
 from qtool.doctor.snapshot import MIB
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.verdict import FormatVerdict, judge
@@ -254,3 +254,17 @@ def test_without_a_gpu_vllm_is_of_no_use() -> None:
     verdict = verdict_on(model(ModelFormat.FP8), dists=dists, torch=NEW_TORCH, **NO_GPU)
 
     assert verdict.runs is False
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(76.9, "77"), (124.6, "120"), (0.31, "0.31")])
+def test_an_estimate_has_two_digits(rate: float, shown: str) -> None:
+    assert two_digits(rate) == shown
+
+
+def test_the_weights_of_a_repacked_model_are_those_of_the_gguf() -> None:
+    info = llama(ModelFormat.GPTQ)
+    verdict = verdict_on(info, **NO_GPU, llama_cpp="xllamacpp", dists=MODERN)
+
+    text = "\n".join(line.text for line in verdict_lines(info, "gptq", verdict))
+
+    assert " once repacked, KV cache" in text
