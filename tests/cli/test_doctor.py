@@ -126,6 +126,22 @@ def test_a_model_gets_a_verdict(
     assert verdict["tokens_per_s_estimate"] > 0
 
 
+def test_gguf_beside_a_checkpoint_that_cannot_run_is_named(
+    run_qtool: Run, starter_like: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    save_file({"a.weight": np.zeros((4, 4), np.float16)}, tmp_path / "model.safetensors")
+    empty = tmp_path / "snapshot.json"
+    empty.write_text('{"python": "3.11.9", "packages": {}}')
+    result = run_qtool("doctor", str(tmp_path), "--snapshot", str(empty))
+
+    assert result.returncode == 1
+    assert f"qtool chat {starter_like} runs the GGUF beside it" in result.stderr
+
+
 def test_the_context_asked_for_is_the_one_that_counts(run_qtool: Run, starter_like: Path) -> None:
     document = report(run_qtool, str(starter_like), "--ctx", "512")
 
