@@ -271,3 +271,15 @@ def install_toolkit(case: Case, version: tuple[int, ...]) -> tuple[str, ...]:
         install = f"conda install -y -c nvidia cuda-toolkit={dotted} gxx ninja"
         home = "$CONDA_PREFIX"
     return (install, commands.export("CUDA_HOME", home), 'export PATH="$CUDA_HOME/bin:$PATH"')
+
+
+def install_compiler(case: Case) -> str:
+    """Return the command that brings a C++ compiler and Python's headers."""
+    distro = (case.snapshot.os.distro or "").lower()
+    if case.snapshot.os.system == "Darwin":
+        return "xcode-select --install"
+    if any(name in distro for name in ("fedora", "rhel", "red hat", "rocky", "alma", "centos")):
+        return "sudo dnf install -y gcc gcc-c++ python3-devel"
+    if "arch" in distro:
+        return "sudo pacman -S --needed base-devel"
+    return "sudo apt-get install -y build-essential python3-dev"

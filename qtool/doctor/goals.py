@@ -8,10 +8,12 @@ from qtool.doctor import facts
 from qtool.doctor.answers import awq_answers, flash_attn_answer
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Goal, Severity
+from qtool.doctor.fixes import install_compiler
 from qtool.doctor.kernels import KernelState, flash_attn_kernels, gptq_kernels
 from qtool.doctor.message import Message, say, together
 from qtool.doctor.repacked import runs_most_repacked
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.verdict import judge_format
 from qtool.models.info import ModelFormat
 
@@ -132,11 +134,37 @@ def _answer_flash_attn(case: Case, errors: Sequence[str]) -> GoalAnswer:
 def _answer_building(case: Case, errors: Sequence[str]) -> GoalAnswer:
     obstacles = list(dict.fromkeys([*errors, *_obstacles(case, has_errors=bool(errors))]))
     if obstacles:
-        return GoalAnswer(Goal.BUILD, False, together(obstacles, "; "))
+        notes = (_tools(case), *_cures_for_building(case))
+        return GoalAnswer(Goal.BUILD, False, together(obstacles, "; "), notes)
     if case.torch is None:
         return GoalAnswer(Goal.BUILD, None, say("nothing is known of torch"))
     nvcc = f"nvcc {case.snapshot.nvcc}" if case.snapshot.nvcc else say("nvcc unknown")
     return GoalAnswer(Goal.BUILD, True, together((f"torch {case.torch_version}", nvcc), ", "))
+
+
+def _tools(case: Case) -> Message:
+    """Return what there is to build with."""
+    snapshot = case.snapshot
+    found = (("nvcc", snapshot.nvcc), (say("C++ compiler"), snapshot.compiler),
+             ("ninja", snapshot.ninja))  # fmt: skip
+    words = (
+        together((name, " ", say("unknown") if it is UNKNOWN else it or say("none")))
+        for name, it in found
+    )
+    return together(words, ", ")
+
+
+def _cures_for_building(case: Case) -> Iterator[Message]:
+    """Yield what brings the tools that no finding speaks of."""
+    if case.has_no_gpu:
+        yield say("CUDA extensions are of no use here: there is no NVIDIA GPU to run them")
+        return
+    commands: list[str] = []
+    if case.lacks("torch"):
+        commands += torch_commands(case, ">=2.0")
+    if case.snapshot.compiler is None and not case.is_windows:
+        commands.append(install_compiler(case))
+    yield from (say("cure: {command}", command=one) for one in commands)
 
 
 def _obstacles(case: Case, *, has_errors: bool) -> Iterator[str]:

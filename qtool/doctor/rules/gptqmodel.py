@@ -6,7 +6,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import install_toolkit, modern, python_is_within, some
+from qtool.doctor.fixes import install_compiler, install_toolkit, modern, python_is_within, some
 from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.routes import runs_int4
@@ -140,20 +140,9 @@ def needs_compiler(case: Case) -> Iterator[Finding]:
             "have to be there first."
         ),
         evidence=("no C or C++ compiler on PATH",),
-        fixes=(Fix(say("Install them"), (_install_compiler(case),)),),
+        fixes=(Fix(say("Install them"), (install_compiler(case),)),),
         confidence=Confidence.LIKELY,
     )
-
-
-def _install_compiler(case: Case) -> str:
-    distro = (case.snapshot.os.distro or "").lower()
-    if case.snapshot.os.system == "Darwin":
-        return "xcode-select --install"
-    if any(name in distro for name in ("fedora", "rhel", "red hat", "rocky", "alma", "centos")):
-        return "sudo dnf install -y gcc gcc-c++ python3-devel"
-    if "arch" in distro:
-        return "sudo pacman -S --needed base-devel"
-    return "sudo apt-get install -y build-essential python3-dev"
 
 
 def jit_toolchain(case: Case) -> Iterator[Finding]:

@@ -207,6 +207,21 @@ def test_pypi_s_torch_is_no_surprise_where_pytorchs_index_does_not_answer() -> N
     assert url not in finding.fixes[0].commands[0]
 
 
+def test_what_building_lacks_is_named_with_a_cure() -> None:
+    notes = answer_to("build", compiler=None, ninja="1.11").notes
+
+    assert notes[0] == "nvcc none, C++ compiler none, ninja 1.11"
+    assert any("cure: python -m pip install" in note and "torch" in note for note in notes)
+    assert any("build-essential" in note for note in notes)
+
+
+def test_without_a_gpu_nothing_is_brought_to_build_with() -> None:
+    notes = answer_to("build", compiler=None, **NO_GPU).notes
+
+    assert "no NVIDIA GPU" in notes[1]
+    assert len(notes) == 2
+
+
 def test_a_gpu_nobody_could_look_for_is_not_denied() -> None:
     answer = answer_to("awq", gpus=None, dists={"torch": "2.6.0"})
 
