@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from qtool.chat.deadline import cut_off_after
+from qtool.chat.deadline import AnswerTooSlow, cut_off_after
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
@@ -212,7 +212,7 @@ def server_failure(endpoint: Endpoint, exc: Exception) -> NetworkError:
     reason = str(exc) or type(exc).__name__
     if isinstance(exc, ConnectionRefusedError):
         reason = "connection refused"
-    elif not isinstance(exc, socket.gaierror | TimeoutError):
+    elif isinstance(exc, AnswerTooSlow) or not isinstance(exc, socket.gaierror | TimeoutError):
         return NetworkError(f"lost the server at {endpoint.url}: {reason}")
     return NetworkError(
         f"no server answers at {endpoint.url} ({reason})",

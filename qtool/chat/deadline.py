@@ -7,6 +7,10 @@ import threading
 from collections.abc import Iterator
 
 
+class AnswerTooSlow(TimeoutError):
+    """A server has begun to answer and does not come to an end."""
+
+
 @contextlib.contextmanager
 def cut_off_after(sock: socket.socket, limit_s: float) -> Iterator[None]:
     """Let the block take ``limit_s`` at most; then the connection ``sock`` is shut down.
@@ -14,7 +18,7 @@ def cut_off_after(sock: socket.socket, limit_s: float) -> Iterator[None]:
     An ``HTTPConnection`` lets go of its socket before the answer is read: take it beforehand.
 
     Raises:
-        TimeoutError: the block failed after that.
+        AnswerTooSlow: the block was not done by then.
     """
     is_late = threading.Event()
 
@@ -30,9 +34,9 @@ def cut_off_after(sock: socket.socket, limit_s: float) -> Iterator[None]:
         yield
     except (OSError, ValueError, http.client.HTTPException) as exc:
         if is_late.is_set():
-            raise TimeoutError(f"no whole answer within {limit_s:g} s") from exc
+            raise AnswerTooSlow(f"no whole answer within {limit_s:g} s") from exc
         raise
     finally:
         timer.cancel()
     if is_late.is_set():
-        raise TimeoutError(f"no whole answer within {limit_s:g} s")
+        raise AnswerTooSlow(f"no whole answer within {limit_s:g} s")

@@ -78,7 +78,8 @@ def list_models(endpoint: Endpoint) -> dict[str, int | None]:
     """
     answer = _ask(endpoint, "GET", "/v1/models", None)
     if isinstance(answer, Refused):
-        raise NetworkError(f"{endpoint.url}/v1/models answers {answer.status}: {answer.message}")
+        told = f": {answer.message}" if answer.message else ""
+        raise NetworkError(f"{endpoint.url}/v1/models answers {answer.status}{told}")
     items = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(items, list):
         raise NetworkError(f"{endpoint.url}/v1/models answers no list of models")
