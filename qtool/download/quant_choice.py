@@ -8,9 +8,6 @@ from qtool.download.plan import USUAL_QUANT, Selection
 from qtool.errors import NotFoundError, UsageError
 from qtool.hub.paths import has_control
 from qtool.hub.repo import Listing
-from qtool.models.formats import holds_checkpoint
-from qtool.models.gguf_model import find_variants
-from qtool.models.local import title_of
 from qtool.models.quants import GgufRole, GgufVariant, group_gguf, select_quant
 
 
@@ -62,6 +59,11 @@ def quant_question(listing: Listing, selection: Selection) -> QuantQuestion | No
 
 def folder_question(folder: Path) -> QuantQuestion | None:
     """Return what to ask of the GGUF models in a folder, None where there are not several."""
+    # A download from a hub has no need to know how models are read: 15 ms.
+    from qtool.models.formats import holds_checkpoint
+    from qtool.models.gguf_model import find_variants
+    from qtool.models.local import title_of
+
     models = [
         one for one in find_variants(folder) if one.role is GgufRole.MODEL and not one.missing
     ]

@@ -83,3 +83,16 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback():
         env=plain_environment(),
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_download_does_not_import_what_reads_models():
+    program = "import sys, qtool.cli.download_run; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=plain_environment(),
+    )
+    readers = {"qtool.models.formats", "qtool.models.gguf", "qtool.models.safetensors"}
+    assert readers.isdisjoint(done.stdout.split())
