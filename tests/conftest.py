@@ -3,11 +3,12 @@
 import gc
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """Keep the user's settings, tokens and conversations out of the tests, and the tests out of
-    them; return the folder that stands for the home folder."""
+    them; return the folder that stands for the home folder, which goes when the test has ended."""
     home = tmp_path_factory.getbasetemp() / f"home-{next(_homes)}"  # mktemp would list all others
     home.mkdir()
     for name in list(os.environ):
@@ -93,7 +96,8 @@ def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setenv("QTOOL_STATE", str(home / "state"))
     monkeypatch.setenv("QTOOL_DATA", str(home / "data"))
     monkeypatch.setenv("HF_HOME", str(home / "hf"))
-    return home
+    yield home
+    shutil.rmtree(home, ignore_errors=True)  # models may be in its cache
 
 
 @pytest.fixture
