@@ -11,7 +11,14 @@ from qtool.hub.repo import RepoType
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Reference_ = Annotated[str, typer.Argument(metavar="REPO[:QUANT][@REV]", show_default=False)]
+Reference_ = Annotated[
+    str,
+    typer.Argument(
+        metavar="REPO[:QUANT][@REV]",
+        show_default=False,
+        help="org/name or a link to it, as org/name:Q4_K_M or org/name@v1; or a starter's name.",
+    ),
+]
 Files = Annotated[list[str] | None, typer.Argument(metavar="[FILES]…", help="Only these files.")]
 Include = Annotated[list[str] | None, typer.Option(help="Only files that match, such as '*.json'.")]
 Exclude = Annotated[list[str] | None, typer.Option(help="No files that match.")]

@@ -9,6 +9,9 @@ from qtool.download import DownloadRequest, DownloadResult, FileResult, FileStat
 from qtool.output import Mode, Output, Style
 from qtool.units import format_duration, format_size
 
+# The rate of less tells of the way to the hub, not of the line.
+WORTH_A_RATE_BYTES = 1_000_000
+
 
 def summary_lines(result: DownloadResult, request: DownloadRequest, output: Output) -> list[str]:
     """Return what a download that has ended, or was only planned, has to say."""
@@ -25,10 +28,7 @@ def summary_lines(result: DownloadResult, request: DownloadRequest, output: Outp
         lines.append(f"{_count(len(result.failures))} failed")
     lines += repaired_lines(result)
     if result.bytes_transferred:
-        rate = format_size(result.bytes_transferred / max(result.seconds, 1e-9))
-        took = format_duration(result.seconds)
-        sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""
-        lines.append(f"{format_size(result.bytes_transferred)} in {took}, {rate}/s{sources}")
+        lines.append(_transfer_line(result))
     elif not result.failures and not any(file.damage for file in result.files):
         right = "there" if n_unverified else "there and right"
         lines.append(f"nothing to do: all files are {right}")
@@ -37,6 +37,16 @@ def summary_lines(result: DownloadResult, request: DownloadRequest, output: Outp
     if not result.failures and (command := next_command(result)):
         lines.append(f"next: {command}")
     return lines
+
+
+def _transfer_line(result: DownloadResult) -> str:
+    """Return how much was fetched, and how fast where that tells something."""
+    fetched = format_size(result.bytes_transferred)
+    if result.bytes_transferred < WORTH_A_RATE_BYTES:
+        return f"{fetched} fetched"
+    rate = format_size(result.bytes_transferred / max(result.seconds, 1e-9))
+    sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""
+    return f"{fetched} in {format_duration(result.seconds)}, {rate}/s{sources}"
 
 
 def _some_names(files: Sequence[FileResult]) -> str:

@@ -11,6 +11,8 @@ from qtool.hub.headers import Headers
 from qtool.hub.refusals import BUSY_STATUSES, retry_after_s
 from qtool.hub.repo import RemoteFile
 
+_UNSATISFIABLE = 416
+_UNSATISFIED_RANGE = re.compile(r"bytes\s+\*/(\d{1,19})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _LINK_REFUSED = frozenset({400, 401, 403, 404, 410})
 
@@ -58,6 +60,8 @@ def check_response(
     sends the whole file; that is accepted for ``start == 0`` or ``accepts_whole``. The body may end
     before ``end``. Raises TransferFault.
     """
+    if status == _UNSATISFIABLE:
+        _check_total_of_refusal(headers, file)
     if status not in (200, 206):
         raise _fault_of_status(status, headers)
     if _is_web_page(headers) and not file.path.lower().endswith((".html", ".htm", ".xhtml")):
@@ -92,14 +96,26 @@ def _check_range(
         raise TransferFault(
             FaultKind.WRONG, f"bytes {first}-{last} came where {start}-{end - 1} were asked for"
         )
-    if total != "*" and int(total) != file.size_bytes:
-        raise TransferFault(
-            FaultKind.WRONG,
-            f"the server's file has {total} bytes, the listing says {file.size_bytes}",
-        )
+    if total != "*":
+        _check_total(int(total), file)
     if length is not None and length != last - first + 1:
         raise TransferFault(
             FaultKind.WRONG, f"{length} bytes announced for a range of {last - first + 1}"
+        )
+
+
+def _check_total_of_refusal(headers: Headers, file: RemoteFile) -> None:
+    """Check the size that a refused range tells of: ``bytes */SIZE`` (RFC 9110, 15.5.17)."""
+    match = _UNSATISFIED_RANGE.fullmatch((headers.get("Content-Range") or "").strip())
+    if match is not None:
+        _check_total(int(match[1]), file)
+
+
+def _check_total(size_bytes: int, file: RemoteFile) -> None:
+    if size_bytes != file.size_bytes:
+        raise TransferFault(
+            FaultKind.WRONG,
+            f"the server's file has {size_bytes} bytes, the listing says {file.size_bytes}",
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+import tests.hub.api as hub_api
 from qtool.cli.download_run import exit_code
 from qtool.download.journal import Identity
 from qtool.download.sinks import PartialFile
@@ -213,6 +214,20 @@ def test_status_that_is_no_answer_is_a_network_error(hub_factory, fetch, is_soun
     hub.add_fault(Fault(FaultKind.STATUS, path=LARGE, status=status, times=ALWAYS, role="cdn"))
     code, says, _ = ended(fetch(hub, connections=4))
     assert (code, f"the server answered {status}" in says) == (NETWORK, True), says
+    assert is_sound(repo, LARGE)
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+@pytest.mark.parametrize("surplus", [1, 3 * MIB])
+def test_listing_with_a_size_too_large_is_wrong_whichever_range_is_asked_first(
+    hub_factory, fetch, is_sound, repo, monkeypatch, connections, surplus
+):
+    true_entry = hub_api.lfs_entry
+    too_large = {"size": SIZE + surplus}
+    monkeypatch.setattr(hub_api, "lfs_entry", lambda *of: true_entry(*of) | too_large)
+    hub = hub_factory([repo])
+    code, says, _ = ended(fetch(hub, connections=connections))
+    assert (code, f"the server's file has {SIZE} bytes" in says) == (INTEGRITY, True), says
     assert is_sound(repo, LARGE)
 
 

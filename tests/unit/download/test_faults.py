@@ -53,6 +53,18 @@ def test_response_that_is_not_the_range_is_refused(status, headers, length, kind
     assert caught.value.retry_after_s == (3 if status == 429 else None)
 
 
+def test_range_beyond_the_end_tells_of_a_file_that_is_shorter_than_listed():
+    with pytest.raises(TransferFault, match="has 150 bytes, the listing says 1000") as caught:
+        check(416, {"Content-Range": "bytes */150"}, 0)
+    assert (caught.value.kind, caught.value.status) == (Kind.WRONG, None)
+
+
+def test_refused_range_of_a_file_of_the_right_size_is_the_servers_failure():
+    with pytest.raises(TransferFault, match="answered 416") as caught:
+        check(416, {"Content-Range": "bytes */1000"}, 0)
+    assert caught.value.status == 416
+
+
 def test_page_is_accepted_where_the_file_is_one():
     page = RemoteFile("index.html", 10, git_sha1="ab" * 20)
     headers = {"Content-Type": "text/html"}

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+
+from qtool.cli.download_summary import summary_lines
+from qtool.download import DownloadRequest, DownloadResult
+from qtool.hub.repo import RepoRef
+from qtool.output import Output
+
+
+@pytest.mark.parametrize(
+    ("bytes_transferred", "seconds", "line"),
+    [
+        (7, 0.03, "7 B fetched"),
+        (999_000, 2.0, "999 kB fetched"),
+        (5_000_000, 2.0, "5 MB in 2.0 s, 2.5 MB/s"),
+    ],
+)
+def test_rate_is_told_where_it_tells_something(bytes_transferred, seconds, line):
+    request = DownloadRequest(RepoRef("org/name"), ())
+    result = DownloadResult(
+        "org/name", "main", "c0ffee", Path("name"), (), bytes_transferred, seconds
+    )
+    assert line in summary_lines(result, request, Output(environ={}))
