@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from qtool.chat.deadline import AnswerTooSlow, cut_off_after
+from qtool.chat.deadline import AnswerTooSlow, PromptHead, cut_off_after
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
@@ -111,7 +111,9 @@ def connect(endpoint: Endpoint, timeout_s: float = CONNECT_TIMEOUT_S) -> http.cl
     """Return a connection to ``endpoint``, not opened yet."""
     url = urlsplit(endpoint.url)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    return kind(url.hostname or "", url.port, timeout=timeout_s)
+    connection = kind(url.hostname or "", url.port, timeout=timeout_s)
+    connection.response_class = PromptHead
+    return connection
 
 
 def request_json(

@@ -5,10 +5,32 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
+
+HEAD_TIMEOUT_S = 10
+"""What the head of an answer may take from its first byte on: all of it is there then."""
 
 
 class AnswerTooSlow(TimeoutError):
     """A server has begun to answer and does not come to an end."""
+
+
+class PromptHead(http.client.HTTPResponse):
+    """An answer that may be long in coming, but whose head comes at once when it comes.
+
+    Raises:
+        AnswerTooSlow: in ``begin``: the head was not whole by then.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._sock = sock
+
+    def begin(self) -> None:
+        """Read the head."""
+        self.fp.peek(1)
+        with cut_off_after(self._sock, HEAD_TIMEOUT_S):
+            super().begin()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """The journal of a conversation: every message is on disk before the next step is taken.
 
-A journal is a JSON Lines file in the state directory. The first line says what it belongs to;
-each further line is one message or a change of those before it:
+A journal is a JSON Lines file in the state directory. The first line says what it belongs to, and
+with ``"once": true`` that it is one question asked by ``-p``, no conversation; each further line is
+one message or a change of those before it:
 
 - ``{"role", "content"}``, with ``"partial": true`` for a reply that was stopped, ``"reasoning"``,
   ``"others"`` for what else a history file had, and ``"replaces": n`` where it takes the place of
@@ -20,12 +21,14 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qtool.chat.messages import Message, parse_message, replace_system, whole_text
 from qtool.errors import NotFoundError, ResourceError, UsageError
+
+MAX_HEAD_BYTES = 64 * 1024
 
 
 class Journal:
@@ -36,9 +39,10 @@ class Journal:
         UsageError: the file cannot be created or written.
     """
 
-    def __init__(self, path: Path, *, model: str) -> None:
+    def __init__(self, path: Path, *, model: str, is_once: bool = False) -> None:
         self.path = path
         self._model = model
+        self._is_once = is_once
         self._descriptor: int | None = None
 
     def append(self, message: Message, *, n_replaced: int = 0) -> None:
@@ -98,7 +102,9 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL
         descriptor = os.open(self.path, flags, 0o600)
-        head = {"qtool_journal": 1, "model": self._model, "time": round(time.time(), 3)}
+        head: dict[str, Any] = {"qtool_journal": 1, "model": self._model}
+        head |= {"once": True} if self._is_once else {}
+        head["time"] = round(time.time(), 3)
         try:
             _append(descriptor, json.dumps(head, ensure_ascii=False).encode() + b"\n")
         except OSError:
@@ -122,10 +128,12 @@ def _append(descriptor: int, line: bytes) -> None:
         raise
 
 
-def new_journal(folder: Path, *, model: str, messages: Sequence[Message] = ()) -> Journal:
+def new_journal(
+    folder: Path, *, model: str, messages: Sequence[Message] = (), is_once: bool = False
+) -> Journal:
     """Return a journal named after the moment, holding ``messages`` as its beginning."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{os.getpid()}.jsonl"
-    journal = Journal(folder / name, model=model)
+    journal = Journal(folder / name, model=model, is_once=is_once)
     for message in messages:
         journal.append(message)
     return journal
@@ -151,6 +159,24 @@ def list_journals(folder: Path) -> list[tuple[float, Path]]:
             if path.is_file() and os.access(path, os.R_OK):
                 found.append((path.stat().st_mtime, path))
     return sorted(found, reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHead:
+    """What the first line of a journal says. ``is_once``: it is a question asked by ``-p``."""
+
+    model: str = "?"
+    is_once: bool = False
+
+
+def read_head(path: Path) -> JournalHead:
+    """Return the head of the journal ``path``; of a damaged one nothing is known."""
+    try:
+        with path.open("rb") as file:
+            head = json.loads(file.readline(MAX_HEAD_BYTES))
+        return JournalHead(str(head["model"]), head.get("once") is True)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return JournalHead()
 
 
 def read_journal(path: Path) -> list[Message]:

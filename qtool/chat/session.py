@@ -13,7 +13,8 @@ class Session:
     """The messages of one conversation and the places where they are kept.
 
     ``output`` is the history file written by ``save``; ``None``: the journal alone has it.
-    ``relief`` says what of the messages the model is not given: its context is full.
+    ``relief`` says what of the messages the model is not given: its context is full. ``is_once``
+    marks the journal of a single question, which is no conversation to go on with.
     """
 
     def __init__(
@@ -23,12 +24,14 @@ class Session:
         model: str,
         messages: Sequence[Message] = (),
         output: Path | None = None,
+        is_once: bool = False,
     ) -> None:
         self.messages = list(messages)
         self.output = output
         self.relief = Relief()
         self._state_of_output = None if output is None else state_of(output)
         self._folder = journal_folder
+        self._is_once = is_once
         self.model = model
         self._journal: Journal | None = None
 
@@ -36,7 +39,9 @@ class Session:
     def journal(self) -> Journal:
         """The journal, created when the first message is added."""
         if self._journal is None:
-            self._journal = new_journal(self._folder, model=self.model, messages=self.messages)
+            self._journal = new_journal(
+                self._folder, model=self.model, messages=self.messages, is_once=self._is_once
+            )
         return self._journal
 
     @property

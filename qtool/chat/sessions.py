@@ -1,12 +1,15 @@
-"""Earlier conversations: listed and found by what was said."""
+"""Earlier conversations: listed, found by what was said, and gone on with.
 
-import json
+A question asked by ``-p`` is in a journal like any conversation. It is found by its words, but it
+is not listed among conversations, nor gone on with where there is one.
+"""
+
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtool.chat.journal import list_journals, read_journal
+from qtool.chat.journal import last_journal, list_journals, read_head, read_journal
 from qtool.chat.messages import Message, Role
 from qtool.chat.width import NARROW_COLUMNS, shorten
 
@@ -22,6 +25,7 @@ class Earlier:
     model: str
     written_at: float
     messages: tuple[Message, ...]
+    is_once: bool = False
 
     @property
     def title(self) -> str:
@@ -33,14 +37,18 @@ class Earlier:
 def list_earlier(folder: Path, words: str = "", *, limit: int = SHOWN) -> list[Earlier]:
     """Return the newest conversations in which all ``words`` occur, the newest first.
 
-    One that another continues is left out, and so is one in which nothing was said.
+    One that another continues is left out, and so is one in which nothing was said; single
+    questions are there only where ``words`` ask for them.
     """
     wanted = words.casefold().split()
     found: list[Earlier] = []
     for written_at, path in list_journals(folder):
         if len(found) == limit:
             break
-        one = Earlier(path, _model(path), written_at, tuple(read_journal(path)))
+        head = read_head(path)
+        if head.is_once and not wanted:
+            continue
+        one = Earlier(path, head.model, written_at, tuple(read_journal(path)), head.is_once)
         if one.title and _has(one, wanted) and not any(_continues(o, one) for o in found):
             found.append(one)
     return found
@@ -53,6 +61,8 @@ def describe_earlier(found: Sequence[Earlier], columns: int) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written_at))
         n_turns = sum(message.role is Role.USER for message in one.messages)
         size = f"{when}  {n_turns:3} turn{'s' * (n_turns > 1)}"
+        if one.is_once:
+            size = f"{when}   -p"
         if columns < NARROW_COLUMNS:
             lines += [f"{number:3}  {shorten(one.title, columns - 5)}", f"     {size}"]
         else:
@@ -69,9 +79,15 @@ def _continues(newer: Earlier, older: Earlier) -> bool:
     return newer.messages[: len(older.messages)] == older.messages
 
 
-def _model(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return str(json.loads(file.readline(64 * 1024))["model"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "?"
+def last_conversation(folder: Path) -> Path:
+    """Return the journal of the conversation that was written to last.
+
+    A single question, or one in which nothing was said, is taken where there is no other.
+
+    Raises:
+        NotFoundError: there is none at all.
+    """
+    for _, path in list_journals(folder):
+        if not read_head(path).is_once and any(m.role is Role.USER for m in read_journal(path)):
+            return path
+    return last_journal(folder)

@@ -8,6 +8,7 @@ from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role, with_system
 from qtool.chat.request import HistoryFiles
 from qtool.chat.session import Session
+from qtool.chat.sessions import last_conversation
 from qtool.chat.width import shorten
 
 
@@ -19,8 +20,12 @@ def open_session(
     system: str | None = None,
     fallback_system: str | None = None,
     is_continued: bool = False,
+    is_prompted: bool = False,
 ) -> Session:
     """Load what the conversation begins with; make sure that it can be saved.
+
+    ``is_prompted`` says that one question is asked (``-p``): what it goes on with may be the
+    question before; where it goes on with nothing, it is no conversation itself.
 
     Raises:
         UsageError: the target cannot be written, or is no history file.
@@ -33,11 +38,13 @@ def open_session(
             check_replaceable(files.output)
     messages = []
     if is_continued:
-        messages = read_journal(last_journal(folder))
+        last = last_journal if is_prompted else last_conversation
+        messages = read_journal(last(folder))
     elif files.input is not None:
         messages = load_history(files.input, may_be_missing=files.may_be_missing)
+    is_once = is_prompted and not messages
     messages = with_system(messages, system, fallback=fallback_system)
-    return Session(folder, model=model, messages=messages, output=files.output)
+    return Session(folder, model=model, messages=messages, output=files.output, is_once=is_once)
 
 
 def last_exchange(messages: Sequence[Message], columns: int) -> str:

@@ -37,7 +37,10 @@ Both = Annotated[
     Path | None, typer.Option("--history", "-io", help="Both -i and -o; created if missing.")
 ]
 Continue = Annotated[
-    bool, typer.Option("--continue", "-c", help="Go on with the last conversation.")
+    bool,
+    typer.Option(
+        "--continue", "-c", help="Go on with the last conversation (with -p: or question)."
+    ),
 ]
 MaxNewTokens = Annotated[
     int | None,

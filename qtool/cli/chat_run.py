@@ -120,6 +120,7 @@ def _open_session(
         system=request.system,
         fallback_system=starter.system if starter else None,
         is_continued=request.is_continued,
+        is_prompted=request.prompt is not None,
     )
     columns = shutil.get_terminal_size().columns
     if request.is_continued and (last := last_exchange(session.messages, columns)):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtool.chat import client
+from qtool.chat import client, deadline
 from qtool.chat.client import ContextFullError, TemplateRefusedError, stream_chat
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import split_reasoning
@@ -165,11 +165,11 @@ def test_template_that_ran_into_a_bound_is_not_tried_with_other_messages():
     assert not isinstance(caught.value, TemplateRefusedError)
 
 
-def drip(head: bytes) -> Iterator[bytes]:
+def drip(head: bytes, drops: bytes = b" " * 100) -> Iterator[bytes]:
     yield head
-    for _ in range(100):
+    for drop in drops:
         time.sleep(0.05)
-        yield b" "
+        yield bytes([drop])
 
 
 def test_error_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch):
@@ -179,6 +179,26 @@ def test_error_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch):
     with answering(parts) as (at, _), pytest.raises(NetworkError, match=r"within 0\.3 s"):
         list(stream_chat(at, HELLO, Sampling()))
     assert time.monotonic() - began < 4
+
+
+def test_head_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(deadline, "HEAD_TIMEOUT_S", 0.3)
+    began = time.monotonic()
+    parts = drip(b"HTTP/1.1 200 OK\r\n", b"X-Slow: yes\r\n" * 9)
+    with answering(parts) as (at, _), pytest.raises(NetworkError, match=r"within 0\.3 s"):
+        list(stream_chat(at, HELLO, Sampling()))
+    assert time.monotonic() - began < 4
+
+
+def test_head_may_be_long_in_coming(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(deadline, "HEAD_TIMEOUT_S", 0.3)
+
+    def late() -> Iterator[bytes]:
+        time.sleep(0.6)  # the prompt is long
+        yield HEAD
+
+    with answering(late(), piece("hi"), b"data: [DONE]\n\n") as (at, _):
+        assert next(stream_chat(at, HELLO, Sampling())) == Delta("hi")
 
 
 def test_negative_size_of_a_chunk_is_a_network_error():

@@ -4,11 +4,13 @@ from pathlib import Path
 from qtool.chat.journal import last_journal, read_journal
 from qtool.chat.messages import Message, Role
 from qtool.chat.session import Session
-from qtool.chat.sessions import describe_earlier, list_earlier
+from qtool.chat.sessions import describe_earlier, last_conversation, list_earlier
 
 
-def hold(folder: Path, *said: str, before: list[Message] | None = None) -> list[Message]:
-    session = Session(folder, model="m.gguf", messages=before or [])
+def hold(
+    folder: Path, *said: str, before: list[Message] | None = None, is_once: bool = False
+) -> list[Message]:
+    session = Session(folder, model="m.gguf", messages=before or [], is_once=is_once)
     for text in said:
         session.add(Message(Role.USER, text))
         session.add(Message(Role.ASSISTANT, f"re: {text}"))
@@ -51,3 +53,26 @@ def test_entry_that_is_no_journal_costs_itself(tmp_path: Path):
     os.mkfifo(tmp_path / "z.jsonl")
     assert [list(one.messages) for one in list_earlier(tmp_path)] == [said]
     assert read_journal(last_journal(tmp_path)) == said
+
+
+def test_single_question_is_found_by_its_words_and_told_from_conversations(tmp_path: Path):
+    hold(tmp_path, "the weather")
+    hold(tmp_path, "weather in Oslo", is_once=True)
+    assert [one.title for one in list_earlier(tmp_path)] == ["the weather"]
+    found = list_earlier(tmp_path, "weather")
+    assert [one.title for one in found] == ["weather in Oslo", "the weather"]
+    wide, narrow = (describe_earlier(found, columns).splitlines() for columns in (78, 40))
+    assert [line.split()[3] for line in wide] == ["-p", "1"]
+    assert wide[0].index("weather") == wide[1].index("the")
+    assert narrow[1].endswith(" -p")
+
+
+def test_conversation_is_gone_on_with_before_a_single_or_empty_one(tmp_path: Path):
+    hold(tmp_path, "once", is_once=True)
+    assert next(m.content for m in read_journal(last_conversation(tmp_path))) == "once"
+    talk = hold(tmp_path, "talk")
+    hold(tmp_path, "once more", is_once=True)
+    emptied = Session(tmp_path, model="m")
+    emptied.begin_anew([Message(Role.SYSTEM, "S")])
+    emptied.close()
+    assert read_journal(last_conversation(tmp_path)) == talk

@@ -26,6 +26,22 @@ def test_session_goes_on_with_the_last_conversation(tmp_path: Path):
         assert session.messages == HELLO
 
 
+def ask(state: Path, text: str, **options: bool) -> list[str]:
+    """Say ``text`` in a session of its own; return what it holds then."""
+    with open_session("m", state, files=HistoryFiles(), system="S", **options) as session:
+        session.add(Message(Role.USER, text))
+        return [message.content for message in session.messages[1:]]
+
+
+def test_question_goes_on_with_the_question_before_and_a_conversation_does_not(tmp_path: Path):
+    ask(tmp_path, "talk")
+    ask(tmp_path, "once", is_prompted=True)
+    assert ask(tmp_path, "more", is_continued=True) == ["talk", "more"]
+    ask(tmp_path, "again", is_prompted=True)
+    assert ask(tmp_path, "and", is_prompted=True, is_continued=True) == ["again", "and"]
+    assert ask(tmp_path, "then", is_continued=True) == ["again", "and", "then"], "it became one"
+
+
 def test_going_on_without_a_conversation_is_an_error(tmp_path: Path):
     with pytest.raises(NotFoundError, match="no earlier conversation"):
         open_session("m", tmp_path, files=HistoryFiles(), is_continued=True)
