@@ -6,10 +6,12 @@ from pathlib import Path
 
 from qtool.chat.attachment import Attachment, read_attachment, with_attachments
 from qtool.chat.commands import Command, describe_commands, parse_command, parse_count
-from qtool.chat.conversation import Conversation, Engine
+from qtool.chat.conversation import Conversation
+from qtool.chat.engine import Engine
 from qtool.chat.history import check_writable, load_history, save_history
 from qtool.chat.interrupts import stoppable, unheard
 from qtool.chat.messages import EXIT_WORDS, Message, Role, with_system
+from qtool.chat.remarks import describe_state
 from qtool.chat.request import Think
 from qtool.chat.screen import Screen
 from qtool.chat.sessions import Earlier, describe_earlier, list_earlier
@@ -251,7 +253,8 @@ class Console:
             self._screen.note(f"going on with {title}")
 
     def _info(self, _: str) -> None:
-        self._screen.tell("\n".join(self._conversation.describe()))
+        now = self._conversation
+        self._screen.tell("\n".join(describe_state(now.engine, now.session, now.fill)))
 
 
 def _load(path: Path) -> list[Message]:

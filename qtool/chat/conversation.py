@@ -3,49 +3,25 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from qtool.chat.asking import Asker
 from qtool.chat.client import TemplateEndlessError
 from qtool.chat.context import WARNING_SHARE, Fill, Overflow, Relief, describe_relief
+from qtool.chat.engine import Engine
 from qtool.chat.interrupts import stoppable
 from qtool.chat.messages import Message, Role, split_last_turn
 from qtool.chat.queries import count_tokens, find_context_length, render_prompt
 from qtool.chat.reasoning import AllWasReasoning, Piece
+from qtool.chat.remarks import remark_on_end
 from qtool.chat.request import Sampling
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import STOPPED, Draft, Question, Turn
-from qtool.engines.base import Endpoint, OnWait
+from qtool.engines.base import Endpoint
 from qtool.errors import NetworkError, QtoolError, Terminated, UsageError
 
 NOT_BEGUN = "stopped before the reply began; /retry asks again"
-
-
-class Engine(Protocol):
-    """Who answers: an engine that is kept running, or a server elsewhere."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Tell whether a request would be answered at once."""
-        ...
-
-    def endpoint(self, on_wait: OnWait | None = None) -> Endpoint:
-        """Wait until it is ready; say where it listens."""
-        ...
-
-    def explain_loss(self, loss: QtoolError) -> QtoolError:
-        """Return why a reply broke off with ``loss``, or that itself."""
-        ...
-
-    def stop(self) -> None:
-        """End it, if it is ours to end and not to stay."""
-        ...
-
-    def kill(self) -> None:
-        """End it, if it is ours: it is of no use any more."""
-        ...
 
 
 class Conversation:
@@ -149,23 +125,6 @@ class Conversation:
         self.engine = engine
         self.session.model = model
 
-    def describe(self) -> list[str]:
-        """Return lines about what runs and what is kept where."""
-        if self.engine.is_ready:
-            endpoint = self.engine.endpoint()
-            lines = [
-                f"model     {endpoint.model}",
-                f"engine    {endpoint.engine} at {endpoint.url}",
-            ]
-        else:
-            lines = [f"model     {self.session.model}", "engine    not ready yet"]
-        lines.append(f"context   {self.fill.describe(self.session.window)}")
-        lines.append(f"messages  {len(self.session.messages)}")
-        lines.append(f"journal   {self.session.journal_path or '(nothing said yet)'}")
-        if self.session.output:
-            lines.append(f"history   {self.session.output}")
-        return lines
-
     @property
     def last_said(self) -> str | None:
         """What the user said last, answered or not."""
@@ -240,7 +199,10 @@ class Conversation:
         if failure is not None:
             self._screen.fail(failure)
         if turn is not None:
-            self._explain(turn)
+            self._warn_if_full()
+            limit, takes_commands = self.sampling.max_new_tokens, self._screen.takes_commands
+            if remark := remark_on_end(turn, limit, takes_commands=takes_commands):
+                self._screen.note(remark)
 
     def _say(self, text: str, replaced: Sequence[Message] = ()) -> None:
         self.session.add(Message(Role.USER, text), n_replaced=len(replaced))
@@ -325,22 +287,6 @@ class Conversation:
         if end.prompt_tokens is not None and end.completion_tokens is not None:
             n_tokens = end.prompt_tokens + end.completion_tokens
             self.fill = self.fill.measure(self.session.window, n_tokens)
-
-    def _explain(self, turn: Turn) -> None:
-        self._warn_if_full()
-        if turn.end.finish_reason not in ("length", STOPPED) and not turn.reply.strip():
-            self._screen.note("the model said nothing; /retry asks again")
-        if turn.end.finish_reason != "length":
-            return
-        limit = self.sampling.max_new_tokens
-        if limit is None or (turn.end.completion_tokens or 0) < limit:
-            self._screen.note("cut off: the context is full")
-            return
-        cut = f"cut off at {limit} tokens" if turn.reply else f"all {limit} went into reasoning"
-        more = f"/set max_new_tokens {2 * limit} allows more"
-        if turn.reply:
-            more = f"/continue goes on, {more}"
-        self._screen.note(f"{cut}; {more if self._screen.takes_commands else '-m allows more'}")
 
     def _warn_if_full(self) -> None:
         is_full = (self.fill.share(self.session.window) or 0) >= WARNING_SHARE

@@ -1,4 +1,4 @@
-"""What a conversation needs of whoever shows it. ``ui`` has three of them."""
+"""What a conversation needs of whoever shows it. ``ui`` has three."""
 
 from collections.abc import Sequence
 from typing import Protocol

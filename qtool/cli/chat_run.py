@@ -10,7 +10,7 @@ from qtool.config import Config
 
 if TYPE_CHECKING:
     from qtool.chat.context import Overflow
-    from qtool.chat.conversation import Engine
+    from qtool.chat.engine import Engine
     from qtool.chat.markdown import MarkdownStream
     from qtool.chat.remote import RemoteEngine
     from qtool.chat.screen import Screen
@@ -138,7 +138,8 @@ def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Sc
 
     from qtool.chat.editor import LineEditor, make_editor
     from qtool.chat.stdin import read_lines
-    from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen
+    from qtool.chat.ui.plain import JsonScreen, PlainScreen
+    from qtool.chat.ui.terminal import TerminalScreen
     from qtool.chat.width import wrap
 
     if request.prompt is None and output.is_interactive and output.stdout.isatty():

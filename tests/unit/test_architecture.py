@@ -29,7 +29,7 @@ RANKS = {
     "errors": 0,
     "__init__": 0,
 }
-PRINTERS = re.compile(r"cli(/|$)|chat/ui\.py$|output\.py$")
+PRINTERS = re.compile(r"cli(/|$)|chat/ui/|output\.py$")
 HEAVY = {"torch", "transformers", "llama_cpp", "auto_gptq", "awq", "gptqmodel", "vllm", "optimum"}
 CHILD_PROGRAMS = re.compile(r"engines/(llama_cpp_server\.py|transformers_server/)")
 

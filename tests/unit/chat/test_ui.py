@@ -8,7 +8,8 @@ from qtool.chat.request import Think
 from qtool.chat.stdin import read_lines, read_prompt
 from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import STOPPED, Turn, describe_speed, describe_turn
-from qtool.chat.ui import JsonScreen, PlainScreen, TerminalScreen
+from qtool.chat.ui.plain import JsonScreen, PlainScreen
+from qtool.chat.ui.terminal import TerminalScreen
 from qtool.engines.base import Progress
 from qtool.errors import UsageError
 from qtool.output import Mode, Output

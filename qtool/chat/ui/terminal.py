@@ -1,158 +1,26 @@
-"""The screens of a conversation: a terminal, a pipe, a program that reads JSON.
+"""The screen of a person at a terminal."""
 
-Besides ``qtool/output.py`` this is the only module that prints.
-"""
-
-import json
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from qtool.chat.clipboard import copy_sequence
 from qtool.chat.editor import Editor
-from qtool.chat.hints import OWN_COMMAND, complete_hint
 from qtool.chat.interrupts import stoppable
 from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
-from qtool.chat.turn import Turn, describe_speed, describe_turn
+from qtool.chat.turn import Turn
+from qtool.chat.ui.plain import PlainScreen, describe_loading
 from qtool.chat.width import width_of, wrap
 from qtool.engines.base import Progress
-from qtool.errors import QtoolError, Terminated, UsageError
-from qtool.output import SCHEMA_VERSION, Output, Style, without_controls
-
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
-
+from qtool.errors import QtoolError, Terminated
+from qtool.output import Output, Style
 
 ERROR_LABEL = "error: "
 """What stands before the message of a failure."""
-
-TELL_EVERY_S = 5
-"""How often a line says how far the engine is, where nothing can be drawn over."""
-
-
-class PlainScreen:
-    """Every line of stdin is a turn, or one prompt is the only one; replies go to stdout."""
-
-    keeps_going = False
-    takes_commands = False
-
-    def __init__(
-        self,
-        output: Output,
-        *,
-        prompts: Iterator[str],
-        think: Think = Think.FOLD,
-        is_streaming: bool = True,
-        is_verbose: bool = False,
-        own_command: str = OWN_COMMAND,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._output = output
-        self._prompts = prompts
-        self.think = think
-        self._is_streaming = is_streaming
-        self.is_verbose = is_verbose
-        self._own_command = own_command
-        self._clock = clock
-        self._told_at: float | None = None
-        self._is_at_line_start = True
-
-    @property
-    def columns(self) -> int:
-        """How wide a line may be where nobody is watching."""
-        return 80
-
-    def read(self, text: str = "") -> str | None:
-        """Return the next prompt; there is nobody who could edit ``text``."""
-        return next(self._prompts, None)
-
-    def wait_for_engine(self, is_ready: bool, progress: Progress | None = None) -> None:
-        """Say every few seconds on stderr how far the engine is."""
-        now = self._clock()
-        if is_ready:
-            self._told_at = None
-        elif self._told_at is None:
-            self._told_at = now
-        elif now - self._told_at >= TELL_EVERY_S:
-            self._told_at = now
-            self._output.note(_loading(progress))
-
-    def show(self, delta: Delta) -> None:
-        """Print a piece of the reply as it comes."""
-        if self._is_streaming and (not delta.is_reasoning or self.think is Think.SHOW):
-            self._write(delta.text)
-
-    def finish(self, turn: Turn) -> None:
-        """Print what has not been streamed and end the line."""
-        if not self._is_streaming:
-            self._show_whole(turn)
-        self._end_line()
-        if self.is_verbose:
-            self.note(describe_speed(turn))
-
-    def note(self, text: str) -> None:
-        """Tell it on stderr."""
-        self._output.note(f"[{text}]")
-
-    def tell(self, text: str) -> None:
-        """Print what was asked for to stderr: stdout has the replies."""
-        self._end_line()
-        for line in text.splitlines():
-            self._output.note(line)
-
-    def choose(self, question: str, choices: Sequence[str]) -> str | None:
-        """Return nothing: nobody can be asked."""
-
-    def copy(self, text: str) -> None:
-        """Refuse: there is no clipboard without a terminal.
-
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError("there is no clipboard without a terminal")
-
-    def fail(self, exc: QtoolError) -> None:
-        """Report a failed turn."""
-        self._end_line()
-        self._output.error(complete_hint(exc, self._own_command))
-
-    def _show_whole(self, turn: Turn) -> None:
-        if self.think is Think.SHOW:
-            self._write(turn.reasoning)
-        self._write(turn.reply)
-
-    def _write(self, text: str) -> None:
-        stream = self._output.stdout
-        shown = without_controls(text) if stream.isatty() else text
-        if shown:
-            self._is_at_line_start = _COLOUR.sub("", shown).endswith("\n")
-            print(shown, end="", file=stream, flush=True)
-
-    def _end_line(self) -> None:
-        if not self._is_at_line_start:
-            print(file=self._output.stdout, flush=True)
-            self._is_at_line_start = True
-
-
-class JsonScreen(PlainScreen):
-    """One JSON object a turn, one a line, on stdout."""
-
-    def show(self, delta: Delta) -> None:
-        """Say nothing before the reply is whole."""
-
-    def finish(self, turn: Turn) -> None:
-        """Print the turn."""
-        print(
-            json.dumps(
-                {"schema_version": SCHEMA_VERSION, **describe_turn(turn)}, ensure_ascii=False
-            ),
-            file=self._output.stdout,
-        )
-        self._output.stdout.flush()
 
 
 class TerminalScreen(PlainScreen):
@@ -204,7 +72,7 @@ class TerminalScreen(PlainScreen):
         if is_ready:
             self._clear_status()
         else:
-            self._set_status(_loading(progress))
+            self._set_status(describe_loading(progress))
 
     def show(self, delta: Delta) -> None:
         """Print a piece of the reply as far as it is clear; fold reasoning into a status."""
@@ -324,9 +192,3 @@ class TerminalScreen(PlainScreen):
         if self._status is not None:
             print("\r\x1b[K", end="", file=self._output.stderr, flush=True)
             self._status = None
-
-
-def _loading(progress: Progress | None) -> str:
-    return (
-        "loading the model …" if progress is None else f"loading the model: {progress.describe()} …"
-    )
