@@ -1,4 +1,4 @@
-"""The only printer of the program besides ``chat/ui.py``.
+"""The only printer of the program besides ``chat/ui/``.
 
 stdout carries the result, stderr everything else. With ``--json`` exactly one object goes to
 stdout, errors included; with ``--quiet`` nothing but results and errors is said.
@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from qtool.errors import QtoolError
+from qtool.language.message import Message, say
+from qtool.language.translation import Language, translate
 
 SCHEMA_VERSION = 1
 
@@ -27,6 +29,9 @@ or the clipboard, or turn text around. Colours may pass: they are our own."""
 def without_controls(text: str) -> str:
     """Return ``text`` without control characters (but line ends and tabs) and their sequences."""
     return _UNSAFE.sub("", text)
+
+
+WARNING, ERROR, HINT = say("warning:"), say("error:"), say("hint:")
 
 
 class Style(StrEnum):
@@ -61,7 +66,10 @@ def wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class Output:
-    """One command's voice, made once from its flags and handed down to what renders."""
+    """One command's voice, made once from its flags and handed down to what renders.
+
+    ``language`` is that of messages (see ``qtool.language``); JSON stays English.
+    """
 
     def __init__(
         self,
@@ -74,6 +82,7 @@ class Output:
     ) -> None:
         self.mode = mode
         self.is_debug = is_debug
+        self.language = Language.ENGLISH
         self.stdout = stdout or sys.stdout
         self.stderr = stderr or sys.stderr
         environ = os.environ if environ is None else environ
@@ -105,24 +114,24 @@ class Output:
             self._write_json(data)
             return
         for line in lines:
-            print(without_controls(line), file=self.stdout)
+            print(self.words(line), file=self.stdout)
         self.stdout.flush()
 
     def say(self, line: str = "") -> None:
         """Write a line of the result to stdout (text and quiet modes)."""
         if not self.is_json:
-            print(without_controls(line), file=self.stdout, flush=True)
+            print(self.words(line), file=self.stdout, flush=True)
 
     def note(self, line: str = "") -> None:
         """Write a line about what is going on to stderr (text mode only)."""
         if self.mode is Mode.TEXT:
-            print(without_controls(line), file=self.stderr, flush=True)
+            print(self.words(line), file=self.stderr, flush=True)
 
     def warn(self, line: str) -> None:
         """Write a warning to stderr, in every mode but quiet."""
         if self.mode is not Mode.QUIET:
-            label = self.paint_note("warning:", Style.YELLOW, Style.BOLD)
-            print(f"{label} {without_controls(line)}", file=self.stderr, flush=True)
+            label = self.paint_note(self.words(WARNING), Style.YELLOW, Style.BOLD)
+            print(f"{label} {self.words(line)}", file=self.stderr, flush=True)
 
     def error(self, exc: QtoolError) -> None:
         """Report a failure: one JSON object on stdout, else ``error:`` and ``hint:`` on stderr."""
@@ -130,11 +139,11 @@ class Output:
             error = {"code": exc.code, "message": exc.message, "hint": exc.hint}
             self._write_json({"error": error})
             return
-        label = self.paint_note("error:", Style.RED, Style.BOLD)
-        print(f"{label} {without_controls(exc.message)}", file=self.stderr)
+        label = self.paint_note(self.words(ERROR), Style.RED, Style.BOLD)
+        print(f"{label} {self.words(exc.message)}", file=self.stderr)
         if exc.hint:
-            hint = self.paint_note("hint:", Style.CYAN, Style.BOLD)
-            print(f"\n{hint} {without_controls(exc.hint)}", file=self.stderr)
+            hint = self.paint_note(self.words(HINT), Style.CYAN, Style.BOLD)
+            print(f"\n{hint} {self.words(exc.hint)}", file=self.stderr)
         self.stderr.flush()
 
     def ask(self, question: str, *, default: bool = True) -> bool:
@@ -142,7 +151,7 @@ class Output:
         if not self.is_interactive:
             return default
         choices = "[Y/n]" if default else "[y/N]"
-        print(f"{question} {choices} ", end="", file=self.stderr, flush=True)
+        print(f"{self.words(question)} {choices} ", end="", file=self.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             raise KeyboardInterrupt
@@ -151,7 +160,7 @@ class Output:
 
     def ask_text(self, question: str) -> str:
         """Ask for a line on the terminal. Raises KeyboardInterrupt when the input ends."""
-        print(f"{without_controls(question)} ", end="", file=self.stderr, flush=True)
+        print(f"{self.words(question)} ", end="", file=self.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             print(file=self.stderr, flush=True)
@@ -162,8 +171,13 @@ class Output:
         """Show a passing line on a terminal, in place of the one before; none erases it."""
         if self.is_animated:
             width = shutil.get_terminal_size().columns - 1
-            shown = without_controls(text)[:width]
+            shown = self.words(text)[:width]
             print(f"\r\x1b[2K{shown}", end="", file=self.stderr, flush=True)
+
+    def words(self, text: str) -> str:
+        """Return ``text`` as it may be shown: a message in the language, no control characters."""
+        shown = translate(text, self.language) if isinstance(text, Message) else text
+        return without_controls(shown)
 
     def paint(self, text: str, *styles: Style) -> str:
         """Style ``text`` for stdout where colour is wanted."""

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from qtool.doctor.translation import Language, load_catalogue  # noqa: E402 - after the path
+from qtool.language.translation import Language, load_catalogue  # noqa: E402 - after the path
 
 PLACE = ROOT / "docs" / "findings.md"
 DOCTOR = ROOT / "qtool" / "doctor"

@@ -26,6 +26,7 @@ from qtool.errors import (
     Terminated,
     UsageError,
 )
+from qtool.language.message import Message
 from qtool.output import Mode, Output
 
 COMMANDS: dict[str, str] = {
@@ -132,6 +133,10 @@ def _run(arguments: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exception(failure.__cause__ or failure, file=sys.stderr)
+        if isinstance(failure.message, Message):
+            from qtool.cli.language import language_for
+
+            output.language = language_for(arguments)
         output.error(failure)
     return failure.exit_code
 

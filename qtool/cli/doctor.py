@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from qtool.doctor.case import Case
     from qtool.doctor.goals import GoalAnswer
-    from qtool.doctor.report import Line
+    from qtool.doctor.lines import Line
     from qtool.doctor.snapshot import Snapshot
-    from qtool.doctor.translation import Language
     from qtool.doctor.verdict import Verdict
     from qtool.envs.environment import Environment
+    from qtool.language.translation import Language
     from qtool.models.info import ModelInfo
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -238,9 +238,9 @@ def _obtain_snapshot(output: Output, examined: ExamineFlags) -> "tuple[Snapshot,
 
 def _say_which_python(output: Output, snapshot: "Snapshot", language: "Language") -> None:
     """Say that qtool's own environment was not examined, where one could think it was."""
-    from qtool.doctor.message import say
     from qtool.doctor.probes.interpreter import FIRST_ON_PATH
-    from qtool.doctor.translation import translate
+    from qtool.language.message import say
+    from qtool.language.translation import translate
 
     interpreter = snapshot.interpreter
     if (
@@ -323,6 +323,6 @@ def _import_lines(case: "Case") -> "Iterator[Line]":
 
 
 def _painted(output: Output, lines: "Iterable[Line]", language: "Language") -> list[str]:
-    from qtool.doctor.translation import translated
+    from qtool.doctor.lines import translated
 
     return [text for line in translated(lines, language) for text in painted(output, line)]

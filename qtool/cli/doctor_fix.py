@@ -18,14 +18,15 @@ from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.goals import answer_goal
+from qtool.doctor.lines import translated
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.probes.interpreter import ASKED_FOR
 from qtool.doctor.snapshot import UNKNOWN
-from qtool.doctor.translation import Language, translated
 from qtool.doctor.treatment import Treatment
 from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
 from qtool.errors import EnvironmentFault, ExitCode, UsageError
+from qtool.language.translation import Language
 from qtool.output import Output
 
 _TO_CURE = (Severity.ERROR, Severity.WARNING)

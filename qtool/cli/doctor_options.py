@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from qtool.doctor.finding import Goal
-from qtool.doctor.translation import Language
 from qtool.errors import UsageError
+from qtool.language.translation import Language
 
 Model = Annotated[
     str | None,

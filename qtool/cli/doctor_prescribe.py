@@ -8,11 +8,11 @@ from qtool.cli.env_create import create_environment
 from qtool.doctor.case import Case
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding, Severity
-from qtool.doctor.message import say, together
+from qtool.doctor.lines import Line, LineKind, translated
 from qtool.doctor.prescription import Prescription
-from qtool.doctor.report import Line, LineKind
-from qtool.doctor.translation import Language, translated
 from qtool.errors import ExitCode
+from qtool.language.message import say, together
+from qtool.language.translation import Language
 from qtool.output import Output
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from qtool.doctor.cures import CurePlan
     from qtool.doctor.diff import Change, SnapshotDiff
     from qtool.doctor.finding import Finding
-    from qtool.doctor.report import Line
+    from qtool.doctor.lines import Line
 
 STYLES: dict[str, tuple[Style, ...]] = {
     "error": (Style.RED, Style.BOLD),
@@ -46,8 +46,8 @@ def painted(output: Output, line: "Line") -> list[str]:
 
 def plan_lines(plan: "CurePlan", where: str) -> "Iterator[Line]":
     """Yield what is going to be done, and what is left to the user."""
-    from qtool.doctor.message import say, together
-    from qtool.doctor.report import Line, LineKind
+    from qtool.doctor.lines import Line, LineKind
+    from qtool.language.message import say, together
 
     if plan.cures:
         yield Line(LineKind.SUMMARY, say("plan for {where}:", where=where))
@@ -62,8 +62,8 @@ def plan_lines(plan: "CurePlan", where: str) -> "Iterator[Line]":
 
 
 def _by_hand_lines(findings: "Sequence[Finding]") -> "Iterator[Line]":
-    from qtool.doctor.message import say, together
-    from qtool.doctor.report import Line, LineKind
+    from qtool.doctor.lines import Line, LineKind
+    from qtool.language.message import say, together
 
     for finding in findings:
         cannot = say("! {code} cannot be cured by installing packages", code=finding.code)
@@ -85,8 +85,8 @@ def plan_json(plan: "CurePlan") -> dict[str, Any]:
 
 def diff_lines(diff: "SnapshotDiff") -> "Iterator[Line]":
     """Yield what changed, findings first."""
-    from qtool.doctor.message import say
-    from qtool.doctor.report import Line, LineKind
+    from qtool.doctor.lines import Line, LineKind
+    from qtool.language.message import say
 
     if not diff:
         yield Line(LineKind.OK, say("no difference"))

@@ -3,9 +3,9 @@
 from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.kernels import KernelState, gptq_kernels
-from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.versions import capability_words
+from qtool.language.message import Message, say
 
 
 def gptq_answers(case: Case) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from qtool.doctor.commands import TORCH_INDEX_URL, TORCH_INDEX_VARIABLE
 from qtool.doctor.finding import Confidence, Finding, Severity
 from qtool.doctor.foresight import without_harm
 from qtool.doctor.kernels import KernelReport, KernelState, awq_kernels, gptq_kernels
-from qtool.doctor.message import say, together
 from qtool.doctor.new_environment import in_new_environment
 from qtool.doctor.rules import RULES, Rule
 from qtool.doctor.rules.imports import with_imports_as_evidence
+from qtool.language.message import say, together
 
 
 def diagnose(case: Case, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:

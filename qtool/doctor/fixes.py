@@ -14,10 +14,10 @@ from qtool.doctor.commands import (
 )
 from qtool.doctor.finding import Fix
 from qtool.doctor.fit import Fit
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import is_within, number_tuple, parse_capability
+from qtool.language.message import say
 
 MODERN_TORCH = ">=2.8,<2.14"
 _QUANT_SUFFIX = re.compile(

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Severity
-from qtool.doctor.message import say, together
+from qtool.doctor.lines import translated
 from qtool.doctor.report import machine_words, verdict_lines
 from qtool.doctor.snapshot import UNKNOWN, Unknown
 from qtool.doctor.snapshot_writer import to_mapping
-from qtool.doctor.translation import Language, translate, translated
 from qtool.doctor.verdict import Verdict
+from qtool.language.message import say, together
+from qtool.language.translation import Language, translate
 
 _MARKS = {
     Severity.ERROR: "❌",

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from qtool.doctor.case import Case
 from qtool.doctor.fit import Device
-from qtool.doctor.message import Message, say
 from qtool.doctor.routes import Route
 from qtool.doctor.rules.runs import is_wrong, kind_for
 from qtool.doctor.snapshot import KernelEnding
+from qtool.language.message import Message, say
 from qtool.models.info import ModelFormat
 
 _BASES = ("torch", "transformers")

@@ -13,10 +13,10 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import COMPANIONS, Commands
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Finding, Fix
-from qtool.doctor.message import say, together
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import parse_version
+from qtool.language.message import say, together
 
 # What a cure does not name goes along at its version. flash-attn would have to be compiled.
 _WITH_ANY_TORCH = ("transformers", "accelerate", "optimum", "peft")

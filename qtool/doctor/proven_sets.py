@@ -4,10 +4,10 @@ import shlex
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Fix
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.envs.machine import Machine
 from qtool.envs.recipes import Recipe, load_recipes, refusals
+from qtool.language.message import say
 from qtool.models.info import ModelFormat
 
 CUDA_MAJORS = (13, 12, 11)

@@ -1,42 +1,19 @@
 """A diagnosis as lines of text. The caller paints and prints them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
 from qtool.doctor.fit import Fit, FitKind
 from qtool.doctor.goals import GoalAnswer
-from qtool.doctor.message import Message, say, together
+from qtool.doctor.lines import Line, LineKind
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import FormatVerdict, Verdict
 from qtool.doctor.versions import capability_words
+from qtool.language.message import Message, say, together
 from qtool.models.info import ModelInfo
 from qtool.models.local import title_of
 from qtool.units import format_size
-
-
-class LineKind(StrEnum):
-    """What a line is, for whoever paints it."""
-
-    SUMMARY = "summary"
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-    OK = "ok"
-    TEXT = "text"
-    COMMAND = "command"
-    TABLE = "table"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the report."""
-
-    kind: LineKind
-    text: str
-
 
 _MARKS = {
     Severity.ERROR: "✗",

@@ -7,10 +7,10 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
 from qtool.doctor.fit import Device
 from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
-from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, parse_capability
+from qtool.language.message import Message, say
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.repackable import find_layout
 

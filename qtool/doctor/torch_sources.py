@@ -14,8 +14,8 @@ from qtool.doctor.commands import (
 )
 from qtool.doctor.facts import TorchIndex
 from qtool.doctor.finding import Fix
-from qtool.doctor.message import say, together
 from qtool.doctor.versions import minor_release, number_tuple
+from qtool.language.message import say, together
 
 _BOUND = re.compile(r"(?:^|,)\s*(==|>=|>|<)\s*(\d+(?:\.\d+)*)\s*(?=,|$)")
 _OTHER_TITLES = {

@@ -15,12 +15,12 @@ from qtool.doctor.fit import Device, Fit, FitKind, fit_on, fit_on_gpu
 from qtool.doctor.fixes import smaller_variant
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
 from qtool.doctor.measured import as_measured
-from qtool.doctor.message import say
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import WRITTEN_OUT, Route, find_route
 from qtool.doctor.speed import tokens_per_s, tokens_per_s_on
 from qtool.doctor.versions import capability_words
+from qtool.language.message import say
 from qtool.models.info import ModelFormat, ModelInfo
 
 # Without a model every format is judged that the usual repositories come in.

@@ -25,6 +25,7 @@ RANKS = {
     "output": 1,
     "ram": 1,
     "locks": 1,
+    "language": 0,
     "units": 0,
     "errors": 0,
     "__init__": 0,

@@ -4,6 +4,8 @@ import json
 import pytest
 
 from qtool.errors import NotFoundError
+from qtool.language.message import say
+from qtool.language.translation import Language
 from qtool.output import Mode, Output, Style, wants_colour
 
 
@@ -85,3 +87,17 @@ def test_question_on_a_terminal_is_read(monkeypatch: pytest.MonkeyPatch, typed, 
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     output = Output(stdout=Terminal(), stderr=Terminal(), environ={})
     assert output.ask("Really?") is expected
+
+
+def test_messages_are_said_in_the_language_and_json_stays_english():
+    output, stdout, stderr = voice()
+    output.language = Language.CHINESE
+    output.warn(say("not installed"))
+    output.result({}, [say("no difference"), "no difference"])
+    assert stderr.getvalue() == "警告： 未安装\n"
+    assert stdout.getvalue() == "没有差别\nno difference\n"
+
+    output, stdout, _ = voice(Mode.JSON)
+    output.language = Language.CHINESE
+    output.error(NotFoundError(say("no difference")))
+    assert json.loads(stdout.getvalue())["error"]["message"] == "no difference"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from qtool.doctor.case import Case
-from qtool.doctor.message import say
-from qtool.doctor.report import Line, LineKind
+from qtool.doctor.lines import Line, LineKind
 from qtool.doctor.rules.imports import PACKAGES
 from qtool.doctor.snapshot import UNKNOWN, ImportAttempt
+from qtool.language.message import say
 
 
 def import_lines(case: Case) -> Iterator[Line]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from qtool.doctor.message import say, together
-from qtool.doctor.report import Line, LineKind
+from qtool.doctor.lines import Line, LineKind
 from qtool.doctor.rules.runs import is_wrong
 from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun
+from qtool.language.message import say, together
 
 HEADER = ("kernel", "device", "error", "a call", "reads", "of memory")
 

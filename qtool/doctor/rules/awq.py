@@ -15,9 +15,9 @@ from qtool.doctor.fixes import (
     torch_2_2_commands,
 )
 from qtool.doctor.kernels import KernelState, awq_kernels
-from qtool.doctor.message import say
 from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import capability_words, is_within, parse_capability
+from qtool.language.message import say
 
 PACKAGE = "autoawq-kernels"
 

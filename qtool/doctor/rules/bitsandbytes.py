@@ -7,9 +7,9 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, parse_capability
+from qtool.language.message import say
 
 PACKAGE = "bitsandbytes"
 Problem = tuple[str, tuple[str, ...], Confidence]

@@ -6,9 +6,9 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf
-from qtool.doctor.message import say
 from qtool.doctor.torch_sources import torch_fixes
 from qtool.doctor.versions import number_tuple, parse_capability
+from qtool.language.message import say
 
 
 def nvml_mismatch(case: Case) -> Iterator[Finding]:

@@ -16,7 +16,6 @@ from qtool.doctor.fixes import (
     modern,
     some,
 )
-from qtool.doctor.message import Message, say, together
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.requirements import asked_of
@@ -25,6 +24,7 @@ from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import is_within, parse_version
+from qtool.language.message import Message, say, together
 
 ENGINES: dict[Goal, tuple[str, ...]] = {
     Goal.GPTQ: ("gptqmodel", "auto-gptq"),

@@ -6,10 +6,10 @@ from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
 from qtool.doctor.fit import Device, Fit, FitKind, fit_on
 from qtool.doctor.fixes import gguf, smaller_variant
-from qtool.doctor.message import Message, say
 from qtool.doctor.proven_sets import model_word
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import find_route
+from qtool.language.message import Message, say
 from qtool.models.info import ModelFormat
 from qtool.units import format_size
 

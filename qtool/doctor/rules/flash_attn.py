@@ -8,8 +8,8 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, python_is_within, some
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
-from qtool.doctor.message import say
 from qtool.doctor.versions import capability_words, is_within
+from qtool.language.message import say
 
 SDPA_ON_CPU = (
     '# in your code: AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa")'

@@ -8,9 +8,9 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import build_gptq, gguf, legacy_gptq, modern, python_is_within, some
 from qtool.doctor.kernels import KernelReport, KernelState, gptq_kernels
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within
+from qtool.language.message import say
 
 
 def is_unsupported_system(case: Case) -> bool:

@@ -7,11 +7,11 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import install_compiler, install_toolkit, modern, python_is_within, some
-from qtool.doctor.message import Message, say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.routes import runs_int4
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, number_tuple, parse_capability
+from qtool.language.message import Message, say
 
 
 def transformers_too_old(case: Case) -> Iterator[Finding]:

@@ -7,10 +7,10 @@ from qtool.doctor.case import Case, GpuFacts, runs_on
 from qtool.doctor.commands import serving_indexes
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, some
-from qtool.doctor.message import Message, say, together
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_fixes
 from qtool.doctor.versions import Capability, capability_words, parse_arch, parse_capability
+from qtool.language.message import Message, say, together
 
 HALF_PRECISION_GOALS = (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB)
 

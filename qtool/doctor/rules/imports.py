@@ -8,10 +8,10 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import some
-from qtool.doctor.message import say
 from qtool.doctor.routes import runs_int4
 from qtool.doctor.snapshot import UNKNOWN, ImportAttempt, ImportEnding
 from qtool.doctor.versions import parse_version
+from qtool.language.message import say
 
 _ALL = (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB, Goal.FLASH_ATTN, Goal.BUILD)
 # Module: its distribution, and the goals that it serves.

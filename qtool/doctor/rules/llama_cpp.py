@@ -8,9 +8,9 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import python_is_within, some
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import parse_capability
+from qtool.language.message import say
 
 PACKAGE = "llama-cpp-python"
 

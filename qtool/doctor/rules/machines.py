@@ -6,8 +6,8 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN, canonical_name
+from qtool.language.message import say
 
 TORCH_GOALS = (Goal.GPTQ, Goal.AWQ, Goal.PLAIN, Goal.BNB, Goal.FLASH_ATTN, Goal.BUILD)
 _NAMES_OF_CONDA = {"pytorch": "torch", "pytorch-gpu": "torch", "pytorch-cpu": "torch"}

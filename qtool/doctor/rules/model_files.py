@@ -7,8 +7,8 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
 from qtool.doctor.fit import Device
 from qtool.doctor.fixes import gguf, some
-from qtool.doctor.message import Message, say
 from qtool.doctor.routes import SLOW_ON_CPU, WRITTEN_OUT, Route, find_route
+from qtool.language.message import Message, say
 from qtool.models.info import ModelFormat
 from qtool.models.local import title_of
 

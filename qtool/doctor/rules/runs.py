@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
-from qtool.doctor.message import say
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.routes import find_route, runs_int4
 from qtool.doctor.snapshot import UNKNOWN, KernelEnding, KernelRun
+from qtool.language.message import say
 from qtool.models.info import ModelFormat
 
 LARGEST_ERROR = 0.05

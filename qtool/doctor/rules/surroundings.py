@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.message import say
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import number_tuple
+from qtool.language.message import say
 
 GPU_GOALS = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN, Goal.GGUF)
 _RUNTIME = re.compile(r"(nvidia-[a-z-]+)-cu(\d+)")

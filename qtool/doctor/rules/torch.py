@@ -9,12 +9,12 @@ from qtool.doctor.commands import Commands, companion
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, some
-from qtool.doctor.message import say, together
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_fixes, torch_for_python
 from qtool.doctor.versions import is_within, minor_release
+from qtool.language.message import say, together
 
 TORCH_OF_TRANSFORMERS_5 = ">=2.4"
 OLDEST_TRANSFORMERS = ">=4.36"

@@ -19,13 +19,14 @@ from qtool.doctor.cures import plan_cures
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding, Goal
 from qtool.doctor.goals import answer_goal
+from qtool.doctor.lines import translated
 from qtool.doctor.markdown import markdown_lines
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.report import report_lines
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.snapshot_reader import from_mapping
-from qtool.doctor.translation import Language, translated
 from qtool.doctor.verdict import judge
+from qtool.language.translation import Language
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo, Quantization
 from tests.unit.doctor.test_public_cases import ALL_CASES
 

@@ -15,10 +15,11 @@ from qtool.doctor.deep.kernel_runs import run_kernels, run_of, with_best_bandwid
 from qtool.doctor.deep.kernel_tasks import KernelSettings, KernelTask, plan_kernels, read_widths
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding
+from qtool.doctor.lines import translated
 from qtool.doctor.snapshot import Interpreter, KernelEnding, KernelRun, Snapshot
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.snapshot_writer import to_mapping
-from qtool.doctor.translation import Language, translated
+from qtool.language.translation import Language
 from qtool.models.info import ModelFormat, ModelInfo, Quantization
 from tests.unit.doctor.machines import RTX_3090, case_of, torch
 from tests.unit.doctor.test_deep import HANG, SEGFAULT

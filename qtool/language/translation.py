@@ -1,25 +1,21 @@
-"""Reports in another language: catalogues in ``messages/``, keyed by the English templates.
+"""Texts in another language: catalogues in a folder of its name, keyed by the English templates.
 
 What has no entry stays English: names, versions, evidence, commands, and codes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtool.doctor.message import Message
-
-if TYPE_CHECKING:
-    from qtool.doctor.report import Line
+from qtool.language.message import Message
 
 _LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 """The first that is set decides, as POSIX has it for messages."""
 
 
 class Language(StrEnum):
-    """A language that reports can be had in."""
+    """A language that the program speaks."""
 
     ENGLISH = "en"
     CHINESE = "zh"
@@ -39,9 +35,12 @@ def load_catalogue(language: Language) -> Mapping[str, str]:
 
     if language is Language.ENGLISH:
         return {}
-    path = files("qtool.doctor").joinpath("messages", f"{language}.json")
-    groups: Mapping[str, Mapping[str, str]] = json.loads(path.read_text(encoding="utf-8"))
-    return {english: text for group in groups.values() for english, text in group.items()}
+    catalogue: dict[str, str] = {}
+    for file in files("qtool.language").joinpath(language.value).iterdir():
+        groups: Mapping[str, Mapping[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+        for group in groups.values():
+            catalogue |= group
+    return catalogue
 
 
 def translate(text: str, language: Language) -> str:
@@ -59,8 +58,3 @@ def translate(text: str, language: Language) -> str:
 
 def _translated(value: Any, language: Language) -> Any:
     return translate(value, language) if isinstance(value, str) else value
-
-
-def translated(lines: "Iterable[Line]", language: Language) -> "Iterator[Line]":
-    """Yield lines of a report in ``language``."""
-    return (replace(line, text=translate(line.text, language)) for line in lines)
