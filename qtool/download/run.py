@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from qtool.download.backends.staging import Staging
 from qtool.download.collisions import check_case
 from qtool.download.damage import Damage, DamageKind
 from qtool.download.disk import disk_errors
+from qtool.download.edited import keep_edited
 from qtool.download.events import Asking, DownloadResult, Event, FileResult, FileStatus, OnEvent
 from qtool.download.fetch import Fetch
 from qtool.download.layout import Layout, check_folders, choose_layout, place_of
@@ -175,10 +176,18 @@ class _Run:
             return self._fetch(errand, (), errand.wanted.files)
         surveyor = Surveyor(errand.target, self._on_event, self._stop)
         present, missing = surveyor.survey(errand.wanted.files)
+        errand = self._with_edited_kept(errand, missing)
         if self._request.backend is Backend.NATIVE:
             for file in missing:
                 errand.salvager.reuse(file, self._stop)
         return self._fetch(errand, present, missing)
+
+    def _with_edited_kept(self, errand: _Errand, files: Iterable[RemoteFile]) -> _Errand:
+        """Keep what somebody has changed of ``files``; note it in the plan."""
+        verifier = Verifier(errand.target, self._on_event, self._stop)
+        notes = [edited.note for edited in keep_edited(errand.target, verifier, files)]
+        wanted = replace(errand.wanted, notes=(*errand.wanted.notes, *notes))
+        return replace(errand, wanted=wanted)
 
     def _repair(self, errand: _Errand) -> DownloadResult:
         """Read everything that is there and fetch what is wrong of it."""

@@ -1,0 +1,94 @@
+"""Texts that somebody has changed: a run that replaces them keeps them beside, and says so.
+
+A ``config.json`` that is neither what the hub lists nor any version that was fetched is a person's
+work. It gets a second name before the hub's content takes its own, so that no moment is without it.
+Weights are damaged, not edited, and are the affair of ``repair``; a Git LFS pointer is no work.
+"""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qtool.download.damage import DamageKind
+from qtool.download.disk import disk_errors
+from qtool.download.layout import place_of
+from qtool.download.target import Target, size_and_mtime
+from qtool.download.verify import Verifier
+from qtool.hub.repo import RemoteFile
+
+SUFFIX = ".edited"
+# As git tells a binary file: a NUL in so many first bytes.
+# https://github.com/git/git/blob/v2.43.0/xdiff-interface.c#L187
+_PROBE_BYTES = 8000
+_NOBODYS_WORK = frozenset({DamageKind.MISSING, DamageKind.POINTER, DamageKind.OUTDATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A changed text and the name that it keeps."""
+
+    file: RemoteFile
+    kept: Path
+
+    @property
+    def note(self) -> str:
+        """Return what the user is told."""
+        return (
+            f"{self.file.path} was not as the hub has it, and is replaced; "
+            f"what it was is kept as {self.kept.name}"
+        )
+
+
+def keep_edited(
+    target: Target, verifier: Verifier, files: Iterable[RemoteFile]
+) -> Iterator[Edited]:
+    """Give each of ``files`` that is somebody's work a second name, before it is replaced.
+
+    Raises ResourceError where that cannot be done, KeyboardInterrupt when stopped.
+    """
+    for file in files:
+        place = place_of(file, target.layout)
+        with disk_errors(place):
+            if _is_text(place) and _is_somebodys_work(target, verifier, file):
+                yield Edited(file, _keep(place, target.layout.final_path(file)))
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether a file is there, holds anything, and looks like text. Raises OSError."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        probe = stream.read(_PROBE_BYTES)
+    return bool(probe) and b"\0" not in probe
+
+
+def _is_somebodys_work(target: Target, verifier: Verifier, file: RemoteFile) -> bool:
+    if file.digest is None:  # then only the time tells
+        entry = target.manifest.find(file.path)
+        as_fetched = (entry.size, entry.mtime_ns) if entry is not None else None
+        return size_and_mtime(place_of(file, target.layout)) != as_fetched
+    damage = verifier.damage_of(file)
+    return damage is not None and damage.kind not in _NOBODYS_WORK
+
+
+def _keep(place: Path, final: Path) -> Path:
+    """Return the second name of a file, beside its first one. Raises OSError."""
+    for number in itertools.count(1):
+        kept = final.with_name(f"{final.name}{SUFFIX}{'' if number == 1 else f'-{number}'}")
+        if kept.exists() and _is_same(kept, place):
+            return kept
+        if not os.path.lexists(kept):
+            break
+    try:
+        kept.hardlink_to(place.resolve())
+    except OSError:  # a disk without links, such as a stick in exFAT
+        shutil.copy2(place, kept)
+    return kept
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Return whether two files have the same content. Raises OSError."""
+    return path.samefile(other) or path.read_bytes() == other.read_bytes()

@@ -1,0 +1,117 @@
+"""A file that somebody has changed is replaced by the hub's, but never lost."""
+
+import os
+
+import pytest
+
+from qtool.download import FileStatus
+from tests.hub import Generated, Repo
+
+HUBS, MINE = b'{"a": 1}', b'{"a": 2, "mine": true}'
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def hub(hub_factory):
+    files = {"config.json": HUBS, "sub/notes.txt": b"text", "m.bin": Generated(2 * MIB)}
+    return hub_factory([Repo("org/name", files)])
+
+
+@pytest.fixture
+def config(fetch, hub):
+    """Return the path of a file that was fetched and then changed."""
+    fetch(hub)
+    path = fetch.target / "config.json"
+    path.write_bytes(MINE)
+    return path
+
+
+def test_changed_text_is_kept_beside_the_hubs_and_that_is_said(fetch, hub, config):
+    result = fetch(hub)
+    assert result.failures == ()
+    assert config.read_bytes() == HUBS
+    assert (fetch.target / "config.json.edited").read_bytes() == MINE
+    assert [note for note in result.notes if "config.json.edited" in note]
+
+
+def test_changed_text_is_kept_once(fetch, hub, config):
+    fetch(hub)
+    config.write_bytes(MINE)
+    fetch(hub)
+    config.write_bytes(b"other")
+    fetch(hub)
+    kept = {path.name: path.read_bytes() for path in fetch.target.glob("*.edited*")}
+    assert kept == {"config.json.edited": MINE, "config.json.edited-2": b"other"}
+
+
+def test_changed_text_keeps_its_name_while_the_hubs_does_not_come(fetch, hub, config):
+    hub.refuse("hub")
+    with pytest.raises(Exception, match="does not answer"):
+        fetch(hub)
+    assert config.read_bytes() == MINE
+
+
+def test_text_of_unknown_origin_is_kept(fetch, hub):
+    (fetch.target / "sub").mkdir(parents=True)
+    (fetch.target / "sub/notes.txt").write_bytes(b"mine")
+    fetch(hub)
+    assert (fetch.target / "sub/notes.txt").read_bytes() == b"text"
+    assert (fetch.target / "sub/notes.txt.edited").read_bytes() == b"mine"
+
+
+def test_version_that_was_fetched_is_nobodys_work(fetch, hub):
+    fetch(hub)
+    os.utime(fetch.target / "config.json")  # as a copy of the folder does
+    hub.commit("org/name", {"config.json": b"{}"})
+    result = fetch(hub)
+    assert fetch.files()["config.json"] == b"{}"
+    assert (list(fetch.target.glob("*.edited*")), result.notes) == ([], ())
+
+
+def test_pointer_of_a_git_clone_is_nobodys_work(fetch, hub):
+    fetch.target.mkdir()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2097152\n"
+    (fetch.target / "m.bin").write_bytes(pointer)
+    fetch(hub)
+    assert list(fetch.target.glob("*.edited*")) == []
+
+
+def test_damaged_weights_are_not_kept(fetch, hub):
+    fetch(hub)
+    with (fetch.target / "m.bin").open("r+b") as stream:
+        stream.write(b"\0\xff\0")
+    assert fetch(hub).failures == ()
+    assert list(fetch.target.glob("*.edited*")) == []
+
+
+@pytest.mark.parametrize("option", ["is_forced", "is_repair"])
+def test_who_asks_for_the_hubs_files_gets_them_alone(fetch, hub, config, option):
+    result = fetch(hub, **{option: True})
+    assert (config.read_bytes(), result.notes) == (HUBS, ())
+    assert list(fetch.target.glob("*.edited*")) == []
+
+
+def test_text_without_a_digest_is_judged_by_its_time(fetch, hub, config, monkeypatch):
+    monkeypatch.setattr("qtool.hub.repo.RemoteFile.digest", None)
+    fetch(hub)
+    assert (fetch.target / "config.json.edited").read_bytes() == MINE
+
+
+def test_cache_keeps_a_changed_text_in_the_snapshot(hub, fetch, tmp_path):
+    cache = tmp_path / "cache"
+    result = fetch(hub, cache_dir=cache, local_dir=None)
+    (result.path / "config.json").write_bytes(MINE)
+    result = fetch(hub, cache_dir=cache, local_dir=None)
+    assert (result.path / "config.json").read_bytes() == HUBS
+    kept = result.path / "config.json.edited"
+    assert (kept.read_bytes(), kept.is_symlink()) == (MINE, False)
+
+
+def test_disk_without_links_holds_a_copy(fetch, hub, config, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    statuses = {file.path: file.status for file in fetch(hub).files}
+    assert statuses["config.json"] is FileStatus.DOWNLOADED
+    assert (fetch.target / "config.json.edited").read_bytes() == MINE
