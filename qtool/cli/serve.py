@@ -10,11 +10,13 @@ import typer
 from qtool.cli.engine_options import EngineFlags
 from qtool.cli.engine_start import obtain_model, start_engine
 from qtool.cli.flags import takes_flags
+from qtool.cli.listening import find_place
 from qtool.cli.options import VoiceFlags
 from qtool.cli.own_command import completes_hints
 from qtool.config import Config
 from qtool.engines.base import Endpoint, OnWait, Progress
-from qtool.errors import EnvironmentFault, ExitCode, Terminated, UsageError
+from qtool.errors import EnvironmentFault, ExitCode, Terminated
+from qtool.language.message import say
 
 if TYPE_CHECKING:
     from qtool.engines.keeper import EngineKeeper
@@ -29,11 +31,11 @@ TELL_EVERY_S = 5
 
 KEY_VARIABLE = "QTOOL_API_KEY"
 
-Port = Annotated[
-    int, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; 0: a free port.")
+Host = Annotated[
+    str,
+    typer.Option(metavar="ADDRESS", help="Where to listen; by default this machine alone."),
 ]
-
-
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: a free port.")]
 List = Annotated[
     bool, typer.Option("--list", help="List the engines that stayed (qtool chat --keep-alive).")
 ]
@@ -46,6 +48,7 @@ Stop = Annotated[
 class ServeFlags:
     """Where the server listens, or what is asked about those that stayed."""
 
+    host: Host = "127.0.0.1"
     port: Port = 0
     is_list: List = False
     is_stop: Stop = False
@@ -57,8 +60,9 @@ class ServeFlags:
 def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     """Run a model for other programs, as a server that speaks the OpenAI API.
 
-    It listens on this machine alone and wants a key: $QTOOL_API_KEY, or a random one. Ctrl+C
-    ends it, and so do SIGINT and SIGTERM where it was started with &.
+    It listens on this machine alone, unless --host names another address (0.0.0.0: all of them),
+    and always wants a key: $QTOOL_API_KEY, or a random one. Ctrl+C ends it, and so do SIGINT and
+    SIGTERM where it was started with &.
     """
     output, config = voice.make_output(), Config()
     if where.is_list or where.is_stop:
@@ -68,13 +72,21 @@ def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
             return stop_engines(engine.model, output, config)
         return list_engines(output, config)
     _heed_interrupts()
-    key = _own_key()
-    listening = {"port": _free_port(where.port), **({"api_key": key} if key else {})}
+    key, place = _own_key(), find_place(where.host, where.port)
+    if place.is_exposed:
+        output.warn(
+            say(
+                "other machines can reach {host}: whoever has the key may use the model, and the"
+                " key and all that is said travel unencrypted",
+                host=place.host,
+            )
+        )
+    listening = {"host": place.host, "port": place.port, **({"api_key": key} if key else {})}
     request = engine.to_request(config, extra=listening)
     local, _ = obtain_model(request, output, config)
     with start_engine(local, request, output, config) as keeper:
         output.note("loading the model …")
-        endpoint = keeper.endpoint(_teller(output))
+        endpoint = place.seen_from_outside(keeper.endpoint(_teller(output)))
         output.status()
         output.result(_describe(endpoint), _lines(endpoint, is_key_known=bool(key)))
         return _wait(keeper)
@@ -155,22 +167,3 @@ def _own_key() -> str:
     from qtool.chat.remote import read_api_key
 
     return read_api_key(None, {KEY_VARIABLE: os.environ.get(KEY_VARIABLE, "")})
-
-
-def _free_port(port: int) -> int:
-    """Return ``port`` if nobody listens there.
-
-    Raises:
-        UsageError: somebody does, or it may not be taken.
-    """
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as exc:
-            raise UsageError(
-                f"cannot listen on port {port}: {exc.strerror}", hint="--port 0 takes a free one"
-            ) from exc
-    return port

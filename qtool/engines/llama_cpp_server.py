@@ -3,7 +3,7 @@
 Runs as ``python -P -m qtool.engines.llama_cpp_server`` in a process of its own; see ``base`` for
 what goes over its streams. By default that server has no API key and lets every page in the
 user's browser in (``Access-Control-Allow-Origin: *``); here it always gets a key, listens on
-loopback only, and allows no foreign origin.
+loopback unless another address is named, and allows no foreign origin.
 """
 
 import json
@@ -41,7 +41,7 @@ def build_params(settings: dict[str, Any]) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
     params.model_alias = {settings["alias"]}
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [settings.get("host", "127.0.0.1")]
     params.port = settings.get("port", 0)
     params.api_keys = [settings["api_key"]]
     params.cors_origins = "http://127.0.0.1"

@@ -9,8 +9,8 @@ from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.models.info import ModelInfo
 from qtool.models.local import title_of
 
-LISTEN = ("--host", "127.0.0.1", "--port", "{port}")
-"""``outside_server`` puts the port in."""
+LISTEN = ("--host", "{host}", "--port", "{port}")
+"""``outside_server`` puts address and port in."""
 
 
 def plan_outside(

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -38,7 +39,7 @@ class Server:
 
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        self.process.communicate(timeout=20)
+        _, self.said = self.process.communicate(timeout=20)
         return self.process.returncode
 
 
@@ -100,6 +101,22 @@ def test_printed_line_works_as_it_is(serve):
     )
     assert json.loads(done.stdout)["choices"][0]["message"]["content"]
     assert shlex.split(lines[4])[0] == "curl"
+
+
+def test_other_machines_get_in_only_where_that_is_asked_and_with_the_key(serve):
+    server = serve("--host", "0.0.0.0", "--json")
+    told = server.read_json()
+    assert "0.0.0.0" not in told["url"]
+    for url in (told["url"], f"http://127.0.0.1:{urlsplit(told['url']).port}/v1"):
+        with pytest.raises(HTTPError) as caught:
+            urlopen(Request(f"{url}/models", headers={"Authorization": "Bearer wrong"}))
+        caught.value.close()
+        assert caught.value.code == 401
+        headers = {"Authorization": f"Bearer {told['api_key']}"}
+        with urlopen(Request(f"{url}/models", headers=headers)) as answer:
+            assert json.load(answer)["data"]
+    assert server.end() == 0
+    assert "other machines can reach 0.0.0.0" in server.said
 
 
 def test_port_that_is_taken_is_refused(serve):

@@ -1,8 +1,9 @@
 """The server's HTTP side: who may ask, what, and how the answer is sent.
 
-Loopback alone, an API key for everything but the bare state, and no page of a browser that is
-not this server's own: no CORS header is ever sent, a foreign ``Origin`` is refused, and so is a
-``Host`` that is no loopback name, which stops DNS rebinding.
+Loopback alone unless another address is named, an API key for everything but the bare state, and
+no page of a browser that is not this server's own: no CORS header is ever sent, a foreign
+``Origin`` is refused, and on loopback so is a ``Host`` that is no loopback name, which stops DNS
+rebinding.
 """
 
 from __future__ import annotations
@@ -47,17 +48,23 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 class ApiServer(ThreadingHTTPServer):
-    """Listens on a loopback port; ``port`` 0 takes a free one.
+    """Listens on a port of ``host``; ``port`` 0 takes a free one.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the address is none of this machine's.
     """
 
     daemon_threads = True
     request_queue_size = 16
 
     def __init__(
-        self, port: int, api_key: str, model: str, status: Status, line: WaitingLine
+        self,
+        port: int,
+        api_key: str,
+        model: str,
+        status: Status,
+        line: WaitingLine,
+        host: str = LOOPBACK_NAMES[0],
     ) -> None:
         self.api_key = api_key
         self.model = model
@@ -67,12 +74,17 @@ class ApiServer(ThreadingHTTPServer):
         self.n_ctx_tokens: int | None = None
         self.strangers = Strangers()
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
 
     @property
     def url(self) -> str:
         """Where it listens, without a trailing slash."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Tell whether nobody but this machine reaches it."""
+        return _is_loopback(str(self.server_address[0]))
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a thread; where there are too many, one without a key must go."""
@@ -140,9 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(refusal.status, refusal.to_object())
 
     def _check_origin(self) -> None:
-        """Let nobody in but programs on this machine, and pages that this port serves."""
+        """Let in programs, and pages that this port serves; on loopback by its own names alone."""
         names = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
-        if not _is_loopback(self.headers.get("Host", "")):
+        if self.server.is_on_loopback and not _is_loopback(self.headers.get("Host", "")):
             raise Refusal(403, "permission_error", "the Host header is not a loopback address")
         origin = self.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc not in names:

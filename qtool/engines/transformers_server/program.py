@@ -48,9 +48,13 @@ def main() -> None:
     status = Status(_own_stdout())
     line = WaitingLine(settings.max_waiting)
     try:
-        server = ApiServer(settings.port, settings.api_key, settings.name, status, line)
+        server = ApiServer(
+            settings.port, settings.api_key, settings.name, status, line, settings.host
+        )
     except OSError as exc:
-        raise SystemExit(f"cannot listen on port {settings.port}: {exc.strerror}") from exc
+        raise SystemExit(
+            f"cannot listen on {settings.host}:{settings.port}: {exc.strerror}"
+        ) from exc
     threading.Thread(target=server.serve_forever, daemon=True).start()
     status.listens(server.url)
     generator = _load(settings, server, status)

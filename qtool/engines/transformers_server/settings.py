@@ -14,6 +14,7 @@ MAX_SETTINGS_BYTES = 16 * 1024 * 1024
 class Settings:
     """``None`` leaves a value to the model and the machine.
 
+    ``host`` is the IPv4 address to listen on: this machine alone, unless another one is named.
     ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …; ``attention`` one of transformers'
     names. ``cache_bytes`` bounds what all kept conversations together may take. ``allow_pickle``
     lets weights in that are not safetensors and may run code when they are loaded, as
@@ -25,6 +26,7 @@ class Settings:
     model: str
     api_key: str = field(repr=False)
     alias: str = ""
+    host: str = "127.0.0.1"
     port: int = 0
     n_ctx_tokens: int | None = None
     n_threads: int | None = None

@@ -40,10 +40,12 @@ def write_reply(job: Job) -> None:
 class Server:
     """The server and a client's view of it."""
 
-    def __init__(self, answer: Callable[[Job], None], max_waiting: int = 2) -> None:
+    def __init__(
+        self, answer: Callable[[Job], None], max_waiting: int = 2, host: str = "127.0.0.1"
+    ) -> None:
         self.line = WaitingLine(max_waiting)
         self.status = Status()
-        self.api = ApiServer(0, "secret", "m", self.status, self.line)
+        self.api = ApiServer(0, "secret", "m", self.status, self.line, host)
         threading.Thread(target=self.api.serve_forever, args=(0.01,), daemon=True).start()
         threading.Thread(target=self.line.serve, args=(answer,), daemon=True).start()
         self.status.ready(self.api.url)
@@ -120,6 +122,15 @@ def test_foreign_page_is_refused_even_with_the_key(
     status, _, answered = start(write_reply).ask("/v1/chat/completions", HELLO, **headers)
     assert status == 403
     assert "Access-Control-Allow-Origin" not in answered
+
+
+def test_server_for_other_machines_goes_by_any_name_and_wants_the_key(start: Callable[..., Server]):
+    server = start(write_reply, 2, "0.0.0.0")
+    assert server.ask("/v1/models", None, Host="model.example:80")[0] == 200
+    assert (
+        server.ask("/v1/models", None, Host="model.example:80", Authorization="Bearer x")[0] == 401
+    )
+    assert server.ask("/v1/models", None, Origin="https://evil.example")[0] == 403
 
 
 def test_own_origin_is_let_in(start: Callable[..., Server]):
