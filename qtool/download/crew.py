@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from qtool.download.finish import FrontHasher
+from qtool.download.front import FrontHasher
 from qtool.download.growth import Growth
 from qtool.download.job import Job
 from qtool.download.request import DEFAULT_CONNECTIONS

@@ -15,11 +15,21 @@ from qtool.hub.repo import RemoteFile
 _BLOCK_BYTES = 1024 * 1024
 
 
-class Digest(Protocol):
-    """What hashlib's objects can do."""
+class Taker(Protocol):
+    """What bytes can be added to."""
 
     def update(self, data: memoryview, /) -> None:
         """Add bytes."""
+
+
+class Digest(Taker, Protocol):
+    """What hashlib's objects can do."""
+
+    def copy(self) -> "Digest":
+        """Return another digest of the same bytes."""
+
+    def digest(self) -> bytes:
+        """Return the digest."""
 
     def hexdigest(self) -> str:
         """Return the digest in lower-case hexadecimal."""
@@ -45,7 +55,7 @@ def digest_of(path: Path, file: RemoteFile, stop: threading.Event | None = None)
 
 def hash_file(
     path: Path,
-    digest: Digest,
+    digest: Taker,
     stop: threading.Event | None = None,
     size_bytes: int | None = None,
 ) -> bool:

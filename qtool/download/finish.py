@@ -1,15 +1,13 @@
 """From all bytes there to the final name: compare the digest, sync, rename, remember."""
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qtool.download.blocks import BlockDigest
 from qtool.download.digests import new_digest
 from qtool.download.disk import create_file, disk_errors
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.job import Job
+from qtool.download.prefixes import NotingDigest, Prefixes
 from qtool.download.progress import Tally
 from qtool.download.ranges import Range, RangeSet
 from qtool.download.schedule import Schedule
@@ -20,8 +18,6 @@ from qtool.hub.repo import RemoteFile
 
 # Where small files are written before they get their final names.
 SMALL_FOLDER = "small"
-_BLOCK_BYTES = 1024 * 1024
-_POLL_S = 0.01
 
 
 class Finisher:
@@ -59,12 +55,14 @@ class Finisher:
             create_file(fresh, content, is_synced=True)
         self._publish(job, fresh)
 
-    def finish_partial(self, job: Job, sink: PartialFile, digest: BlockDigest) -> bool:
+    def finish_partial(
+        self, job: Job, sink: PartialFile, digest: NotingDigest, bad_ranges: Sequence[Range]
+    ) -> bool:
         """Publish a partial file whose digest is known; return False when parts come anew.
 
-        Raises IntegrityError or ResourceError.
+        ``bad_ranges`` is what is known to be wrong of it, empty when nothing is known. Raises
+        IntegrityError or ResourceError.
         """
-        bad_ranges = self._bad_ranges(job.file, digest)
         try:
             if self._is_doubtful(job, digest.hexdigest(), bad_ranges):
                 return False
@@ -72,10 +70,21 @@ class Finisher:
             self._throw_away(job.file, sink, bad_ranges)
             raise
         sink.sync()
-        self._target.blocks.add(job.file, digest.block_sums())
+        self._target.prefixes.add(job.file, digest.prefixes())
         self._publish(job, sink.path)
         sink.forget()
         return True
+
+    def known_prefixes(self, file: RemoteFile) -> Prefixes | None:
+        """Return how the content of ``file`` begins, where an earlier download noted it."""
+        return self._target.prefixes.find(file)
+
+    def fetch_again(self, job: Job, ranges: Sequence[Range]) -> None:
+        """Have wrong bytes of a file brought once more, by anyone. Raises ResourceError."""
+        job.sink.remove(ranges)
+        self._tally.add_bytes(-sum(end - start for start, end in ranges))
+        job.reopen()
+        self._schedule.reopen(job.task, ranges)
 
     def fail(self, job: Job, error: QtoolError) -> None:
         """Give a file up: no connection goes on with it."""
@@ -83,19 +92,16 @@ class Finisher:
         if (result := job.settle(FileStatus.FAILED, error)) is not None:
             self._report(result)
 
-    def _throw_away(self, file: RemoteFile, sink: PartialFile, bad_ranges: list[Range]) -> None:
-        """Remove what is wrong of a partial file, or all of it where that is not known."""
-        if not bad_ranges:
-            self._target.blocks.discard(file)
+    def _throw_away(self, file: RemoteFile, sink: PartialFile, bad_ranges: Sequence[Range]) -> None:
+        """Remove what is wrong of a partial file, or all of it where that is not known.
+
+        The notes go as well: it may be they that are wrong.
+        """
+        self._target.prefixes.discard(file)
         if bad_ranges and not self._target.layout.content_path(file).exists():
             sink.remove(bad_ranges)
         else:
             sink.discard()
-
-    def _bad_ranges(self, file: RemoteFile, digest: BlockDigest) -> list[Range]:
-        """Return which blocks are not as in an earlier download, nothing where none is known."""
-        known = self._target.blocks.find(file)
-        return [] if known is None else known.differences(digest.block_sums())
 
     def _is_doubtful(self, job: Job, hexdigest: str, bad_ranges: Sequence[Range] = ()) -> bool:
         """Return True when the digest is wrong and other sources are asked for doubtful parts.
@@ -109,10 +115,7 @@ class Finisher:
             if not (ranges := _next_trial(job, bad_ranges)):
                 urls = ", ".join(source.endpoint_url for source in job.sources)
                 raise IntegrityError(f"{exc.message} (from {urls})", hint=exc.hint) from exc
-            job.sink.remove(ranges)
-            self._tally.add_bytes(-sum(end - start for start, end in ranges))
-            job.reopen()
-            self._schedule.reopen(job.task, ranges)
+            self.fetch_again(job, ranges)
             return True
         for source in job.convicted():
             source.mirror.drop(f"it sent wrong bytes of {job.file.path}")
@@ -123,58 +126,6 @@ class Finisher:
         status = FileStatus.RESUMED if job.is_resumed else FileStatus.DOWNLOADED
         if (result := job.settle(status)) is not None:
             self._report(result)
-
-
-class FrontHasher:
-    """Hashes partial files from the front while the rest arrives, in one thread of its own."""
-
-    def __init__(self, jobs: Iterable[Job], finisher: Finisher, stop: threading.Event) -> None:
-        self._pending = [
-            (job, job.sink, BlockDigest(job.file))
-            for job in jobs
-            if isinstance(job.sink, PartialFile)
-        ]
-        self._positions = {id(job): 0 for job, _, _ in self._pending}
-        self._finisher = finisher
-        self._stop = stop
-        self._block = memoryview(bytearray(_BLOCK_BYTES))
-
-    def run(self) -> None:
-        """Work until every file has an outcome, or ``stop`` is set."""
-        while self._pending and not self._stop.is_set():
-            self._pending = [item for item in self._pending if item[0].outcome is None]
-            advances = [self._advance(*item) for item in self._pending]
-            if not any(advances):
-                time.sleep(_POLL_S)
-
-    def _advance(self, job: Job, sink: PartialFile, digest: BlockDigest) -> bool:
-        """Hash what is contiguous; return whether there was anything to do."""
-        try:
-            start = self._positions[id(job)]
-            position = self._hash(sink, digest, start, sink.front())
-            self._positions[id(job)] = position
-            is_whole = position == job.file.size_bytes
-            if is_whole and not self._finisher.finish_partial(job, sink, digest):
-                self._begin_anew(job, sink)
-        except QtoolError as exc:
-            self._finisher.fail(job, exc)
-            return True
-        return position > start
-
-    def _begin_anew(self, job: Job, sink: PartialFile) -> None:
-        """Hash a file from its first byte again."""
-        self._positions[id(job)] = 0
-        others = [item for item in self._pending if item[0] is not job]
-        self._pending = [*others, (job, sink, BlockDigest(job.file))]
-
-    def _hash(self, sink: PartialFile, digest: BlockDigest, position: int, front: int) -> int:
-        while position < front and not self._stop.is_set():
-            count = sink.read_into(self._block[: front - position], position)
-            if not count:
-                break
-            digest.update(self._block[:count])
-            position += count
-        return position
 
 
 def _next_trial(job: Job, bad_ranges: Sequence[Range]) -> list[Range] | None:

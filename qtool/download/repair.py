@@ -1,11 +1,12 @@
 """Damaged files on their way to being right again: good bytes are kept, nothing is lost.
 
-Where it is known which bytes are wrong, the file itself becomes a partial download: a journal that
-vouches for its good bytes is written and synced, then the file is renamed to the partial file. From
-then on it is a download that was interrupted: the missing ranges are fetched, the digest of the
-whole is compared, and only that gives it its final name. No second copy is written, so a disk that
-is full but for the damage will do, and a death at any moment leaves either the damaged file under
-its name or a download that the next run resumes.
+Where it is known from which block on it is wrong, the file itself becomes a partial download: a
+journal that leaves that block out is written and synced, then the file is renamed to the partial
+file. From then on it is a download that was interrupted: what is missing is fetched, further wrong
+blocks are found one after the other (``front``), the digest of the whole is compared, and only that
+gives it its final name. No second copy is written, so a disk that is full but for the damage will
+do, and a death at any moment leaves either the damaged file under its name or a download that the
+next run resumes.
 
 Where nothing is known, the file is set aside in ``damaged`` of the state folder until its
 replacement is in place; that takes the room of a second copy, and room is checked before.
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qtool.download.damage import Damage, DamageKind
+from qtool.download.digests import hash_file
 from qtool.download.disk import check_space, disk_errors, sync_data, sync_folder
 from qtool.download.events import FileResult
 from qtool.download.journal import Journal, boot_id
@@ -30,10 +32,10 @@ from qtool.download.partials import (
     part_name,
     partial_paths,
 )
+from qtool.download.prefixes import NotingDigest
 from qtool.download.ranges import Range, RangeSet
 from qtool.download.sinks import PartialFile
 from qtool.download.target import Target
-from qtool.download.verify import bad_ranges
 from qtool.hub.repo import RemoteFile
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Salvager:
         self._aside = target.layout.state_dir / "damaged"
 
     def prepare(self, wrong: Mapping[RemoteFile, Damage]) -> None:
-        """Take over what is good of each file, and set aside those of which nothing is known.
+        """Take over what may be good of each file, and set aside those of which nothing is known.
 
         Raises ResourceError, before anything is moved when the disk is too small.
         """
@@ -65,27 +67,29 @@ class Salvager:
                 self.set_aside(file)
             else:
                 self.take_over(file, damage.bad_ranges)
-                if self._target.blocks.find(file) is None:
+                if self._target.prefixes.find(file) is None:
                     self._link_aside(file)
 
     def reuse(self, file: RemoteFile, stop: threading.Event) -> None:
-        """Take over a file of unknown state if the checksums of its blocks are known.
+        """Take over a file of unknown state if it begins as it should.
 
         Raises ResourceError.
         """
-        sums = self._target.blocks.find(file)
+        right = self._target.prefixes.find(file)
         place = place_of(file, self._layout)
-        if sums is None or not place.is_file():
+        if right is None or not place.is_file():
             return
+        digest = NotingDigest(file)
         with disk_errors(place):
-            bad = bad_ranges(place, sums, stop)
-        bad_bytes = sum(end - start for start, end in bad)
-        if bad_bytes < file.size_bytes:
-            check_space(self._layout.root, self._written_bytes(file, bad_bytes))
-            self.take_over(file, bad)
+            if not hash_file(place, digest, stop, file.size_bytes):
+                raise KeyboardInterrupt
+        block = right.first_difference(digest.prefixes())
+        if block is not None:
+            check_space(self._layout.root, self._written_bytes(file, block[1] - block[0]))
+            self.take_over(file, [block])
 
     def take_over(self, file: RemoteFile, bad_ranges: Sequence[Range]) -> None:
-        """Make a partial download of a file whose wrong bytes are known. Raises ResourceError."""
+        """Make a partial download of a file without ``bad_ranges``. Raises ResourceError."""
         place = place_of(file, self._layout)
         with disk_errors(place):
             size = place.stat().st_size
@@ -129,9 +133,9 @@ class Salvager:
     def tidy(self, results: Sequence[FileResult]) -> None:
         """Remove what was set aside, in this run or an earlier one, of files in place again.
 
-        Checksums of content that is not there any more go as well. Raises ResourceError.
+        Notes about content that is not there any more go as well. Raises ResourceError.
         """
-        self._target.blocks.prune({entry.digest for entry in self._target.manifest.entries()})
+        self._target.prefixes.prune({entry.digest for entry in self._target.manifest.entries()})
         right = {result.path for result in results if result.error is None}
         if not self._aside.is_dir():
             return

@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Sequence
 
-from qtool.download.blocks import BlockDigest
 from qtool.download.digests import hash_file
 from qtool.download.disk import disk_errors
 from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
 from qtool.download.layout import place_of
+from qtool.download.prefixes import NotingDigest
 from qtool.download.target import Target, size_and_mtime
 from qtool.hub.repo import RemoteFile
 
@@ -57,18 +57,18 @@ class Surveyor:
             self._target.adopt(file)
 
     def _is_right(self, file: RemoteFile) -> bool:
-        """Return whether a file of unknown origin is what the hub lists; if so, note its blocks."""
+        """Return whether a file of unknown origin is what the hub lists, and note how it begins."""
         path = place_of(file, self._target.layout)
         found = size_and_mtime(path)
         if found is None or found[0] != file.size_bytes:
             return False
         if file.size_bytes > WORTH_TELLING_BYTES:
             self._on_event(Checking(file.path, file.size_bytes))
-        digest = BlockDigest(file)
+        digest = NotingDigest(file)
         with disk_errors(path):
             if not hash_file(path, digest, self._stop):
                 raise KeyboardInterrupt
         if digest.hexdigest() != file.digest:
             return False
-        self._target.blocks.add(file, digest.block_sums())
+        self._target.prefixes.add(file, digest.prefixes())
         return True

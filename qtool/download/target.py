@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qtool.download.blocks import BlockStore
 from qtool.download.disk import disk_errors
 from qtool.download.layout import Layout
 from qtool.download.manifest import Manifest, Verified
+from qtool.download.prefixes import PrefixStore
 from qtool.hub.repo import Listing, RemoteFile
 
 
@@ -15,19 +15,19 @@ from qtool.hub.repo import Listing, RemoteFile
 class Target:
     """A listing's place on the disk, with qtool's own notes about it. Thread-safe.
 
-    ``manifest`` says which files were found right, ``blocks`` what their blocks look like.
+    ``manifest`` says which files were found right, ``prefixes`` how they begin.
     """
 
     listing: Listing
     layout: Layout
     manifest: Manifest
-    blocks: BlockStore
+    prefixes: PrefixStore
 
     @classmethod
     def open(cls, listing: Listing, layout: Layout) -> "Target":
         """Return the target with the notes that are there. Creates nothing."""
         state_dir = layout.state_dir
-        return cls(listing, layout, Manifest(state_dir / "manifest"), BlockStore(state_dir))
+        return cls(listing, layout, Manifest(state_dir / "manifest"), PrefixStore(state_dir))
 
     def is_known(self, file: RemoteFile) -> bool:
         """Return whether the file is in place and was verified in the state it is in."""

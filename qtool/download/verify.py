@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from qtool.download.blocks import BlockSums
 from qtool.download.damage import Damage, DamageKind
-from qtool.download.digests import digest_of
+from qtool.download.digests import digest_of, hash_file
 from qtool.download.events import Checking, FileResult, FileStatus, OnEvent
 from qtool.download.layout import place_of
-from qtool.download.ranges import Range
+from qtool.download.prefixes import NotingDigest
+from qtool.download.ranges import Range, RangeSet
 from qtool.download.survey import WORTH_TELLING_BYTES
 from qtool.download.target import Target
 from qtool.errors import ResourceError
@@ -51,10 +51,11 @@ class Verifier:
             size = _size_of(path)
             if size is None:
                 return Damage(DamageKind.MISSING, None, ((0, file.size_bytes),))
-            if size == file.size_bytes and self._is_right(path, file):
+            digest = self._hash(path, file) if size == file.size_bytes else None
+            if digest is not None and _is_right(digest, file):
                 is_seen = self._layout.final_path(file).exists()
                 return None if is_seen else Damage(DamageKind.MISSING, size, ())
-            return self._damage(path, file, size)
+            return self._damage(path, file, size, digest)
 
     def _result(self, file: RemoteFile) -> FileResult:
         try:
@@ -74,7 +75,9 @@ class Verifier:
         except OSError as exc:
             log.debug("%s: the manifest still says that it is right: %s", file.path, exc)
 
-    def _damage(self, path: Path, file: RemoteFile, size: int) -> Damage:
+    def _damage(
+        self, path: Path, file: RemoteFile, size: int, digest: NotingDigest | None
+    ) -> Damage:
         if _is_pointer(path, size):
             return Damage(DamageKind.POINTER, size)
         if self._is_of_other_commit(path, file, size):
@@ -82,29 +85,32 @@ class Verifier:
         kind = DamageKind.CORRUPT
         if size != file.size_bytes:
             kind = DamageKind.TOO_SHORT if size < file.size_bytes else DamageKind.TOO_LONG
-        ranges = self._bad_ranges(path, file, size)
+        ranges = self._bad_ranges(file, size, digest or self._hash(path, file))
         return Damage(kind, size, None if ranges is None else tuple(ranges))
 
-    def _bad_ranges(self, path: Path, file: RemoteFile, size: int) -> list[Range] | None:
-        """Return which bytes are wrong, as far as checksums or the size tell."""
-        sums = self._target.blocks.find(file)
-        if sums is not None:
-            ranges = bad_ranges(path, sums, self._stop)
-            # Where all blocks are as they were, the digest would be right.
-            return ranges if ranges or size > file.size_bytes else None
-        if size < file.size_bytes:
-            return [(size, file.size_bytes)]
-        if size > file.size_bytes and self._is_right(path, file):
-            return []
-        return None
+    def _bad_ranges(self, file: RemoteFile, size: int, digest: NotingDigest) -> list[Range] | None:
+        """Return which bytes are wrong, as far as notes of right content or the size tell.
 
-    def _is_right(self, path: Path, file: RemoteFile) -> bool:
-        """Return whether the file's first bytes, as many as it should have, are the right ones."""
-        if file.digest is None:
-            return True
+        Of what is there only the first wrong block can be told.
+        """
+        if size > file.size_bytes and _is_right(digest, file):
+            return []
+        lacking = [(size, file.size_bytes)] if size < file.size_bytes else []
+        right = self._target.prefixes.find(file)
+        if right is None:
+            return lacking or None
+        block = right.first_difference(digest.prefixes())
+        # Where nothing differs from notes of right content, the notes are wrong.
+        return None if block is None else list(RangeSet([block, *lacking]))
+
+    def _hash(self, path: Path, file: RemoteFile) -> NotingDigest:
+        """Hash what is there, to the size that the file should have."""
         if file.size_bytes > WORTH_TELLING_BYTES:
             self._on_event(Checking(file.path, file.size_bytes))
-        return self._digest(path, file) == file.digest
+        digest = NotingDigest(file)
+        if not hash_file(path, digest, self._stop, file.size_bytes):
+            raise KeyboardInterrupt
+        return digest
 
     def _is_of_other_commit(self, path: Path, file: RemoteFile, size: int) -> bool:
         """Return whether the file is as it was once noted, by qtool or huggingface_hub."""
@@ -112,15 +118,12 @@ class Verifier:
         noted = {entry.digest if entry else None, self._layout.noted_digest(file)}
         for digest in noted - {None, file.digest}:
             other = with_digest(file.path, size, digest)
-            if other.digest is not None and self._digest(path, other) == digest:
+            found = None if other.digest is None else digest_of(path, other, self._stop)
+            if found is None and self._stop.is_set():
+                raise KeyboardInterrupt
+            if found == digest:
                 return True
         return False
-
-    def _digest(self, path: Path, file: RemoteFile) -> str:
-        digest = digest_of(path, file, self._stop)
-        if digest is None:
-            raise KeyboardInterrupt
-        return digest
 
 
 def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:
@@ -133,20 +136,9 @@ def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:
     return tuple(sorted(islice(foreign, MAX_EXTRA)))
 
 
-def bad_ranges(path: Path, sums: BlockSums, stop: threading.Event) -> list[Range]:
-    """Return the blocks of a file that are not as they were.
-
-    Raises OSError when it cannot be read, KeyboardInterrupt when stopped.
-    """
-    with path.open("rb", buffering=0) as stream:
-
-        def read_into(buffer: memoryview, start: int) -> int:
-            if stop.is_set():
-                raise KeyboardInterrupt
-            stream.seek(start)
-            return stream.readinto(buffer)
-
-        return sums.bad_ranges(read_into)
+def _is_right(digest: NotingDigest, file: RemoteFile) -> bool:
+    """Return whether content is what the hub lists, as far as it lists a digest."""
+    return file.digest is None or digest.hexdigest() == file.digest
 
 
 def with_digest(path: str, size_bytes: int, digest: str | None) -> RemoteFile:

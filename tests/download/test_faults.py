@@ -125,7 +125,7 @@ def is_sound(fetch):
         expected = {path: read_content(file.blob.content) for path, file in repo.head.files.items()}
         in_parts = {name.rpartition(".")[2] for name in fetch.partial_files()}
         state = [path for path in (fetch.target / ".cache/qtool").rglob("*") if path.is_file()]
-        names = {path.name for path in state if path.parent.name != "blocks"} - STATE_FILES
+        names = {path.name for path in state if path.parent.name != "prefixes"} - STATE_FILES
         return (
             fetch.files().items() <= expected.items()
             and expected.keys() - fetch.files().keys() == set(unfinished)

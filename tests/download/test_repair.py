@@ -11,9 +11,11 @@ import time
 import pytest
 
 from qtool.download import FileStatus
+from qtool.download.prefixes import Prefixes, PrefixStore
 from qtool.errors import IntegrityError, ResourceError
+from qtool.hub.repo import RemoteFile
 from tests.download.test_verify import damage
-from tests.hub import Fault, FaultKind, Generated, Repo
+from tests.hub import Fault, FaultKind, Generated, Repo, read_content
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 7
@@ -64,7 +66,7 @@ def test_bad_blocks_alone_are_fetched(fetch, hub, repair, repo, model, is_right)
     damage(model, 10, 5 * MIB, SIZE - 1)
     files, sent = repair()
     assert files["m.gguf"].status is FileStatus.REPAIRED
-    assert files["m.gguf"].damage.bad_bytes == 2 * MIB + 7
+    assert files["m.gguf"].damage.bad_ranges == ((0, MIB),)
     assert sent < 2.2 * MIB
     assert is_right(fetch, repo)
     assert repair() == ({**repair()[0]}, 0)
@@ -99,7 +101,7 @@ def test_damage_that_cannot_be_located_means_the_whole_file(
     fetch, hub, repair, repo, model, is_right
 ):
     fetch(hub)
-    shutil.rmtree(fetch.target / ".cache/qtool/blocks")
+    shutil.rmtree(fetch.target / ".cache/qtool/prefixes")
     damage(model, 5 * MIB)
     files, sent = repair()
     assert files["m.gguf"].status is FileStatus.REPAIRED
@@ -137,19 +139,61 @@ def test_good_file_of_an_earlier_commit_stays_until_the_new_one_is_there(fetch, 
     assert any(file.error for file in files)
 
 
-def test_wrong_bytes_from_the_hub_cost_only_the_blocks_they_were_for(
+def test_wrong_bytes_from_the_hub_are_noticed_at_once_and_brought_again(
     fetch, hub, repair, repo, model, is_right
 ):
     fetch(hub)
     damage(model, 5 * MIB + 10)
+    hub.reset()
     hub.add_fault(Fault(FaultKind.FLIP, path="*.gguf", at=0.5, of="response"))
+    assert fetch(hub, is_repair=True).failures == ()
+    assert hub.bytes_sent("m.gguf", "cdn") < 2.2 * MIB
+    assert is_right(fetch, repo)
+
+
+def test_hub_that_goes_on_sending_wrong_bytes_costs_only_the_blocks_they_were_for(
+    fetch, hub, repair, repo, model, is_right
+):
+    fetch(hub)
+    damage(model, 5 * MIB + 10)
+    hub.add_fault(Fault(FaultKind.FLIP, path="*.gguf", at=0.5, of="response", times=None))
     result = fetch(hub, is_repair=True)
     (failure,) = result.failures
     assert isinstance(failure.error, IntegrityError)
     assert not model.exists()
+    hub.clear_faults()
     files, sent = repair()
     assert files["m.gguf"].status is FileStatus.RESUMED
     assert sent < 1.2 * MIB
+    assert is_right(fetch, repo)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 11), (3, 8), (7, 12)])
+def test_long_piece_of_damage_takes_few_rounds(fetch, hub, repair, repo, model, first, last):
+    fetch(hub)
+    damage(model, *range(first * MIB, min((last + 1) * MIB, SIZE), MIB))
+    _, sent = repair()
+    n_bad = last + 1 - first
+    assert sent < min(2.2 * n_bad, 13.2) * MIB
+    assert len(hub.requests) < 50  # a connection takes a share of a block
+    assert (fetch.target / "m.gguf").read_bytes() == read_content(repo.file("m.gguf").blob.content)
+
+
+@pytest.mark.parametrize("is_damaged_elsewhere", [True, False])
+def test_notes_that_are_wrong_themselves_do_not_stand_in_the_way(
+    fetch, hub, repair, repo, model, is_right, is_damaged_elsewhere
+):
+    fetch(hub)
+    file = RemoteFile("m.gguf", SIZE, sha256=repo.file("m.gguf").blob.sha256)
+    store = PrefixStore(fetch.target / ".cache/qtool")
+    notes = store.find(file).notes
+    store.add(file, Prefixes(SIZE, (*notes[:4], b"8 bytes.", *notes[5:])))
+    if is_damaged_elsewhere:
+        damage(model, 7 * MIB)
+    n_repairs = 1
+    while repair()[0]["m.gguf"].error is not None:
+        n_repairs += 1
+    assert n_repairs <= 3
     assert is_right(fetch, repo)
 
 

@@ -11,13 +11,13 @@ from qtool.download.backends.child import Stopped, run_program
 from qtool.download.backends.program import Order, ProgramFailure
 from qtool.download.backends.programs import find_program, http_proxy_for
 from qtool.download.backends.staging import Staging
-from qtool.download.blocks import BlockDigest
 from qtool.download.digests import hash_file
 from qtool.download.disk import disk_errors, disk_full, size_on_disk, sync_data
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.faults import TransferFault, broken
 from qtool.download.finish import check_digest
 from qtool.download.mirrors import Mirror
+from qtool.download.prefixes import NotingDigest
 from qtool.download.request import DownloadRequest
 from qtool.download.source import Source
 from qtool.download.target import Target
@@ -177,14 +177,14 @@ class Bringer:
         if self._shift.stop.wait(wait_s):
             raise Stopped
 
-    def _hash(self, file: RemoteFile) -> BlockDigest:
-        path, digest = self._staging.path(file), BlockDigest(file)
+    def _hash(self, file: RemoteFile) -> NotingDigest:
+        path, digest = self._staging.path(file), NotingDigest(file)
         with disk_errors(path):
             if not hash_file(path, digest, self._shift.stop):
                 raise Stopped
         return digest
 
-    def _check(self, file: RemoteFile, digest: BlockDigest) -> None:
+    def _check(self, file: RemoteFile, digest: NotingDigest) -> None:
         """Raise IntegrityError for wrong content, ResourceError where a full disk made it so."""
         try:
             check_digest(file, digest.hexdigest())
@@ -192,7 +192,7 @@ class Bringer:
             self._blame_disk(file)
             source = f"(from {self._mirror.url}, by {self._request.backend})"
             raise IntegrityError(f"{exc.message} {source}", hint=exc.hint) from exc
-        self._target.blocks.add(file, digest.block_sums())
+        self._target.prefixes.add(file, digest.prefixes())
 
     def _blame_disk(self, file: RemoteFile) -> None:
         """Raise ResourceError when holes are left and no space is: hf_transfer is silent then."""
