@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "download": "Fetch a repository from a hub or mirror, verified to the last byte.",
     "doctor": "Say whether this machine runs the model, why not, and what cures it.",
     "find": "List quantised variants of a model, with what fits this machine.",
+    "models": "List the models that are here, and remove them.",
     "chat": "Talk to a model on this machine.",
     "repack": "Turn a GPTQ or AWQ model into a GGUF for llama.cpp, without loss.",
     "serve": "Run a model for other programs, as a server that speaks the OpenAI API.",

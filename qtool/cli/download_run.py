@@ -107,6 +107,7 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         is_repair=arguments.is_repair,
         is_offline=is_hub_offline(os.environ),
         ranking_path=config.state_dir() / "mirrors.json",
+        registry_dir=config.state_dir() / "downloads",
         backend=_backend(arguments.backend),
     )
 

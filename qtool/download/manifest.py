@@ -35,6 +35,7 @@ class Manifest:
         self._path = path
         self._lock = threading.Lock()
         self._entries: dict[str, Verified] = {}
+        self._digests: set[str] = set()
         self._is_clean = True
         self._load()
 
@@ -64,6 +65,13 @@ class Manifest:
         """Return all that is known, the latest last."""
         return tuple(self._entries.values())
 
+    def digests(self) -> frozenset[str]:
+        """Return the digests of all content recorded, also of what was replaced since.
+
+        Those of long ago may be forgotten.
+        """
+        return frozenset(self._digests)
+
     def _load(self) -> None:
         try:
             content = self._path.read_bytes()
@@ -82,6 +90,8 @@ class Manifest:
     def _note(self, entry: Verified) -> None:
         self._entries.pop(entry.path, None)  # for the latest to be the last
         self._entries[entry.path] = entry
+        if entry.digest is not None:
+            self._digests.add(entry.digest)
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")
@@ -106,4 +116,5 @@ def _parse(record: str) -> Verified | None:
     except (ValueError, TypeError, RecursionError):
         return None
     is_sound = isinstance(entry.path, str) and isinstance(entry.size, int)
-    return entry if is_sound and isinstance(entry.mtime_ns, int) else None
+    is_sound &= isinstance(entry.mtime_ns, int) and isinstance(entry.digest, str | None)
+    return entry if is_sound else None

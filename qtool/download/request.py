@@ -30,7 +30,7 @@ class DownloadRequest:
     else to ``./<name>``. ``connections`` None means automatic. ``is_forced`` fetches files anew
     that are there; ``is_verify_only`` hashes what is there and fetches nothing; ``is_repair``
     hashes and fetches what is wrong. With ``is_offline`` no hub is asked, which only a
-    verification can do with.
+    verification can do with. A folder is noted in ``registry_dir`` if given, to be found again.
     """
 
     repo: RepoRef
@@ -48,6 +48,7 @@ class DownloadRequest:
     is_repair: bool = False
     is_offline: bool = False
     ranking_path: Path | None = None
+    registry_dir: Path | None = None
     backend: Backend = Backend.NATIVE
 
     @property

@@ -18,6 +18,7 @@ from qtool.download.layout import Layout, check_folders, choose_layout, place_of
 from qtool.download.plan import Plan, Selection, plan, plan_check, plan_recorded
 from qtool.download.quant_choice import AskQuant, settle_quant
 from qtool.download.recorded import recorded_listing
+from qtool.download.registry import Registry
 from qtool.download.repair import Salvager
 from qtool.download.request import Backend, DownloadRequest
 from qtool.download.survey import Surveyor
@@ -114,6 +115,7 @@ class _Run:
         check_folders(layout, wanted.files)
         with _locked(layout):
             check_case(wanted.files, layout.state_dir)
+            self._register(layout)
             target = Target.open(listing, layout)
             errand = _Errand(choice, wanted, target, Salvager(target))
             return self._repair(errand) if request.is_repair else self._bring(errand)
@@ -135,6 +137,11 @@ class _Run:
     def _ranking(self) -> Ranking | None:
         path = self._request.ranking_path
         return Ranking(path) if path is not None else None
+
+    def _register(self, layout: Layout) -> None:
+        request = self._request
+        if request.registry_dir is not None and request.cache_dir is None:
+            Registry(request.registry_dir).note(layout.root, request.repo)
 
     def _layout(self, listing: Listing) -> Layout:
         request = self._request

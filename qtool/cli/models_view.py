@@ -1,0 +1,94 @@
+"""How the models of this machine look on a terminal and in JSON."""
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qtool.download.holdings import Holding, Place
+from qtool.download.removal import Removal
+from qtool.hub.repo import RepoType
+from qtool.units import format_size
+
+_MAX_LEFT_SHOWN = 3
+
+
+def to_json(holding: Holding) -> dict[str, Any]:
+    """Return what is known of a model; ``changed_at`` in ISO 8601, UTC."""
+    changed_at = datetime.fromtimestamp(holding.changed_at, UTC).isoformat(timespec="seconds")
+    return {
+        "name": holding.name,
+        "repo_type": holding.repo_type.value,
+        "place": holding.place.value,
+        "path": str(holding.path),
+        "size_bytes": holding.size_bytes,
+        "begun_bytes": holding.begun_bytes,
+        "changed_at": changed_at,
+        "removable": holding.is_ours,
+    }
+
+
+def list_lines(holdings: Sequence[Holding]) -> Iterator[str]:
+    """Yield a line a model, then what they take together."""
+    if not holdings:
+        yield "no models here yet; qtool find NAME lists what hubs have, qtool download fetches it"
+        return
+    width = max(len(_title(one)) for one in holdings)
+    for one in holdings:
+        date = time.strftime("%Y-%m-%d", time.localtime(one.changed_at))
+        yield (
+            f"{format_size(one.size_bytes):>8}  {date}  {_title(one):<{width}}  {_where(one)}"
+            + "".join(f" ({remark})" for remark in _remarks(one))
+        )
+    if len(holdings) > 1:
+        yield f"{format_size(sum(one.size_bytes for one in holdings)):>8}  in all"
+    if any(not one.is_ours for one in holdings):
+        yield "what another program has fetched, qtool leaves alone: hf cache ls"
+
+
+def removed_lines(removals: Sequence[tuple[Holding, Removal]]) -> Iterator[str]:
+    """Yield what was removed, and what of it stays."""
+    for holding, done in removals:
+        yield f"removed {holding.name} ({_where(holding)}), {format_size(done.freed_bytes)} freed"
+        if done.left:
+            more = len(done.left) - _MAX_LEFT_SHOWN
+            names = ", ".join(done.left[:_MAX_LEFT_SHOWN]) + (f" and {more} more" * (more > 0))
+            yield f"  left alone, not as qtool fetched it: {names}"
+
+
+def others_command(holding: Holding) -> str:
+    """Return the command that removes what another program has put into the cache."""
+    return f"hf cache rm {shlex.quote(f'{holding.repo_type}/{holding.name}')}"
+
+
+def _title(holding: Holding) -> str:
+    return holding.name + (" (dataset)" if holding.repo_type is RepoType.DATASET else "")
+
+
+def _where(holding: Holding) -> str:
+    match holding.place:
+        case Place.CACHE:
+            return "Hugging Face cache"
+        case Place.STARTER:
+            return "starter model"
+        case Place.REPACKED:
+            return "repacked"
+    return _shortened(holding.path)
+
+
+def _remarks(holding: Holding) -> Iterator[str]:
+    if holding.begun_bytes:
+        yield f"{format_size(holding.begun_bytes)} of a download that has not ended"
+    if not holding.is_ours:
+        yield "by another program"
+
+
+def _shortened(path: Path) -> str:
+    """Return a path as a person would write it: from here, or from home."""
+    for base, sign in ((Path.cwd(), "."), (Path.home(), "~")):
+        if path.is_relative_to(base):
+            rest = path.relative_to(base).as_posix()
+            return sign if rest == "." else f"{sign}/{rest}"
+    return str(path)

@@ -1,0 +1,112 @@
+"""``qtool models`` as a process."""
+
+import json
+import os
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.cli.download import PROJECT_ROOT
+from tests.hub import Generated, Repo
+
+SIZE = 3_000_000
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Let everything that qtool and huggingface_hub keep lie in a folder of the test."""
+    for name in ("QTOOL_CACHE", "QTOOL_STATE", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    return tmp_path
+
+
+@pytest.fixture
+def models(run_qtool, place):
+    return lambda *arguments, **options: run_qtool("models", *arguments, **options)
+
+
+@pytest.fixture
+def downloaded(qtool, hub_factory, place):
+    """Return the folder of a download, its name, and a cache with another program's repository."""
+    hub = hub_factory([Repo("org/name", {"m.gguf": Generated(SIZE), "config.json": b"{}"})])
+    assert qtool(hub, "--local-dir", "models/here").returncode == 0
+    assert qtool(hub, "--cache", "config.json").returncode == 0
+    other = place / "HF_HUB_CACHE/models--other--one/blobs"
+    other.mkdir(parents=True)
+    (other / "b").write_bytes(b"12345")
+    return place / "models/here"
+
+
+def test_list_names_what_is_here_wherever_one_is(downloaded, models):
+    done = models("--json")
+    document = json.loads(done.stdout)
+    rows = [(one["name"], one["place"], one["size_bytes"]) for one in document["models"]]
+    assert rows == [
+        ("org/name", "folder", SIZE + 2),
+        ("other/one", "cache", 5),
+        ("org/name", "cache", 2),
+    ]
+    assert [one["removable"] for one in document["models"]] == [True, False, True]
+    assert document["size_bytes"] == SIZE + 2 + 2 + 5
+    text = models().stdout
+    assert text == models("list").stdout
+    assert "3 MB" in text and "Hugging Face cache (by another program)" in text
+    assert models("list", "--quiet").stdout.splitlines()[0] == str(downloaded)
+
+
+def test_nothing_here_says_how_to_have_something(models, tmp_path):
+    assert "qtool download" in models(cwd=tmp_path).stdout
+
+
+def test_removal_needs_consent_and_the_right_one_of_two(downloaded, models):
+    done = models("remove", "org/name", "-y")
+    assert done.returncode == 2
+    assert "2 times" in done.stderr and f"qtool models remove {downloaded}" in done.stderr
+    done = models("remove", str(downloaded))
+    assert done.returncode == 2
+    assert f"qtool models remove {downloaded} -y" in done.stderr
+    assert (downloaded / "m.gguf").exists()
+    done = models("remove", str(downloaded), "--yes", "--json")
+    assert json.loads(done.stdout)["freed_bytes"] == SIZE + 2
+    assert not downloaded.exists()
+    assert models("remove", "ORG/Name", "-y").returncode == 0
+    assert "org/name" not in models().stdout
+
+
+def test_what_is_not_qtools_is_refused_with_the_command_for_it(downloaded, models, place):
+    done = models("remove", "other/one", "-y")
+    assert done.returncode == 2
+    assert "hf cache rm model/other/one" in done.stderr
+    assert (place / "HF_HUB_CACHE/models--other--one/blobs/b").exists()
+    assert models("remove", "nobody/nothing", "-y").returncode == 3
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("n", True), ("", True), ("y", False)])
+def test_terminal_is_asked_and_no_is_the_default(downloaded, place, answer, stays):
+    child = pexpect.spawn(
+        "python", ["-m", "qtool", "models", "remove", "models/here"],
+        cwd=place, env={**os.environ, "TERM": "xterm"}, encoding="utf-8", timeout=30,
+    )  # fmt: skip
+    child.expect_exact("Remove? [y/N]")
+    assert "3 MB" in child.before and "./models/here" in child.before
+    child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert ((downloaded / "m.gguf").exists(), child.exitstatus) == (stays, 2 if stays else 0)
+
+
+def test_starter_and_repacked_models_are_listed_and_go(models, place):
+    from qtool.models.starters import load_starters, starter_path
+
+    starter = load_starters()[0]
+    files = {starter.name: starter_path(starter, place / "QTOOL_CACHE")}
+    files["my-model"] = place / "QTOOL_CACHE/repacked/0123456789abcdef/my-model.gguf"
+    for path in files.values():
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"GGUF")
+    listed = models("list", "--quiet").stdout.split()
+    assert sorted(map(Path, listed)) == sorted(files.values())
+    assert models("remove", *files, "-y").returncode == 0
+    assert not any(path.parent.exists() for path in files.values())

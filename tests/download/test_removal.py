@@ -1,0 +1,191 @@
+"""Finding and removing downloads: what qtool recorded goes, whatever anybody else did stays."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qtool.download.holdings import Place, find_cached, find_folders
+from qtool.download.manifest import Manifest, Verified
+from qtool.download.registry import Registry
+from qtool.download.removal import remove_download
+from qtool.errors import ResourceError
+from qtool.locks import ProcessLock
+from tests.hub import Generated, Repo
+
+MIB = 1024 * 1024
+FILES = {"config.json": b"{}", "m.gguf": Generated(MIB), "sub/a b.txt": b"text", "empty": b""}
+
+
+@pytest.fixture
+def hub(hub_factory):
+    return hub_factory([Repo("org/name", FILES)])
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry(tmp_path / "state/downloads")
+
+
+@pytest.fixture
+def found(fetch, hub, registry, tmp_path):
+    """Return a function that finds the one folder that was downloaded to."""
+    fetch(hub, registry_dir=tmp_path / "state/downloads")
+
+    def find(beside=Path("/nowhere")):
+        (holding,) = find_folders(registry, beside)
+        return holding
+
+    return find
+
+
+@pytest.fixture
+def cached(fetch, hub, tmp_path):
+    """Return a function that downloads to a cache and finds the one repository in it."""
+    cache = tmp_path / "cache"
+
+    def find():
+        fetch(hub, cache_dir=cache, local_dir=None)
+        (holding,) = find_cached(cache)
+        return holding
+
+    return find
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_folder_is_found_by_the_registry(fetch, found):
+    holding = found()
+    assert (holding.name, holding.place, holding.path) == ("org/name", Place.FOLDER, fetch.target)
+    assert (holding.size_bytes, holding.begun_bytes) == (MIB + 6, 0)
+
+
+def test_folder_is_found_where_one_is(fetch, hub, found, registry):
+    shutil.rmtree(registry._folder)
+    assert found(fetch.target.parent).name == found(fetch.target).name == "org/name"
+    assert list(find_folders(registry, Path("/nowhere"))) == []
+
+
+def test_known_folder_is_listed_once_wherever_one_is(fetch, found):
+    assert found(fetch.target.parent).path == fetch.target
+
+
+def test_folder_that_is_gone_is_forgotten(fetch, found, registry):
+    shutil.rmtree(fetch.target)
+    assert list(registry.all()) == []
+    assert list(registry._folder.iterdir()) == []
+
+
+def test_note_that_is_no_note_is_passed_over(found, registry):
+    for name, content in {"a": b"[]", "b": b"{}", "c": b"\xff", "d": b'{"path": "x"}'}.items():
+        (registry._folder / f"{name}.json").write_bytes(content)
+    assert found().name == "org/name"
+
+
+def test_folder_goes_with_all_that_was_downloaded(fetch, found):
+    removal = remove_download(found())
+    assert (removal.freed_bytes, removal.left) == (MIB + 6, [])
+    assert not fetch.target.exists()
+
+
+def test_what_others_put_there_stays(fetch, found):
+    (fetch.target / "mine").mkdir()
+    (fetch.target / "sub/mine.txt").write_text("mine")
+    assert remove_download(found()).left == []
+    assert files_below(fetch.target) == ["mine", "sub", "sub/mine.txt"]
+
+
+def test_changed_file_stays_and_is_named(fetch, found):
+    (fetch.target / "config.json").write_text("[]")
+    assert remove_download(found()).left == ["config.json"]
+    assert files_below(fetch.target) == ["config.json"]
+
+
+def test_copied_folder_goes_by_its_content(fetch, found, registry):
+    for path in fetch.target.rglob("*"):
+        os.utime(path)
+    assert remove_download(found()).left == []
+    assert not fetch.target.exists()
+
+
+def test_folder_that_one_works_in_stays(fetch, found, monkeypatch):
+    monkeypatch.chdir(fetch.target)
+    remove_download(found())
+    assert list(fetch.target.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../victim", "sub/../../victim", "link/victim"])
+def test_record_never_leads_out_of_the_folder(fetch, found, tmp_path, path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (fetch.target / "link").symlink_to(tmp_path)
+    status = victim.stat()
+    manifest = Manifest(fetch.target / ".cache/qtool/manifest")
+    manifest.add(Verified(path, status.st_size, status.st_mtime_ns, None, "commit"))
+    remove_download(found())
+    assert victim.read_text() == "mine"
+
+
+def test_begun_download_counts_and_goes(fetch, hub, found):
+    partial = fetch.target / ".cache/qtool/partial"
+    partial.mkdir(exist_ok=True)
+    (partial / "0123.part").write_bytes(b"x" * 8192)
+    holding = found()
+    assert (holding.begun_bytes, holding.size_bytes) == (8192, MIB + 6 + 8192)
+    assert remove_download(holding).freed_bytes == holding.size_bytes
+    assert not fetch.target.exists()
+
+
+def test_folder_at_work_is_left_alone(fetch, found):
+    holding = found()
+    with (
+        ProcessLock(holding.state_dir / "lock", "downloading"),
+        pytest.raises(ResourceError, match="another qtool"),
+    ):
+        remove_download(holding)
+    assert (fetch.target / "m.gguf").exists()
+
+
+def test_cached_repository_goes_as_a_whole(cached, hub):
+    cached()
+    hub.commit("org/name", {"config.json": b'{"new": 1}'})
+    holding = cached()
+    assert (holding.name, holding.is_ours, holding.size_bytes) == ("org/name", True, MIB + 16)
+    assert remove_download(holding).freed_bytes == holding.size_bytes
+    assert not holding.path.exists()
+
+
+def test_what_another_program_put_into_the_cache_stays(cached):
+    holding = cached()
+    other = holding.path / "snapshots" / ("a" * 40)
+    other.mkdir()
+    (holding.path / "blobs/feed").write_bytes(b"others")
+    (other / "x.bin").symlink_to("../../blobs/feed")
+    (holding.path / "refs/dev").write_text("a" * 40)
+    removal = remove_download(holding)
+    assert removal.left == ["x.bin"]
+    assert (other / "x.bin").read_bytes() == b"others"
+    assert files_below(holding.path / "refs") == ["dev"]
+    assert files_below(holding.path / "blobs") == ["feed"]
+
+
+def test_cached_text_that_was_changed_stays(cached):
+    holding = cached()
+    (snapshot,) = (holding.path / "snapshots").iterdir()
+    (snapshot / "config.json").write_text("[1, 2]")
+    assert remove_download(holding).left == ["config.json"]
+    assert (snapshot / "config.json").read_text() == "[1, 2]"
+
+
+def test_repository_of_another_program_is_not_ours(tmp_path):
+    folder = tmp_path / "cache/datasets--org--data"
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "blobs/b").write_bytes(b"12345")
+    (holding,) = find_cached(tmp_path / "cache")
+    assert (holding.name, holding.repo_type, holding.size_bytes) == ("org/data", "dataset", 5)
+    with pytest.raises(ValueError, match="not downloaded by qtool"):
+        remove_download(holding)
+    assert (folder / "blobs/b").exists()
