@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from qtool.errors import ResourceError
+from qtool.language.message import say
 
 POLL_S = 0.1
 
@@ -34,8 +35,12 @@ class ProcessLock:
             holder = os.read(self.fd, 32).decode("ascii", "replace").strip()
             os.close(self.fd)
             raise ResourceError(
-                f"another qtool (process {holder or 'unknown'}) is {self._work}",
-                hint="wait for it to end, then run the same command again",
+                say(
+                    "another qtool (process {process}) is {work}",
+                    process=holder or say("unknown"),
+                    work=self._work,
+                ),
+                hint=say("wait for it to end, then run the same command again"),
             )
         # On a full disk the lock holds without saying whose it is.
         with contextlib.suppress(OSError):

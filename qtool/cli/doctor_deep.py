@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtool.cli.doctor_options import ExamineFlags
+from qtool.language.message import Message, say
 from qtool.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from qtool.doctor.case import Case
@@ -23,7 +25,7 @@ def import_modules(output: Output, asked: ExamineFlags, snapshot: "Snapshot") ->
     """Return the snapshot with what became of importing each module of interest."""
     from qtool.doctor.deep.imports import look_deeper
 
-    progress = _Progress(output, "importing {}")
+    progress = _Progress(output, lambda name: say("importing {name}", name=name))
     seen = look_deeper(snapshot, os.environ, timeout_s=asked.timeout_s, on_start=progress.show)
     output.status()
     return seen
@@ -39,10 +41,11 @@ def run_kernels(output: Output, asked: ExamineFlags, case: "Case") -> "Case":
     tasks = plan_kernels(case, gguf)
     if case.model is not None and gguf is None and runs_repacked(case):
         path = shlex.quote(str(case.model.path))
-        output.note(f"llama.cpp can be run after the repack: qtool repack {path}")
+        output.note(say("llama.cpp can be run after the repack: qtool repack {path}", path=path))
     elif not tasks:
-        output.note("no kernel to run: the examined Python has no torch, and there is no GGUF")
-    progress = _Progress(output, "running the {} kernel")
+        nothing = say("no kernel to run: the examined Python has no torch, and there is no GGUF")
+        output.note(nothing)
+    progress = _Progress(output, lambda kind: say("running the {kind} kernel", kind=kind))
     snapshot = kernel_runs.run_kernels(
         case.snapshot, tasks, os.environ, timeout_s=asked.timeout_s, on_start=progress.show
     )
@@ -53,16 +56,16 @@ def run_kernels(output: Output, asked: ExamineFlags, case: "Case") -> "Case":
 class _Progress:
     """Says what is going on: in place on a terminal, else a plain line every few seconds."""
 
-    def __init__(self, output: Output, words: str) -> None:
+    def __init__(self, output: Output, words: "Callable[[str], Message]") -> None:
         self._output, self._words = output, words
         self._next_line_at = time.monotonic() + LINE_EVERY_S
 
     def show(self, what: str) -> None:
         """Say that ``what`` begins."""
-        self._output.status(self._words.format(what))
+        self._output.status(self._words(what))
         if not self._output.is_animated and time.monotonic() >= self._next_line_at:
             self._next_line_at = time.monotonic() + LINE_EVERY_S
-            self._output.note(self._words.format(what))
+            self._output.note(self._words(what))
 
 
 def gguf_to_decode(case: "Case") -> "Path | None":

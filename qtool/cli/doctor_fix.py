@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qtool.cli.doctor_prescribe import make_prescribed
-from qtool.cli.doctor_view import diff_lines, painted, plan_json, plan_lines
+from qtool.cli.doctor_view import diff_lines, painted_lines, plan_json, plan_lines
 from qtool.cli.env_view import Progress
 from qtool.config import Config
 from qtool.doctor.apply import environment_of
@@ -18,7 +18,6 @@ from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.goals import answer_goal
-from qtool.doctor.lines import translated
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.probes.interpreter import ASKED_FOR
 from qtool.doctor.snapshot import UNKNOWN
@@ -26,7 +25,7 @@ from qtool.doctor.treatment import Treatment
 from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
 from qtool.errors import EnvironmentFault, ExitCode, UsageError
-from qtool.language.translation import Language
+from qtool.language.message import Message, say, together
 from qtool.output import Output
 
 _TO_CURE = (Severity.ERROR, Severity.WARNING)
@@ -35,12 +34,9 @@ _TO_CURE = (Severity.ERROR, Severity.WARNING)
 class Terminal:
     """Shows plans and asks, on a terminal or with ``-y`` without one; a ``Bedside``."""
 
-    def __init__(
-        self, output: Output, prefix: Path, case: Case, language: Language, *, is_agreed: bool
-    ) -> None:
+    def __init__(self, output: Output, prefix: Path, case: Case, *, is_agreed: bool) -> None:
         """Speak through ``output``; ``is_agreed`` answers every question with yes."""
         self._output = output
-        self.language = language
         self._prefix = prefix
         goal = f" --goal {case.goal}" if case.goal else ""
         self._command = f"qtool doctor --python {shlex.quote(str(prefix))}{goal} --fix"
@@ -55,8 +51,7 @@ class Terminal:
 
     def plan_texts(self, plan: CurePlan) -> list[str]:
         """Return a plan as painted lines."""
-        lines = translated(plan_lines(plan, str(self._prefix)), self.language)
-        return [text for line in lines for text in painted(self._output, line)]
+        return painted_lines(self._output, plan_lines(plan, str(self._prefix)))
 
     def agrees(self, question: str) -> bool:
         """Ask, unless the user has agreed beforehand; qtool's own environment has to be named.
@@ -66,7 +61,10 @@ class Terminal:
         """
         if self._is_agreed and self._is_own and not self._is_named:
             raise UsageError(
-                f"{self._prefix} is the environment of qtool itself: -y changes it only by name",
+                say(
+                    "{prefix} is the environment of qtool itself: -y changes it only by name",
+                    prefix=self._prefix,
+                ),
                 hint=f"{self._command} -y",
             )
         return self._ask(question, default=not self._is_own)
@@ -84,7 +82,7 @@ class Terminal:
             return True
         if not self._output.is_interactive:
             raise UsageError(
-                "--fix asks before it changes anything, and nobody is here to answer",
+                say("--fix asks before it changes anything, and nobody is here to answer"),
                 hint=f"{self._command} -y",
             )
         return self._output.ask(question, default=default)
@@ -111,7 +109,6 @@ def fix(
     *,
     is_dry: bool,
     is_agreed: bool,
-    language: Language = Language.ENGLISH,
 ) -> int:
     """Cure the examined environment, or make another one; with ``is_dry`` only say how.
 
@@ -130,22 +127,26 @@ def fix(
     except EnvironmentFault as fault:
         if prescription is None and _is_healthy(case, findings):
             document = {"plan": plan_json(CurePlan()), "applied": False}
-            output.result(document, [f"nothing to cure in {_prefix_of(case)}"])
+            output.result(document, [_nothing_to_cure(_prefix_of(case))])
             return ExitCode.OK
         if prescription is None:
             raise
         output.note(fault.message)
-        terminal = Terminal(output, _prefix_of(case), case, language, is_agreed=is_agreed)
+        terminal = Terminal(output, _prefix_of(case), case, is_agreed=is_agreed)
         return make_prescribed(output, prescription, look_again, terminal, is_dry=is_dry)
-    terminal = Terminal(output, prefix, case, language, is_agreed=is_agreed)
+    terminal = Terminal(output, prefix, case, is_agreed=is_agreed)
     treatment = Treatment(case, look_again, terminal, prefix=prefix, state=Config().state_dir())
     is_spared = _is_qtools_own(prefix) and not _is_named(case)
     if prescription and not treatment.unfinished() and (is_spared or not treatment.plan().cures):
         if is_spared:
-            output.note(f"{prefix} is the environment of qtool itself, which stays as it is")
+            stays = say("{prefix} is the environment of qtool itself, which stays as it is",
+                        prefix=prefix)  # fmt: skip
+            output.note(stays)
         return make_prescribed(output, prescription, look_again, terminal, is_dry=is_dry)
     if _is_qtools_own(prefix):
-        output.warn(f"{prefix} is the environment of qtool itself: a cure may break qtool")
+        itself = say("{prefix} is the environment of qtool itself: a cure may break qtool",
+                     prefix=prefix)  # fmt: skip
+        output.warn(itself)
     if is_dry:
         return _show_plan(output, treatment, terminal, prefix)
     return _carry_out(output, treatment, terminal, prefix)
@@ -174,8 +175,7 @@ def _carry_out(output: Output, treatment: Treatment, terminal: Terminal, prefix:
         terminal.show(rest)
     lines = _nothing_lines(treatment, rest, prefix)
     if treatment.n_kept:
-        shown = translated(diff_lines(diff), terminal.language)
-        lines = [text for line in shown for text in painted(output, line)]
+        lines = painted_lines(output, diff_lines(diff))
     document = {
         "plans": [plan_json(plan) for plan in treatment.plans],
         "applied": treatment.n_kept > 0,
@@ -191,7 +191,8 @@ def warn_of_unfinished(output: Output, prefix: Path) -> None:
     journal = Backup(prefix).unfinished()
     if journal is not None:
         command = f"qtool doctor --python {shlex.quote(str(prefix))} --fix"
-        output.warn(f"a cure {journal.words()}; {command} puts the environment back")
+        back = say("{command} puts the environment back", command=command)
+        output.warn(together((journal.words(), say("; "), back)))
 
 
 def _show_plan(output: Output, treatment: Treatment, terminal: Terminal, prefix: Path) -> int:
@@ -207,9 +208,19 @@ def _nothing_lines(treatment: Treatment, plan: CurePlan, prefix: Path) -> list[s
     if plan.cures:
         return []
     if not any(finding.severity in _TO_CURE for finding in treatment.findings):
-        return [f"nothing to cure in {prefix}"]
-    recipe = recipe_for(treatment.case)
-    return [f"nothing that qtool could cure in {prefix}; or: qtool env create {recipe}"]
+        return [_nothing_to_cure(prefix)]
+    command = f"qtool env create {recipe_for(treatment.case)}"
+    return [
+        say(
+            "nothing that qtool could cure in {prefix}; or: {command}",
+            prefix=prefix,
+            command=command,
+        )
+    ]
+
+
+def _nothing_to_cure(prefix: Path) -> Message:
+    return say("nothing to cure in {prefix}", prefix=prefix)
 
 
 def _is_healthy(case: Case, findings: Sequence[Finding]) -> bool:

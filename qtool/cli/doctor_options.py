@@ -8,6 +8,7 @@ import typer
 
 from qtool.doctor.finding import Goal
 from qtool.errors import UsageError
+from qtool.language.message import say
 from qtool.language.translation import Language
 
 Model = Annotated[
@@ -83,9 +84,13 @@ class ExamineFlags:
         if self.snapshot_file is None:
             return
         if self.python is not None:
-            raise UsageError("--snapshot is another machine: there is no interpreter to examine")
+            raise UsageError(
+                say("--snapshot is another machine: there is no interpreter to examine")
+            )
         if self.is_deep or self.is_running:
-            raise UsageError("--snapshot is another machine: nothing can be imported or run there")
+            raise UsageError(
+                say("--snapshot is another machine: nothing can be imported or run there")
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +130,11 @@ class FixFlags:
         """
         if (self.is_dry or self.is_agreed) and not self.is_fixing:
             raise UsageError(
-                "--dry-run and -y belong to --fix", hint="qtool doctor --fix --dry-run"
+                say("--dry-run and -y belong to --fix"), hint="qtool doctor --fix --dry-run"
             )
         if self.is_fixing and examined.snapshot_file:
-            raise UsageError("--snapshot is another machine: there is nothing here to fix")
+            raise UsageError(say("--snapshot is another machine: there is nothing here to fix"))
         if (self.is_fixing or report.diff_file) and report.is_markdown:
-            raise UsageError("--markdown prints a report; run it without --fix and --diff")
+            raise UsageError(say("--markdown prints a report; run it without --fix and --diff"))
         if self.is_fixing and report.diff_file:
-            raise UsageError("--fix shows a difference of its own; run --diff before or after")
+            raise UsageError(say("--fix shows a difference of its own; run --diff before or after"))

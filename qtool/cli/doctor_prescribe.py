@@ -3,23 +3,21 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from qtool.cli.doctor_view import painted
+from qtool.cli.doctor_view import painted_lines
 from qtool.cli.env_create import create_environment
+from qtool.cli.env_view import created_lines
 from qtool.doctor.case import Case
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding, Severity
-from qtool.doctor.lines import Line, LineKind, translated
+from qtool.doctor.lines import Line, LineKind
 from qtool.doctor.prescription import Prescription
 from qtool.errors import ExitCode
 from qtool.language.message import say, together
-from qtool.language.translation import Language
 from qtool.output import Output
 
 
 class Guide(Protocol):
-    """Speaks with the user, in ``language``."""
-
-    language: Language
+    """Speaks with the user."""
 
     def agrees_to_another(self, question: str) -> bool:
         """Ask. Raises UsageError where nobody can be asked."""
@@ -39,22 +37,20 @@ def make_prescribed(
         UsageError: nobody has agreed and nobody can be asked.
         QtoolError: it could not be made; nothing is left behind.
     """
-    lines = translated(_plan_lines(prescription), guide.language)
-    texts = [text for line in lines for text in painted(output, line)]
+    texts = painted_lines(output, _plan_lines(prescription))
     plan = {"environment": prescription.recipe, "then": list(prescription.runs)}
     if is_dry:
         output.result({"plan": plan, "applied": False}, texts)
         return ExitCode.FINDINGS
     for text in texts:
         output.note(text)
-    if not guide.agrees_to_another("make it?"):
-        output.result({"plan": plan, "applied": False}, ["nothing was made"])
+    if not guide.agrees_to_another(say("make it?")):
+        output.result({"plan": plan, "applied": False}, [say("nothing was made")])
         return ExitCode.FINDINGS
     environment, _ = create_environment(output, prescription.recipe)
     findings = diagnose(look_again())
-    shown = [f"{environment.name} is made: {environment.python}"]
-    shown += [f"  proven: {text}" for text in environment.proof]
-    shown += [f"now: {command}" for command in prescription.runs]
+    shown = list(created_lines(environment, is_new=True))
+    shown += [say("now: {command}", command=command) for command in prescription.runs]
     document = {
         "plan": plan,
         "applied": True,
@@ -71,7 +67,7 @@ def _plan_lines(prescription: Prescription) -> Sequence[Line]:
             LineKind.SUMMARY,
             say("plan: an environment of its own; the examined one stays as it is"),
         ),
-        Line(LineKind.TEXT, together((f"  1. {prescription.code}: ", prescription.title))),
+        Line(LineKind.TEXT, together((f"  1. {prescription.code}", say(": "), prescription.title))),
         Line(LineKind.COMMAND, f"      qtool env create {prescription.recipe}"),
         *(Line(LineKind.TEXT, say("  then: {command}", command=one)) for one in prescription.runs),
     )

@@ -1,9 +1,10 @@
 """How a diagnosis, a plan of cures and a difference look on a terminal."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qtool.language.message import Message, say, together
 from qtool.output import Output, Style
 
 if TYPE_CHECKING:
@@ -30,7 +31,14 @@ FOR_PROGRAMS = {"ext_files", "missing_symbols", "missing_libraries"}
 """Fields of a difference that say nothing to people beside the findings that follow from them."""
 
 
-def painted(output: Output, line: "Line") -> list[str]:
+def painted_lines(output: Output, lines: "Iterable[Line]") -> list[str]:
+    """Return lines in the language of ``output``, painted."""
+    from qtool.doctor.lines import translated
+
+    return [text for line in translated(lines, output.language) for text in _painted(output, line)]
+
+
+def _painted(output: Output, line: "Line") -> list[str]:
     """Wrap prose to a terminal's width, never a command; then paint it."""
     styles = STYLES.get(line.kind, ())
     texts = [line.text]
@@ -47,12 +55,12 @@ def painted(output: Output, line: "Line") -> list[str]:
 def plan_lines(plan: "CurePlan", where: str) -> "Iterator[Line]":
     """Yield what is going to be done, and what is left to the user."""
     from qtool.doctor.lines import Line, LineKind
-    from qtool.language.message import say, together
 
     if plan.cures:
         yield Line(LineKind.SUMMARY, say("plan for {where}:", where=where))
     for number, cure in enumerate(plan.cures, 1):
-        yield Line(LineKind.TEXT, together((f"  {number}. {cure.code}: ", cure.fix.title)))
+        words = together((f"  {number}. {cure.code}", say(": "), cure.fix.title))
+        yield Line(LineKind.TEXT, words)
     yield from (Line(LineKind.COMMAND, f"      {step.command}") for step in plan.steps)
     if plan.later:
         codes = ", ".join(plan.later)
@@ -63,7 +71,6 @@ def plan_lines(plan: "CurePlan", where: str) -> "Iterator[Line]":
 
 def _by_hand_lines(findings: "Sequence[Finding]") -> "Iterator[Line]":
     from qtool.doctor.lines import Line, LineKind
-    from qtool.language.message import say, together
 
     for finding in findings:
         cannot = say("! {code} cannot be cured by installing packages", code=finding.code)
@@ -86,7 +93,6 @@ def plan_json(plan: "CurePlan") -> dict[str, Any]:
 def diff_lines(diff: "SnapshotDiff") -> "Iterator[Line]":
     """Yield what changed, findings first."""
     from qtool.doctor.lines import Line, LineKind
-    from qtool.language.message import say
 
     if not diff:
         yield Line(LineKind.OK, say("no difference"))
@@ -101,11 +107,11 @@ def diff_lines(diff: "SnapshotDiff") -> "Iterator[Line]":
         if change.before and change.after:
             yield Line(LineKind.TEXT, f"  {_name(change)}: {change.before} → {change.after}")
     for word, some in (
-        ("installed", {_name(one): one.after for one in dists if not one.before}),
-        ("removed", {_name(one): one.before for one in dists if not one.after}),
+        (say("installed"), {_name(one): one.after for one in dists if not one.before}),
+        (say("removed"), {_name(one): one.before for one in dists if not one.after}),
     ):
         if some:
-            yield Line(LineKind.TEXT, f"  {word}: {_listed(some)}")
+            yield Line(LineKind.TEXT, together(("  ", word, say(": "), _listed(some))))
     for change in diff.changes:
         if change not in dists and not _is_for_programs(change):
             before, after = _value(change.before), _value(change.after)
@@ -117,13 +123,15 @@ def _is_for_programs(change: "Change") -> bool:
     return is_nested or change.field.partition(".")[0] in FOR_PROGRAMS
 
 
-def _listed(versions: dict[str, str]) -> str:
+def _listed(versions: dict[str, str]) -> Message:
     """Return a few distributions in words, those that matter first, and how many others."""
+
     known = [name for name in SHOWN_FIRST if name in versions]
     names = [*known, *(name for name in versions if name not in known)]
     shown = [f"{name} {versions[name]}" for name in names[:MAX_LISTED]]
     n_others = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {n_others} others" if n_others else "")
+    words = together(shown, say(", "))
+    return words + say(" and {n} others", n=n_others) if n_others else words
 
 
 def _name(change: "Change") -> str:

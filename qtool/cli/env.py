@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtool.cli.language import choose_language
 from qtool.cli.options import Debug, Json, Quiet, make_output
 from qtool.envs.installers import InstallerKind
+from qtool.language.message import say
+from qtool.output import Output
 
 if TYPE_CHECKING:
     from qtool.envs.environment import Environment
@@ -45,7 +48,7 @@ def create(
     from qtool.cli.env_create import create_environment
     from qtool.cli.env_view import created_lines
 
-    output = make_output(is_json, is_quiet, is_debug)
+    output = _make_output(is_json, is_quiet, is_debug)
     environment, is_new = create_environment(
         output, recipe, name=name, python=python, installer=installer, is_replacing=is_replacing
     )
@@ -61,7 +64,7 @@ def list_(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = Fals
     from qtool.envs.recipes import load_recipes
     from qtool.envs.store import Store
 
-    output = make_output(is_json, is_quiet, is_debug)
+    output = _make_output(is_json, is_quiet, is_debug)
     environments, recipes = list(Store().all()), load_recipes()
     document = {
         "environments": [one.to_json() for one in environments],
@@ -81,7 +84,7 @@ def show(
     from qtool.cli.env_view import show_lines
     from qtool.envs.store import Store
 
-    output = make_output(is_json, is_quiet, is_debug)
+    output = _make_output(is_json, is_quiet, is_debug)
     environment: Environment = Store().read(name)
     output.result({"environment": environment.to_json()}, show_lines(environment))
 
@@ -93,6 +96,13 @@ def remove(
     """Delete an environment."""
     from qtool.envs.store import Store
 
-    output = make_output(is_json, is_quiet, is_debug)
+    output = _make_output(is_json, is_quiet, is_debug)
     Store().remove(name)
-    output.result({"removed": name}, [f"removed {name}"])
+    output.result({"removed": name}, [say("removed {name}", name=name)])
+
+
+def _make_output(is_json: bool, is_quiet: bool, is_debug: bool) -> Output:
+    """Return the voice for these flags, in the user's language."""
+    output = make_output(is_json, is_quiet, is_debug)
+    output.language = choose_language(None)
+    return output

@@ -10,6 +10,7 @@ from qtool.envs.environment import Environment
 from qtool.envs.events import Event, Noticed, StepStarted, ToolSaid
 from qtool.envs.order import Plan
 from qtool.envs.recipes import Recipe
+from qtool.language.message import say, together
 from qtool.output import Output, without_controls
 from qtool.units import format_size
 
@@ -29,41 +30,51 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         f" ({plan.python.path})" if plan.python.path else ""
     )
     recipe, variant = plan.order.recipe, plan.variant
-    yield f"{recipe.name} ({variant.name}): {recipe.summary}"
-    yield f"with {python}, {plan.installer.kind} ({plan.installer.why})"
+    yield together((f"{recipe.name} ({variant.name})", say(": "), recipe.summary))
+    yield say("with {python}, {installer} ({why})",
+              python=python, installer=plan.installer.kind, why=plan.installer.why)  # fmt: skip
     if not variant.tested:
-        yield "this variant was written from documents and not run by us; its probe decides"
+        yield say("this variant was written from documents and not run by us; its probe decides")
 
 
 def created_lines(environment: Environment, *, is_new: bool) -> Iterator[str]:
     """Yield the result of ``create``."""
-    what = "made" if is_new else "is here already"
-    yield f"{environment.name} {what}: {environment.python}"
-    yield from (f"  proven: {line}" for line in environment.proof)
+    if is_new:
+        yield say("{name} made: {python}", name=environment.name, python=environment.python)
+    else:
+        yield say("{name} is here already: {python}",
+                  name=environment.name, python=environment.python)  # fmt: skip
+    yield from (say("  proven: {what}", what=line) for line in environment.proof)
 
 
 def list_lines(environments: Sequence[Environment], recipes: Mapping[str, Recipe]) -> Iterator[str]:
     """Yield what there is, then what could be made."""
     for one in environments:
-        state = "" if one.is_intact else "  (its Python is gone: make it anew with --force)"
         size = format_size(one.size_bytes)
-        yield f"{one.name:14} {_versions(one)}, Python {one.python_version}, {size}{state}"
+        words = f"{one.name:14} {_versions(one)}, Python {one.python_version}, {size}"
+        gone = say("  (its Python is gone: make it anew with --force)")
+        yield words if one.is_intact else together((words, gone))
     rest = [one for name, one in recipes.items() if name not in {e.name for e in environments}]
     if rest:
-        yield "" if environments else "no environments yet"
-        yield "recipes (qtool env create NAME):"
-        yield from (f"  {one.name:14} {one.summary}" for one in rest)
+        yield "" if environments else say("no environments yet")
+        yield say("recipes (qtool env create NAME):")
+        yield from (together((f"  {one.name:14} ", one.summary)) for one in rest)
 
 
 def show_lines(environment: Environment) -> Iterator[str]:
     """Yield everything about one environment."""
-    yield f"{environment.name}: recipe {environment.recipe} ({environment.variant})"
-    yield f"  python   {environment.python} ({environment.python_version})"
-    yield f"  engine   {environment.engine}, for {', '.join(environment.serves)}"
-    yield f"  made     {environment.created_at}, {format_size(environment.size_bytes)}"
-    yield from (f"  proven   {line}" for line in environment.proof)
+    yield say("{name}: recipe {recipe} ({variant})", name=environment.name,
+              recipe=environment.recipe, variant=environment.variant)  # fmt: skip
+    yield say("  python   {path} ({version})",
+              path=environment.python, version=environment.python_version)  # fmt: skip
+    yield say("  engine   {engine}, for {formats}",
+              engine=environment.engine, formats=", ".join(environment.serves))  # fmt: skip
+    yield say("  made     {time}, {size}",
+              time=environment.created_at, size=format_size(environment.size_bytes))  # fmt: skip
+    yield from (say("  proven   {what}", what=line) for line in environment.proof)
     if not environment.is_intact:
-        yield f"  broken   its Python is gone: qtool env create {environment.recipe} --force"
+        again = f"qtool env create {environment.recipe} --force"
+        yield say("  broken   its Python is gone: {command}", command=again)
     yield from (f"  {name}=={version}" for name, version in environment.versions.items())
 
 
@@ -101,7 +112,7 @@ class Progress:
         """Show what happened."""
         match event:
             case StepStarted():
-                self._say(f"[{event.index}/{event.total}] {event.title}")
+                self._say(together((f"[{event.index}/{event.total}] ", event.title)))
                 self._restart()
             case Noticed():
                 self._say(event.text)
@@ -110,7 +121,7 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if self._bar:
-            self._bar.console.print(without_controls(line), markup=False, highlight=False)
+            self._bar.console.print(self._output.words(line), markup=False, highlight=False)
         else:
             self._output.note(line)
 

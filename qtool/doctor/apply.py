@@ -19,6 +19,7 @@ from qtool.envs.events import OnEvent, StepStarted, ToolSaid
 from qtool.envs.installers import for_children
 from qtool.envs.task import PATIENCE_S, run
 from qtool.errors import EnvironmentFault, QtoolError, UsageError
+from qtool.language.message import say
 from qtool.locks import ProcessLock
 
 Examine = Callable[[], tuple[Snapshot, tuple[Finding, ...]]]
@@ -54,23 +55,32 @@ def environment_of(case: Case, store: Path) -> Path:
     """
     interpreter = case.snapshot.interpreter
     if interpreter is UNKNOWN:
-        raise UsageError("there is no interpreter to cure", hint="qtool doctor --fix --python PATH")
+        raise UsageError(
+            say("there is no interpreter to cure"), hint="qtool doctor --fix --python PATH"
+        )
     prefix = Path(interpreter.path).parent.parent
     instead = f"qtool env create {recipe_for(case)}"
     if store in prefix.parents:
         name = prefix.relative_to(store).parts[0]
         raise EnvironmentFault(
-            f"{prefix} is the environment {name} of qtool env: a tested set, not to be changed",
+            say(
+                "{prefix} is the environment {name} of qtool env: a tested set, not to be changed",
+                prefix=prefix,
+                name=name,
+            ),
             hint=f"qtool env create {name} --force",
         )
     if interpreter.is_externally_managed or not _is_environment(prefix):
         raise EnvironmentFault(
-            f"{interpreter.path} is no virtual environment but a Python that other programs of "
-            "this system use; qtool does not change it",
+            say(
+                "{path} is no virtual environment but a Python that other programs of this system "
+                "use; qtool does not change it",
+                path=interpreter.path,
+            ),
             hint=instead,
         )
     if not os.access(prefix, os.W_OK):
-        raise EnvironmentFault(f"{prefix} may not be written to", hint=instead)
+        raise EnvironmentFault(say("{prefix} may not be written to", prefix=prefix), hint=instead)
     return prefix
 
 
@@ -83,7 +93,8 @@ def _is_environment(prefix: Path) -> bool:
 def lock_of(prefix: Path, state: Path) -> ProcessLock:
     """Return the lock on an environment; it lies in ``state``, not in the user's environment."""
     name = hashlib.sha256(str(prefix).encode()).hexdigest()[:16]
-    return ProcessLock(state / "locks" / name, f"at work on {prefix}", patience_s=PATIENCE_S)
+    work = say("at work on {prefix}", prefix=prefix)
+    return ProcessLock(state / "locks" / name, work, patience_s=PATIENCE_S)
 
 
 class Surgeon:
@@ -111,7 +122,8 @@ class Surgeon:
         is_whole = True
         installs = [step for step in steps if step.verb == "install"]
         for index, step in enumerate(installs, 1):
-            self._on_event(StepStarted(index, len(installs), f"resolve: {step.command}"))
+            title = say("resolve: {command}", command=step.command)
+            self._on_event(StepStarted(index, len(installs), title))
             constraints = scratch / "constraints.txt"
             constraints.write_text(_constraints(settled), encoding="utf-8")
             settled.append(step)
@@ -125,7 +137,7 @@ class Surgeon:
         if code and any("no such option: --dry-run" in line for line in lines):
             return False
         if code:
-            raise self._failure(f"rehearse: {step.command}", code, lines)
+            raise self._failure(say("rehearse: {command}", command=step.command), code, lines)
         return True
 
     def operate(
@@ -197,9 +209,12 @@ def _why_not(
     """Say why a change did not help, ``None`` where it did."""
     still = cured & {one.code for one in now if one.severity in (Severity.ERROR, Severity.WARNING)}
     if still == cured:
-        return EnvironmentFault(f"all steps went well, and {_words(still)} is still there")
+        codes = _words(still)
+        return EnvironmentFault(say("all steps went well, and {codes} is still there", codes=codes))
     new = _errors(now) - _errors(before)
-    return EnvironmentFault(f"all steps went well, but brought {_words(new)}") if new else None
+    if not new:
+        return None
+    return EnvironmentFault(say("all steps went well, but brought {codes}", codes=_words(new)))
 
 
 def _errors(findings: Sequence[Finding]) -> frozenset[str]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qtool.language.message import Message, say
+
 FOLDER = ".qtool-fix"
 PARTS = (
     *("bin", "lib", "lib64", "include", "share", "etc", "pyvenv.cfg"),
@@ -36,9 +38,12 @@ class Journal:
     parts: tuple[str, ...]
     started_at: str
 
-    def words(self) -> str:
+    def words(self) -> Message:
         """Return when it was begun and what it was to do."""
-        return f"begun at {self.started_at} was killed half-way ({'; '.join(self.commands)})"
+        return say(
+            "a cure begun at {time} was killed half-way ({commands})",
+            time=self.started_at, commands="; ".join(self.commands),
+        )  # fmt: skip
 
 
 class Backup:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qtool.doctor.apply import Outcome, Surgeon, lock_of
-from qtool.doctor.backup import Backup, Journal
+from qtool.doctor.backup import FOLDER, Backup, Journal
 from qtool.doctor.case import Case
 from qtool.doctor.cures import CurePlan, plan_cures
 from qtool.doctor.diagnosis import diagnose
@@ -23,6 +23,7 @@ from qtool.doctor.snapshot import UNKNOWN, Snapshot, Unknown
 from qtool.envs.events import OnEvent
 from qtool.envs.indexes import first_reachable
 from qtool.errors import EnvironmentFault, NetworkError, QtoolError
+from qtool.language.message import say, together
 from qtool.locks import ProcessLock
 
 MAX_ROUNDS = 4
@@ -93,7 +94,9 @@ class Treatment:
             if not gone:
                 return plan
             for url in sorted(gone):
-                self._bedside.note(f"{url} does not answer; looking for another source")
+                self._bedside.note(
+                    say("{url} does not answer; looking for another source", url=url)
+                )
             self._unreachable |= gone
 
     def outlook(self) -> CurePlan:
@@ -124,18 +127,18 @@ class Treatment:
             if not plan.cures:
                 break
             if failure is not None:
-                self._bedside.warn(f"undone: {failure.message}")
+                self._bedside.warn(say("undone: {why}", why=failure.message))
             self._bedside.show(plan)
-            if not self._bedside.agrees("apply this?"):
-                self._bedside.note("nothing was changed")
+            if not self._bedside.agrees(say("apply this?")):
+                self._bedside.note(say("nothing was changed"))
                 break
             failure = self._try(plan, lock)
             if isinstance(failure, NetworkError):
                 break
         if failure is not None:
-            raise type(failure)(
-                f"{failure.message}\n  {self._prefix} is as it was before", hint=failure.hint
-            )
+            restored = say("{prefix} is as it was before", prefix=self._prefix)
+            message = together((failure.message, "\n  ", restored))
+            raise type(failure)(message, hint=failure.hint)
 
     def _try(self, plan: CurePlan, lock: ProcessLock) -> QtoolError | None:
         """Carry out one plan; return why it was undone, ``None`` where it is kept."""
@@ -161,7 +164,9 @@ class Treatment:
             surgeon = Surgeon(self._prefix, lock, log, on_event)
             try:
                 if not surgeon.rehearse(plan.steps, Path(scratch)):
-                    self._bedside.note("not all of it can be foretold; if it fails, it is undone")
+                    self._bedside.note(
+                        say("not all of it can be foretold; if it fails, it is undone")
+                    )
             except QtoolError as exc:
                 return Outcome(False, why_not=exc)
             outcome = surgeon.operate(plan, self.case.snapshot, self.findings, self._examine)
@@ -178,14 +183,18 @@ class Treatment:
         journal = self.unfinished()
         if journal is None:
             return
-        self._bedside.warn(f"a cure {journal.words()}")
-        if not self._bedside.agrees("put it back as it was before?"):
+        self._bedside.warn(journal.words())
+        if not self._bedside.agrees(say("put it back as it was before?")):
             raise EnvironmentFault(
-                f"{self._prefix} is half changed; what it was is in {self._prefix / '.qtool-fix'}"
+                say(
+                    "{prefix} is half changed; what it was is in {folder}",
+                    prefix=self._prefix,
+                    folder=self._prefix / FOLDER,
+                )
             )
         altered = Backup(self._prefix).restore()
         self._check_undone(journal.dists or UNKNOWN, altered)
-        self._bedside.note(f"{self._prefix} is as it was before")
+        self._bedside.note(say("{prefix} is as it was before", prefix=self._prefix))
 
     def _examine(self) -> tuple[Snapshot, tuple[Finding, ...]]:
         self.case = self._look_again()
@@ -201,9 +210,14 @@ class Treatment:
         self._examine()
         now = self.case.snapshot.dists
         for name in altered:
-            self._bedside.warn(f"{self._prefix / name} was written into: not as before")
+            path = self._prefix / name
+            self._bedside.warn(say("{path} was written into: not as before", path=path))
         if before is not UNKNOWN and now is not UNKNOWN and dict(before) != dict(now):
             differ = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
             raise EnvironmentFault(
-                f"{self._prefix} could not be put back as it was: {', '.join(differ)} differ"
+                say(
+                    "{prefix} could not be put back as it was: {names} differ",
+                    prefix=self._prefix,
+                    names=", ".join(differ),
+                )
             )

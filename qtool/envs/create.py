@@ -18,6 +18,7 @@ from qtool.envs.order import Plan, check_space
 from qtool.envs.store import Store
 from qtool.envs.task import run
 from qtool.errors import EnvironmentFault, NetworkError
+from qtool.language.message import say
 from qtool.locks import ProcessLock
 
 PROBES = Path(__file__).with_name("probes")
@@ -93,7 +94,8 @@ class _Making:
         """Make it, prove it, and return it, not yet registered."""
         installer, variant = self._wanted.installer, self._variant
         version = self._wanted.python.version
-        step = f"make an environment with Python {version} ({installer.kind})"
+        step = say("make an environment with Python {version} ({installer})",
+                   version=version, installer=installer.kind)  # fmt: skip
         self._do(step, installer.make(self._wanted.python, self._build))
         constraints = self._install_torch() if variant.torch else None
         self._install(variant.requirements, constraints=constraints, **self._extra_index())
@@ -122,9 +124,10 @@ class _Making:
         sources = self._indexes("torch", wanted)
         url = first_reachable(sources, "torch")
         if sources and url is None and sources[0] is not None:
-            self._on_event(Noticed(f"{sources[0]} does not answer; the default index serves"))
+            gone = say("{url} does not answer; the default index serves", url=sources[0])
+            self._on_event(Noticed(gone))
             if self._variant.gpu is None:
-                self._on_event(Noticed("its torch may bring CUDA along: some gigabytes more"))
+                self._on_event(Noticed(say("its torch may bring CUDA along: some gigabytes more")))
         self._install([f"torch{wanted}"], index_url=url)
         version = self._versions()["dists"]["torch"]
         constraints = self._build / "constraints.txt"
@@ -143,15 +146,23 @@ class _Making:
         urls = self._indexes(name, "")
         url = first_reachable(urls, name)
         if url is None:
-            where = ", ".join(filter(None, urls)) or "no index"
-            raise NetworkError(f"the wheels of {name} cannot be had: {where} does not answer")
+            where = ", ".join(filter(None, urls)) or say("no index")
+            raise NetworkError(
+                say(
+                    "the wheels of {name} cannot be had: {where} does not answer",
+                    name=name,
+                    where=where,
+                )
+            )
         return {"extra_index_url": url, "only_binary": name}
 
     def _install(self, requirements: Sequence[str], **options: Any) -> None:
         argv = self._wanted.installer.install(self._python, requirements, **options)
         url = options.get("index_url")
-        source = f" from {failure.without_credentials(url)}" if url else ""
-        self._do(f"install {', '.join(requirements)}{source}", argv)
+        words = say("install {requirements}", requirements=", ".join(requirements))
+        if url:
+            words += say(" from {url}", url=failure.without_credentials(url))
+        self._do(words, argv)
 
     def _prove(self) -> list[str]:
         """Run the probe and return what it found out.
@@ -162,9 +173,11 @@ class _Making:
         script = PROBES / f"{self._variant.probe}.py"
         argv = [str(self._python), "-I", str(script), *self._variant.probe_arguments]
         offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-        self._do("prove that it works", argv, offline, timeout_s=PROBE_TIMEOUT_S)
+        self._do(say("prove that it works"), argv, offline, timeout_s=PROBE_TIMEOUT_S)
         if not self._proof:
-            raise EnvironmentFault(f"the probe {self._variant.probe} proved nothing")
+            raise EnvironmentFault(
+                say("the probe {probe} proved nothing", probe=self._variant.probe)
+            )
         return self._proof
 
     def _hear(self, line: str) -> None:
@@ -207,7 +220,8 @@ class _Making:
             )
             return dict(json.loads(done.stdout))
         except (OSError, ValueError, subprocess.CalledProcessError) as exc:
-            raise EnvironmentFault(f"the new environment's Python does not work: {exc}") from exc
+            fault = say("the new environment's Python does not work: {why}", why=exc)
+            raise EnvironmentFault(fault) from exc
 
 
 @contextlib.contextmanager

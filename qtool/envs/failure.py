@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from qtool.errors import EnvironmentFault, NetworkError, QtoolError, ResourceError
+from qtool.language.message import say, together
 
 N_SHOWN = 6
 _NETWORK = re.compile(
@@ -24,13 +25,18 @@ def without_credentials(text: str) -> str:
 def of_step(title: str, code: int, lines: list[str], log: Path, name: str) -> QtoolError:
     """Return the failure of a step that ended with ``code``, its kind told by what was said."""
     said = without_credentials("".join(f"\n  {line}" for line in lines[-N_SHOWN:]))
-    how = f"was killed by signal {code - 128}" if code > 128 else f"ended with code {code}"
-    message = f"environment {name}: “{title}” {how}{said}\n  all of it: {log}"
+    how = say("“{title}” ended with code {code}", title=title, code=code)
+    if code > 128:
+        how = say("“{title}” was killed by signal {number}", title=title, number=code - 128)
+    head = together((say("environment {name}: ", name=name), how, said, "\n  "))
+    message = head + say("all of it: {log}", log=log)
     whole = "\n".join(lines)
     if "No module named pip" in whole:
         return EnvironmentFault(message, hint=_with_pip(lines))
     if _NO_ROOM.search(whole):
-        return ResourceError(message, hint="df -h; QTOOL_DATA=/another/disk takes it elsewhere")
+        return ResourceError(
+            message, hint=say("df -h; QTOOL_DATA=/another/disk takes it elsewhere")
+        )
     if _NETWORK.search(whole):
         return NetworkError(message, hint="pip config list; pip config set global.index-url URL")
     return EnvironmentFault(message, hint=f"less {log}")
@@ -39,4 +45,4 @@ def of_step(title: str, code: int, lines: list[str], log: Path, name: str) -> Qt
 def _with_pip(lines: list[str]) -> str:
     """Return the command that brings pip to the interpreter that says it has none."""
     python = next(line for line in lines if "No module named pip" in line).partition(": No")[0]
-    return f"{python} -m ensurepip    (or put uv on PATH)"
+    return say("{python} -m ensurepip    (or put uv on PATH)", python=python)

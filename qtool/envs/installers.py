@@ -15,6 +15,7 @@ from pathlib import Path
 
 from qtool.envs.pythons import Python
 from qtool.errors import EnvironmentFault
+from qtool.language.message import say
 
 TIMEOUT_S = 10.0
 _PIP_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index")
@@ -50,7 +51,9 @@ class Installer:
         if self.uv:
             return [self.uv, "venv", "--no-project", "--python", python.spec, str(folder)]
         if python.path is None:
-            raise EnvironmentFault("venv needs an interpreter", hint="qtool env create --python")
+            raise EnvironmentFault(
+                say("venv needs an interpreter"), hint="qtool env create --python"
+            )
         return [python.path, "-I", "-m", "venv", str(folder)]
 
     def install(
@@ -86,15 +89,17 @@ def choose_installer(environ: Mapping[str, str], wanted: InstallerKind | None = 
     """
     uv = shutil.which("uv", path=environ.get("PATH"))
     if wanted is InstallerKind.UV and uv is None:
-        raise EnvironmentFault("uv is not on PATH", hint="pip install uv")
+        raise EnvironmentFault(say("uv is not on PATH"), hint="pip install uv")
     if uv is None:
-        return Installer(InstallerKind.PIP, "uv is not here")
+        return Installer(InstallerKind.PIP, say("uv is not here"))
     if wanted is InstallerKind.PIP:
-        return Installer(InstallerKind.PIP, "asked for")
+        return Installer(InstallerKind.PIP, say("asked for"))
     if wanted is None and has_pip_sources(environ) and not has_uv_sources(environ):
-        why = "pip is told where packages come from, uv is not"
+        why = say("pip is told where packages come from, uv is not")
         return Installer(InstallerKind.PIP, why)
-    return Installer(InstallerKind.UV, "it is here" if wanted is None else "asked for", uv)
+    return Installer(
+        InstallerKind.UV, say("it is here") if wanted is None else say("asked for"), uv
+    )
 
 
 def has_pip_sources(environ: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ from qtool.envs.machine import Machine
 from qtool.envs.pythons import Python, find_python
 from qtool.envs.recipes import Recipe, Variant, choose_variant
 from qtool.errors import EnvironmentFault, ResourceError
+from qtool.language.message import say
 from qtool.units import format_size
 
 
@@ -62,7 +63,7 @@ def _check_compiler(variant: Variant, environ: Mapping[str, str]) -> None:
     names = (environ.get("CC", "").partition(" ")[0] or "cc", "gcc", "clang")
     if variant.compiles and not any(shutil.which(n, path=environ.get("PATH")) for n in names):
         raise EnvironmentFault(
-            "there is no C compiler, and a package of the recipe is built from source",
+            say("there is no C compiler, and a package of the recipe is built from source"),
             hint="sudo apt-get install -y gcc",
         )
 
@@ -75,7 +76,11 @@ def check_space(root: Path, needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(existing).free
     if needed_bytes > free_bytes:
         raise ResourceError(
-            f"the environment takes {format_size(needed_bytes)}, {existing} has "
-            f"{format_size(free_bytes)} free",
-            hint="QTOOL_DATA=/another/disk qtool env create …, or: qtool env remove NAME",
+            say(
+                "the environment takes {size}, {folder} has {free} free",
+                size=format_size(needed_bytes),
+                folder=existing,
+                free=format_size(free_bytes),
+            ),
+            hint=say("QTOOL_DATA=/another/disk qtool env create …, or: qtool env remove NAME"),
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qtool.envs.recipes import Variant
 from qtool.errors import EnvironmentFault, NotFoundError
+from qtool.language.message import say
 
 TIMEOUT_S = 10.0
 _QUESTION = """
@@ -80,8 +81,11 @@ def find_python(
     if lacks:
         raise lacks[0]
     raise EnvironmentFault(
-        f"there is no Python {variant.python} here (on PATH, with pyenv or uv)",
-        hint=f"{_fetch_command(environ, variant)}    (or --python PATH)",
+        say(
+            "there is no Python {versions} here (on PATH, with pyenv or uv)",
+            versions=variant.python,
+        ),
+        hint=say("{command}    (or --python PATH)", command=_fetch_command(environ, variant)),
     )
 
 
@@ -112,10 +116,17 @@ def _checked(
     inside = Path(path) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     python = ask(str(inside if inside.exists() else path))
     if python is None:
-        raise NotFoundError(f"{asked_for} is no Python interpreter", hint="qtool env list")
+        raise NotFoundError(
+            say("{path} is no Python interpreter", path=asked_for), hint="qtool env list"
+        )
     if not _is_version(python.version, variant.python):
         raise EnvironmentFault(
-            f"{asked_for} is Python {python.version}; the recipe needs {variant.python}",
+            say(
+                "{path} is Python {version}; the recipe needs {versions}",
+                path=asked_for,
+                version=python.version,
+                versions=variant.python,
+            ),
             hint=_fetch_command(environ, variant),
         )
     if lack := _lack(python, variant, needs_venv):
@@ -127,13 +138,21 @@ def _lack(python: Python, variant: Variant, needs_venv: bool) -> EnvironmentFaul
     """Return what keeps a Python of the right version from being used, ``None`` for nothing."""
     if needs_venv and not python.has_venv:
         return EnvironmentFault(
-            f"{python.path} cannot make environments: its venv or ensurepip is missing",
+            say(
+                "{path} cannot make environments: its venv or ensurepip is missing",
+                path=python.path,
+            ),
             hint="sudo apt-get install -y python3-venv",
         )
     if variant.compiles and not python.has_headers:
         return EnvironmentFault(
-            f"{python.path} has no Python.h, and a package of the recipe is built from source",
-            hint="sudo apt-get install -y python3-dev    (or --python PATH)",
+            say(
+                "{path} has no Python.h, and a package of the recipe is built from source",
+                path=python.path,
+            ),
+            hint=say(
+                "{command}    (or --python PATH)", command="sudo apt-get install -y python3-dev"
+            ),
         )
     return None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from qtool.envs.machine import Capability, Machine
 from qtool.errors import EnvironmentFault, NotFoundError
+from qtool.language.message import Message, say, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def find_recipe(name: str) -> Recipe:
         return recipes[name]
     close = get_close_matches(name, recipes, n=1)
     raise NotFoundError(
-        f"there is no recipe {name!r}; there are {', '.join(recipes)}",
+        say("there is no recipe {name}; there are {all}", name=repr(name), all=", ".join(recipes)),
         hint=f"qtool env create {close[0] if close else next(iter(recipes))}",
     )
 
@@ -118,33 +119,39 @@ def choose_variant(recipe: Recipe, machine: Machine) -> Variant:
     for variant in recipe.variants:
         if not reasons[variant.name]:
             return variant
-    why = "; ".join(f"{name}: {', '.join(said)}" for name, said in reasons.items())
+    why = together(
+        (together((name, say(": "), together(said, say(", ")))) for name, said in reasons.items()),
+        say("; "),
+    )
     raise EnvironmentFault(
-        f"the recipe {recipe.name} is not for this machine ({why})",
+        say("the recipe {recipe} is not for this machine ({why})", recipe=recipe.name, why=why),
         hint=f"qtool env create {recipe.instead}" if recipe.instead else "qtool env list",
     )
 
 
-def refusals(variant: Variant, machine: Machine) -> Iterator[str]:
+def refusals(variant: Variant, machine: Machine) -> Iterator[Message]:
     """Yield why ``variant`` is not for ``machine``; nothing where it is."""
     if machine.system not in variant.systems:
-        yield f"made for {' and '.join(variant.systems)}, this is {machine.system}"
+        systems = together(variant.systems, say(" and "))
+        yield say("made for {what}, this is {this}", what=systems, this=machine.system)
     if machine.arch not in variant.archs:
-        yield f"made for {' and '.join(variant.archs)}, this is {machine.arch}"
+        archs = together(variant.archs, say(" and "))
+        yield say("made for {what}, this is {this}", what=archs, this=machine.arch)
     if variant.gpu is None:
         return
     if not machine.has_gpu:
-        yield "needs an NVIDIA GPU"
+        yield say("needs an NVIDIA GPU")
     for one in machine.capabilities:
         if not variant.lowest <= one <= variant.highest:
-            yield (
-                f"needs compute capability {_words(variant.lowest)} to {_words(variant.highest)}, "
-                f"a GPU here has {_words(one)}"
-            )
+            yield say(
+                "needs compute capability {lowest} to {highest}, a GPU here has {this}",
+                lowest=_words(variant.lowest), highest=_words(variant.highest), this=_words(one),
+            )  # fmt: skip
             break
     has = machine.highest_cuda_major
     if variant.cuda is not None and has is not None and has < variant.cuda:
-        yield f"needs a driver for CUDA {variant.cuda}, this one runs CUDA {has}"
+        yield say("needs a driver for CUDA {cuda}, this one runs CUDA {has}",
+                  cuda=variant.cuda, has=has)  # fmt: skip
 
 
 def _words(capability: Capability) -> str:

@@ -26,6 +26,7 @@ from qtool.envs.environment import Environment, read_record, write_record
 from qtool.envs.recipes import load_recipes
 from qtool.envs.task import PATIENCE_S
 from qtool.errors import EnvironmentFault, NotFoundError, UsageError
+from qtool.language.message import say
 from qtool.locks import ProcessLock
 
 RECORD = "environment.json"
@@ -63,7 +64,10 @@ class Store:
         """
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} is no name for an environment: small letters, digits, '.', '_', '-'",
+                say(
+                    "{name} is no name for an environment: small letters, digits, '.', '_', '-'",
+                    name=repr(name),
+                ),
                 hint="qtool env list",
             )
         return self.root / name
@@ -72,7 +76,7 @@ class Store:
         """Return the lock of an environment, not yet taken."""
         folder = self.folder(name)
         path = self.root / LOCKS / name
-        work = f"at work on the environment {folder.name}"
+        work = say("at work on the environment {name}", name=folder.name)
         return ProcessLock(path, work, patience_s=patience_s)
 
     def find(self, name: str) -> Environment:
@@ -81,7 +85,12 @@ class Store:
         again = f"qtool env create {environment.recipe} --name {name} --force"
         if not environment.is_intact:
             raise EnvironmentFault(
-                f"the environment {name} has lost its Python: {environment.python}", hint=again
+                say(
+                    "the environment {name} has lost its Python: {python}",
+                    name=name,
+                    python=environment.python,
+                ),
+                hint=again,
             )
         return environment
 
@@ -97,12 +106,13 @@ class Store:
         except (FileNotFoundError, NotADirectoryError) as exc:
             is_recipe = name in load_recipes()
             raise NotFoundError(
-                f"there is no environment {name}",
+                say("there is no environment {name}", name=name),
                 hint=f"qtool env create {name}" if is_recipe else "qtool env list",
             ) from exc
         except (OSError, ValueError) as exc:
             raise EnvironmentFault(
-                f"{folder / RECORD} cannot be read: {exc}", hint=f"qtool env remove {name}"
+                say("{path} cannot be read: {why}", path=folder / RECORD, why=exc),
+                hint=f"qtool env remove {name}",
             ) from exc
 
     def all(self) -> Iterator[Environment]:
@@ -152,7 +162,9 @@ class Store:
             ResourceError: it is being made at this moment.
         """
         if not self.folder(name).is_dir():
-            raise NotFoundError(f"there is no environment {name}", hint="qtool env list")
+            raise NotFoundError(
+                say("there is no environment {name}", name=name), hint="qtool env list"
+            )
         with self.lock(name, patience_s=0):
             (self.folder(name) / RECORD).unlink(missing_ok=True)
             self.sweep(name)

@@ -11,6 +11,7 @@ from typing import IO
 
 from qtool.envs.failure import without_credentials
 from qtool.errors import EnvironmentFault
+from qtool.language.message import say
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 N_LAST_LINES = 12
@@ -50,7 +51,8 @@ def run(
             pass_fds=tuple(held) if os.name == "posix" else (),
         )
     except OSError as exc:
-        raise EnvironmentFault(f"cannot start {sys.executable}: {exc.strerror}") from exc
+        fault = say("cannot start {program}: {why}", program=sys.executable, why=exc.strerror)
+        raise EnvironmentFault(fault) from exc
     last: deque[str] = deque(maxlen=N_LAST_LINES)
     limit = threading.Timer(timeout_s, _let_go, [process]) if timeout_s else None
     try:

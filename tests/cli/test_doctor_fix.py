@@ -128,6 +128,35 @@ def test_on_a_terminal_it_asks(broken: Path, wheels: Path, answer: str, code: in
     assert (frozen(broken) == before) is (answer == "n")
 
 
+def test_plan_question_progress_and_result_are_chinese(broken: Path, wheels: Path) -> None:
+    import pexpect
+
+    make_wheel(wheels, "torchvision", "0.18.1")
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    arguments = ["-m", "qtool", "doctor", "--python", str(broken), "--goal", "plain", "--fix"]
+    terminal = pexpect.spawn(
+        sys.executable, [*arguments, "--lang", "zh"], encoding="utf-8", env=env, timeout=60
+    )
+    terminal.expect_exact("1. TORCHVISION-MISMATCH：")
+    terminal.expect_exact("torchvision==0.18.1")
+    terminal.expect_exact("执行吗？ [Y/n] ")
+    terminal.sendline("是")
+    terminal.expect_exact("[1/1] 预演：")
+    terminal.expect_exact("✓ 已消失：TORCHVISION-MISMATCH")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_a_refusal_is_chinese_and_its_json_is_not(fix) -> None:
+    refused = fix("--goal", "plain", "--fix", "--lang", "zh")
+    document = json.loads(fix("--goal", "plain", "--fix", "--lang", "zh", "--json").stdout)
+
+    assert "错误： --fix 改动之前会先询问" in refused.stderr
+    assert "提示： qtool doctor --python" in refused.stderr
+    assert document["error"]["message"].startswith("--fix asks before it changes anything")
+
+
 def test_without_pip_and_uv_it_says_how_to_get_one(
     run_qtool: Run, broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

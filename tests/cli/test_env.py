@@ -47,6 +47,19 @@ def test_it_goes_all_the_way(run_qtool: Run, wheels: Path) -> None:
     assert "hint: qtool env create gguf" in gone.stderr
 
 
+def test_it_speaks_chinese(run_qtool: Run, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QTOOL_LANG", "zh")
+
+    listed, made = run_qtool("env", "list"), run_qtool(*GGUF)
+    missing = run_qtool("env", "remove", "nothing")
+
+    assert "还没有任何环境" in listed.stdout
+    assert "用 llama.cpp 运行 GGUF 模型" in listed.stdout
+    assert "gguf 已创建：" in made.stdout
+    assert "[3/3] 检验它能用" in made.stderr
+    assert "错误： 没有名为 nothing 的环境" in missing.stderr
+
+
 def test_a_failure_names_log_and_cause_in_json_too(
     run_qtool: Run, wheels: Path, own_settings: Path
 ) -> None:

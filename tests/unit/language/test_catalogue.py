@@ -10,6 +10,7 @@ import pytest
 
 import qtool
 from qtool.doctor import facts
+from qtool.envs.recipes import load_recipes
 from qtool.language.translation import Language, load_catalogue
 
 PACKAGE = Path(qtool.__file__).parent
@@ -35,8 +36,8 @@ def fields(template: str) -> set[tuple[str, str]]:
     return {(name, form or "") for _, name, form, _ in found if name is not None}
 
 
-def words_of_facts() -> set[str]:
-    """English words that are facts and get into texts."""
+def words_of_data() -> set[str]:
+    """English words that stand in files of data and get into texts."""
     rows = [
         *facts.fact("auto_gptq", "loads_on_torch"),
         *facts.fact("autoawq", "loads_on_torch"),
@@ -44,7 +45,8 @@ def words_of_facts() -> set[str]:
         facts.fact("autoawq", "kernel_capabilities"),
     ]
     why = {row["why"] for row in facts.fact("autoawq", "broken_by_transformers")}
-    return {row["words"] for row in rows} | why
+    summaries = {recipe.summary for recipe in load_recipes().values()}
+    return {row["words"] for row in rows} | why | summaries
 
 
 SAID = {template_of(call, place) for place, call in calls()}
@@ -62,11 +64,11 @@ def test_every_template_gets_the_values_it_names() -> None:
 
 
 def test_every_text_has_its_chinese() -> None:
-    assert sorted((SAID | words_of_facts()) - set(CHINESE)) == []
+    assert sorted((SAID | words_of_data()) - set(CHINESE)) == []
 
 
 def test_no_chinese_is_left_over() -> None:
-    assert sorted(set(CHINESE) - SAID - words_of_facts()) == []
+    assert sorted(set(CHINESE) - SAID - words_of_data()) == []
 
 
 @pytest.mark.parametrize("template", sorted(CHINESE))
