@@ -77,13 +77,15 @@ def test_nothing_to_do_is_quick(qtool, hub_factory, repo):
     hub = hub_factory([repo])
     qtool(hub)
     hub.reset()
-    started_at = time.monotonic()
+    before = os.times()
     done = qtool(hub, "--json")
-    took_s = time.monotonic() - started_at
+    after = os.times()
     assert {file["status"] for file in json.loads(done.stdout)["files"]} == {"skipped"}
     assert len(hub.requests) == 1
-    # 0.25 s on an idle machine; tests share theirs.
-    assert took_s < 1.0
+    # 0.12 s on an idle machine; on a busy one only the time of the processor says something.
+    user_s = after.children_user - before.children_user
+    system_s = after.children_system - before.children_system
+    assert user_s + system_s < 0.5
 
 
 def test_killed_download_goes_on_where_it_was(qtool, hub_factory, repo, tmp_path):
@@ -150,7 +152,7 @@ def test_interruption_while_the_server_is_silent(hub_factory, repo, tmp_path):
 
 
 def test_second_download_into_one_folder_says_who_is_at_work(qtool, hub_factory, repo, tmp_path):
-    hub = hub_factory([repo], rate_bytes_per_s=MIB)
+    hub = hub_factory([repo], rate_bytes_per_s=MIB // 4)
     first = start_download(hub, tmp_path)
     try:
         wait_for_bytes(hub, MIB)
