@@ -50,6 +50,14 @@ want_program() {
     echo "note: no $1 on PATH, the tests that need it are skipped (Debian: apt install $2)" >&2
 }
 
+# want_disk GB: says so beforehand where that much is not free; a full disk fails in strange ways.
+want_disk() {
+    free_kb=$(df -Pk . | awk 'NR == 2 { print $4 }')
+    if [ "$free_kb" -lt $(($1 * 1000 * 1000)) ]; then
+        echo "warning: $((free_kb / 1000000)) GB are free here, a whole run needs about $1 GB" >&2
+    fi
+}
+
 apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1" >/dev/null 2>&1
 }

@@ -9,6 +9,7 @@ make_environment .venv-test "qtool and what its tests need" \
     --constraint tests/constraints.txt --group dev --editable .
 
 want_program aria2c aria2
+want_disk 12
 
 PATH=$PWD/.venv-test/bin:$PATH
 export PATH
