@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from qtool.doctor.case import Case
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.llama_choice import LlamaKind
 from qtool.models.repackable import find_obstacle
 
 # Bytes a weight in ggml's blocks of 32: Q4_0 has 18 of them, Q4_1 20, Q8_0 34.
@@ -15,18 +16,19 @@ _FLOAT_BYTES = 2
 
 
 def runs_repacked(case: Case) -> bool:
-    """Tell whether ``qtool chat`` repacks the model of ``case``: no GPU, a llama.cpp, no obstacle.
+    """Tell whether ``qtool chat`` repacks the model of ``case``: no GPU, our wheel, no obstacle.
 
     On a GPU the kernels of transformers are made for these formats.
     """
-    if case.gpus or not case.snapshot.llama_cpp or case.model is None:
+    if case.gpus or case.snapshot.llama_cpp != LlamaKind.WHEEL or case.model is None:
         return False
     return find_obstacle(case.model) is None
 
 
 def runs_most_repacked(case: Case) -> bool:
     """Tell whether, no model being named, ``qtool chat`` would repack most of these formats."""
-    return case.model is None and case.has_no_gpu and bool(case.snapshot.llama_cpp)
+    has_wheel = case.snapshot.llama_cpp == LlamaKind.WHEEL
+    return case.model is None and case.has_no_gpu and has_wheel
 
 
 def as_run(case: Case) -> ModelInfo | None:

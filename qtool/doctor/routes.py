@@ -7,6 +7,7 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case, runs_on
 from qtool.doctor.fit import Device
 from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
+from qtool.doctor.llama_programs import llama_kind, program_words, uses_gpu
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within, parse_capability
@@ -58,17 +59,17 @@ def _refused(why: str) -> Route:
 
 
 def _route_gguf(case: Case) -> Route:
-    files = " ".join(case.snapshot.ext_files.get("llama-cpp-python", ()))
-    if case.gpus and "ggml-cuda" in files:
-        why = say("llama-cpp-python in this environment is built with CUDA")
-        return Route(True, why, "llama.cpp", Device.CUDA)
-    if case.snapshot.llama_cpp is None and not case.has("llama-cpp-python"):
+    kind = llama_kind(case)
+    if kind is None:
         return _refused(say("there is no llama.cpp: neither xllamacpp nor llama-server"))
+    how, is_for_gpu = program_words(case, kind), uses_gpu(case, kind)
+    if case.gpus and is_for_gpu is not False:
+        why = say("llama.cpp by {how}, built for the GPU", how=how)
+        if is_for_gpu is UNKNOWN:
+            why = say("llama.cpp by {how}, on the GPU if it was built for it", how=how)
+        return Route(True, why, "llama.cpp", Device.CUDA)
     system = (case.snapshot.os.system, case.snapshot.os.arch)
     device = Device.METAL if system == ("Darwin", "arm64") else Device.CPU
-    how = case.snapshot.llama_cpp or (
-        "llama-cpp-python" if case.has("llama-cpp-python") else say("xllamacpp, which qtool brings")
-    )
     if not case.gpus:
         return Route(True, say("llama.cpp by {how}", how=how), "llama.cpp", device)
     why = say(

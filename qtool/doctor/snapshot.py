@@ -107,6 +107,14 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True)
+class LlamaServer:
+    """A ``llama-server`` on PATH. ``gpu_libraries``: what it computes with on GPUs."""
+
+    path: str
+    gpu_libraries: tuple[str, ...] | Unknown = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
 class Cpu:
     """The processor, as far as inference cares."""
 
@@ -238,6 +246,7 @@ class Snapshot:
         rocm: Version of AMD's toolkit in ``/opt/rocm``.
         nvml_error: What NVML answered instead of a driver version.
         llama_cpp: How llama.cpp can be run from qtool, e.g. ``xllamacpp``; ``None`` if it cannot.
+        llama_server: The one on PATH.
         reasons: Why a field is ``UNKNOWN``, by field name.
     """
 
@@ -270,6 +279,7 @@ class Snapshot:
     disk_free_bytes: int | Unknown = UNKNOWN
     memory_bandwidth_bytes_per_s: float | Unknown = UNKNOWN
     llama_cpp: Maybe[str] = UNKNOWN
+    llama_server: Maybe[LlamaServer] = UNKNOWN
     env_vars: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     model: SnapshotModel | None = None
     other_interpreters: tuple[OtherInterpreter, ...] = ()

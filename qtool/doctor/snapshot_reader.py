@@ -34,6 +34,7 @@ from qtool.doctor.snapshot import (
     Interpreter,
     KernelEnding,
     KernelRun,
+    LlamaServer,
     Maybe,
     OperatingSystem,
     OtherInterpreter,
@@ -82,6 +83,7 @@ def from_mapping(source: object) -> Snapshot:
         disk_free_bytes=whole_at(env, "disk_free_bytes"),
         memory_bandwidth_bytes_per_s=number_at(env, "memory_bandwidth_bytes_per_s"),
         llama_cpp=text_at(env, "llama_cpp"),
+        llama_server=_read_llama_server(env),
         env_vars=texts_in(env.get("env_vars")),
         model=_read_model(env.get("model")),
         other_interpreters=_read_others(env.get("other_interpreters")),
@@ -251,6 +253,16 @@ def _read_nvml_error(env: Mapping[str, Any]) -> Maybe[str]:
 def _texts_within(value: object) -> tuple[str, ...]:
     """Return a text, or the texts directly inside an object."""
     return (value,) if isinstance(value, str) else tuple(texts_in(value).values())
+
+
+def _read_llama_server(env: Mapping[str, Any]) -> Maybe[LlamaServer]:
+    source = env.get("llama_server", UNKNOWN)
+    if source is None:
+        return None
+    if not isinstance(source, Mapping) or not (path := text_at(source, "path")):
+        return UNKNOWN
+    libraries = source.get("gpu_libraries")
+    return LlamaServer(path, strings_in(libraries) if isinstance(libraries, list) else UNKNOWN)
 
 
 def _read_cpu(source: Mapping[str, Any]) -> Cpu:

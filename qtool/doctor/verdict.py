@@ -14,6 +14,7 @@ from qtool.doctor.finding import Fix, Goal
 from qtool.doctor.fit import Device, Fit, FitKind, fit_on, fit_on_gpu
 from qtool.doctor.fixes import smaller_variant
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
+from qtool.doctor.llama_programs import by_naming_python
 from qtool.doctor.measured import as_measured
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import as_run
@@ -164,7 +165,7 @@ def _as_held(model: ModelInfo | None, route: Route) -> ModelInfo | None:
 
 
 def _cures(case: Case, form: ModelFormat, route: Route, fit: Fit | None) -> tuple[Fix, ...]:
-    found: list[Fix | None] = []
+    found: list[Fix | None] = [by_naming_python(case) if route.wants_gpu_build else None]
     if route.lacks_packages or route.wants_gpu_build:
         found.append(proven_set(case, form))
     if fit and fit.kind in (FitKind.DOES_NOT_FIT, FitKind.WITH_CONTEXT):

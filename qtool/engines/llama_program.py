@@ -1,7 +1,6 @@
 """Which of the programs that are llama.cpp runs a GGUF model: pure, and able to say why."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from qtool.engines import llama_cpp, llama_cpp_python, llama_server
 from qtool.engines.base import EngineOptions, Launch
@@ -13,19 +12,12 @@ from qtool.engines.llama_cpp_python import PACKAGE
 from qtool.errors import EnvironmentFault
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
+from qtool.models.llama_choice import LlamaKind, choose_llama
 
 ON_PROCESSOR = (
     "the llama.cpp that comes with qtool computes on the processor. For the GPU: a llama-server on"
     " PATH, or qtool env create gguf and --env gguf; --gpu-layers 0 says that this is meant"
 )
-
-
-class LlamaKind(StrEnum):
-    """Where llama.cpp comes from."""
-
-    WHEEL = "xllamacpp"
-    SERVER = "llama-server"
-    PYTHON = PACKAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +56,34 @@ def choose_program(
     Raises:
         EnvironmentFault: there is none.
     """
+    kind = choose_llama(
+        has_wheel=programs.has_wheel,
+        has_server=programs.server is not None,
+        has_python=programs.has_python,
+        is_python_named=is_python_named,
+        has_gpu=has_gpu,
+        has_arguments=has_arguments,
+    )
     server, python = programs.server, programs.python
-    if is_python_named and python is not None and programs.has_python:
+    if kind is LlamaKind.PYTHON and python is not None:
         version = python.versions[PACKAGE]
-        return LlamaChoice(LlamaKind.PYTHON, f"{PACKAGE} {version} in {python.path} ({python.why})")
-    if server is not None and has_gpu:
-        return LlamaChoice(LlamaKind.SERVER, f"{server}, for the wheel has no code for a GPU")
-    if server is not None and has_arguments:
-        return LlamaChoice(LlamaKind.SERVER, f"{server}, for --engine-arg needs a command line")
-    if programs.has_wheel:
+        return LlamaChoice(kind, f"{PACKAGE} {version} in {python.path} ({python.why})")
+    if kind is LlamaKind.WHEEL:
         why = "llama.cpp's server out of the xllamacpp wheel"
-        return LlamaChoice(LlamaKind.WHEEL, why, (ON_PROCESSOR,) if has_gpu else ())
-    if server is not None:
-        return LlamaChoice(LlamaKind.SERVER, f"{server} on PATH")
-    if python is not None and programs.has_python:
-        return LlamaChoice(LlamaKind.PYTHON, f"{PACKAGE} in {python.path} ({python.why})")
+        return LlamaChoice(kind, why, (ON_PROCESSOR,) if has_gpu else ())
+    if kind is LlamaKind.SERVER:
+        return LlamaChoice(kind, f"{server}{_why_server(has_gpu, has_arguments)}")
     raise EnvironmentFault(
         "no llama.cpp here: neither the package xllamacpp, nor llama-server on PATH, nor"
         f" {PACKAGE} in the environment",
         hint="qtool env create gguf, then --env gguf",
     )
+
+
+def _why_server(has_gpu: bool, has_arguments: bool) -> str:
+    if has_gpu:
+        return ", for the wheel has no code for a GPU"
+    return ", for --engine-arg needs a command line" if has_arguments else " on PATH"
 
 
 def plan_program(

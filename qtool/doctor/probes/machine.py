@@ -223,15 +223,6 @@ def _nvcc_places(environ: Mapping[str, str]) -> Iterator[str]:
         yield str(usual)
 
 
-def find_llama_cpp(environ: Mapping[str, str]) -> str | None:
-    """Return how qtool itself can run llama.cpp: its own wheel, or llama-server on PATH."""
-    from importlib.util import find_spec
-
-    if find_spec("xllamacpp") is not None:
-        return "xllamacpp"
-    return "llama-server" if shutil.which("llama-server", path=environ.get("PATH")) else None
-
-
 def _read(path: Path, limit: int) -> str | None:
     try:
         with path.open("rb") as file:

@@ -21,6 +21,7 @@ from qtool.doctor.probes.distributions import (
 from qtool.doctor.probes.gpu import GpuProbe
 from qtool.doctor.probes.interpreter import Target, TargetProbe, others, prefix_of
 from qtool.doctor.probes.limits import LimitedProbe
+from qtool.doctor.probes.llama_cpp import find_llama_cpp, find_llama_server
 from qtool.doctor.probes.symbols import SymbolCheck, check_modules
 from qtool.doctor.probes.toolkits import find_cuda_toolkits, read_conda, read_rocm
 from qtool.doctor.probes.torch import find_torch, read_torch
@@ -114,7 +115,8 @@ def take_snapshot(
         ram_available_bytes=UNKNOWN if ram.available_bytes is None else ram.available_bytes,
         disk_free_bytes=of_machine.disk.result(FILES_TIMEOUT_S, reasons),
         memory_bandwidth_bytes_per_s=bandwidth,
-        llama_cpp=machine.find_llama_cpp(environ),
+        llama_cpp=find_llama_cpp(environ),
+        llama_server=of_machine.llama_server.result(FILES_TIMEOUT_S, reasons),
         env_vars=machine.read_env_vars(environ),
         other_interpreters=tuple(of_target.others.result(FILES_TIMEOUT_S, reasons) or ()),
         reasons=reasons,
@@ -132,6 +134,7 @@ class _MachineProbes:
             "cuda_toolkits", lambda: find_cuda_toolkits(environ, root)
         )
         self.rocm = LimitedProbe("rocm", lambda: read_rocm(root))
+        self.llama_server = LimitedProbe("llama_server", lambda: find_llama_server(environ))
         self.disk = LimitedProbe("disk_free_bytes", lambda: machine.read_disk_free(Path.cwd()))
 
 

@@ -6,11 +6,13 @@ from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
 from qtool.doctor.fit import Device, Fit, FitKind, fit_on
 from qtool.doctor.fixes import gguf, smaller_variant
+from qtool.doctor.llama_programs import llama_kind
 from qtool.doctor.proven_sets import model_word
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import find_route
 from qtool.language.message import Message, say
 from qtool.models.info import ModelFormat
+from qtool.models.llama_choice import LlamaKind
 from qtool.units import format_size
 
 
@@ -47,10 +49,13 @@ def vram_insufficient(case: Case) -> Iterator[Finding]:
 
 
 def _is_on_cpu(case: Case) -> bool:
-    """Tell whether a GGUF runs on the CPU although there is a GPU: qtool's own llama.cpp does."""
+    """Tell whether a GGUF runs on the CPU although there is a GPU: qtool's own llama.cpp does.
+
+    A llama-cpp-python without the GPU is a fault of its own; it ought to fit into VRAM.
+    """
     if case.model is None or case.model.format is not ModelFormat.GGUF:
         return False
-    is_own = bool(case.snapshot.llama_cpp) and not case.has("llama-cpp-python")
+    is_own = bool(case.snapshot.llama_cpp) and llama_kind(case) is not LlamaKind.PYTHON
     return is_own and find_route(case, ModelFormat.GGUF).device is not Device.CUDA
 
 

@@ -7,10 +7,11 @@ from qtool.engines.base import EngineKind, EngineOptions
 from qtool.engines.cache_types import CacheType, bytes_per_element
 from qtool.engines.gpu_layers import estimate_gpu_layers
 from qtool.engines.interpreters import EnginePython
-from qtool.engines.llama_program import LlamaKind, LlamaPrograms, choose_program, plan_program
+from qtool.engines.llama_program import LlamaPrograms, choose_program, plan_program
 from qtool.engines.select import select_engine
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo
+from qtool.models.llama_choice import LlamaKind
 from qtool.models.memory import estimate_memory
 
 GIB = 2**30
