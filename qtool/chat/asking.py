@@ -15,6 +15,7 @@ from qtool.chat.room import RoomMaker
 from qtool.chat.screen import Screen
 from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import AuthError, NetworkError, UsageError
+from qtool.language.message import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,14 @@ class Asker:
     def _keep_mend(self, mend: Mend | None) -> None:
         """Send messages like this from here on, and say so the first time."""
         if mend is not None and mend is not self._mend:
-            self._screen.note(f"the model's template refuses these messages: {mend.told}")
+            told = say("the model's template refuses these messages: {how}", how=mend.told)
+            self._screen.note(told)
             self._mend = mend
 
     def _choose_overflow(self) -> Overflow:
         """Return what to do when the context is full; ask the first time, if there is a user."""
         if self._overflow is None:
-            chosen = self._screen.choose("the context is full; what shall be done", tuple(Overflow))
+            question = say("the context is full; what shall be done")
+            chosen = self._screen.choose(question, tuple(Overflow))
             self._overflow = Overflow(chosen) if chosen else Overflow.DROP_OLDEST
         return self._overflow

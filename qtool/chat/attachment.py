@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qtool.chat.typed_path import typed_path
 from qtool.errors import NotFoundError, UsageError
+from qtool.language.message import say
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """More than any model reads; what fits into the context is found out when it is sent."""
@@ -30,18 +31,22 @@ def read_attachment(argument: str) -> Attachment:
     try:
         if not path.is_file():
             kind = UsageError if path.exists() else NotFoundError
-            raise kind(f"{path} is no file")
+            raise kind(say("{path} is no file", path=path))
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB")
+            raise UsageError(
+                say("{path} is larger than {n} MiB", path=path, n=MAX_FILE_BYTES // 2**20)
+            )
         text = data.decode("utf-8-sig")
     except (OSError, ValueError) as exc:
         if isinstance(exc, UnicodeDecodeError):
-            raise UsageError(f"{path} is no UTF-8 text: byte {exc.start}") from exc
-        raise UsageError(f"cannot read {path}: {getattr(exc, 'strerror', exc)}") from exc
+            told = say("{path} is no UTF-8 text: byte {at}", path=path, at=exc.start)
+            raise UsageError(told) from exc
+        why = getattr(exc, "strerror", exc)
+        raise UsageError(say("cannot read {path}: {why}", path=path, why=why)) from exc
     if "\0" in text:
-        raise UsageError(f"{path} is no text file")
+        raise UsageError(say("{path} is no text file", path=path))
     return Attachment(path.name, text)
 
 

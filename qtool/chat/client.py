@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qtool.chat.deadline import AnswerTooSlow, PromptHead, cut_off_after
+from qtool.chat.hints import OWN_COMMAND
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
@@ -27,6 +28,7 @@ from qtool.errors import (
     ResourceError,
     UsageError,
 )
+from qtool.language.message import say
 
 CONNECT_TIMEOUT_S = 10
 ERROR_TIMEOUT_S = 10
@@ -166,16 +168,22 @@ def _post(
 def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
     message = error_message(body)
     if _is_context_full(status, _error(body), message):
-        return ContextFullError(message, hint="start with a larger --ctx")
+        return ContextFullError(message, hint=say("start with a larger --ctx"))
     if _error(body).get("type") == "model_error":  # ours; no request would be answered better
-        return IntegrityError(message, hint="download the model anew: qtool download REPO --force")
+        hint = say("download the model anew: qtool download REPO --force")
+        return IntegrityError(message, hint=hint)
     if status in (401, 403):
-        return AuthError(f"{endpoint.url} refuses the key: {message}")
+        return AuthError(say("{url} refuses the key: {why}", url=endpoint.url, why=message))
     if _TEMPLATE.search(message):
-        hint = "qtool chat … --template FILE gives another one, --raw does without"
         failure = UsageError if _BOUNDED.search(message) else TemplateRefusedError
-        return failure(f"the chat template fails: {message[-300:]}", hint=hint)
-    return NetworkError(f"the engine answers {status}: {message}")
+        told = say("the chat template fails: {why}", why=message[-300:])
+        return failure(told, hint=another_template())
+    return NetworkError(say("the engine answers {status}: {why}", status=status, why=message))
+
+
+def another_template() -> str:
+    """Return the hint for a chat template that is of no use."""
+    return say("{chat} --template FILE gives another one, --raw does without", chat=OWN_COMMAND)
 
 
 def error_message(body: bytes) -> str:
@@ -206,18 +214,27 @@ def _lost(endpoint: Endpoint, exc: Exception) -> NetworkError:
     if endpoint.engine == FOREIGN:
         return server_failure(endpoint, exc)
     reason = str(exc) or type(exc).__name__
-    return NetworkError(f"lost the {endpoint.engine} engine at {endpoint.url}: {reason}")
+    told = say(
+        "lost the {engine} engine at {url}: {why}",
+        engine=endpoint.engine,
+        url=endpoint.url,
+        why=reason,
+    )
+    return NetworkError(told)
 
 
 def server_failure(endpoint: Endpoint, exc: Exception) -> NetworkError:
     """Return the failure of a server that is not ours: there is none, or it went away."""
-    reason = str(exc) or type(exc).__name__
+    reason: str = exc.args[0] if isinstance(exc, AnswerTooSlow) else str(exc) or type(exc).__name__
     if isinstance(exc, ConnectionRefusedError):
-        reason = "connection refused"
+        reason = say("connection refused")
     elif isinstance(exc, AnswerTooSlow) or not isinstance(exc, socket.gaierror | TimeoutError):
-        return NetworkError(f"lost the server at {endpoint.url}: {reason}")
+        told = say("lost the server at {url}: {why}", url=endpoint.url, why=reason)
+        return NetworkError(told)
     return NetworkError(
-        f"no server answers at {endpoint.url} ({reason})",
-        hint=f"curl {endpoint.url}/v1/models shows whether one runs there;"
-        " qtool serve MODEL starts one",
+        say("no server answers at {url} ({why})", url=endpoint.url, why=reason),
+        hint=say(
+            "curl {url}/v1/models shows whether one runs there; qtool serve MODEL starts one",
+            url=endpoint.url,
+        ),
     )

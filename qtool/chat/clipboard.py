@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping
 
 from qtool.errors import UsageError
+from qtool.language.message import say
 
 MAX_BYTES = 74994
 """What the narrowest terminals take: 100,000 bytes of sequence."""
@@ -21,7 +22,8 @@ def copy_sequence(text: str, environ: Mapping[str, str]) -> str:
     """
     data = text.encode("utf-8", "replace")
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{len(data)} bytes are too many for a clipboard", hint="/save FILE")
+        told = say("{n} bytes are too many for a clipboard", n=len(data))
+        raise UsageError(told, hint="/save FILE")
     sequence = f"\x1b]52;c;{base64.b64encode(data).decode()}\x07"
     if environ.get("TMUX"):
         return "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"

@@ -1,13 +1,14 @@
 """The slash commands of a conversation: their names, how they are read, which one was meant."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 
 from qtool.chat.request import Sampling
 from qtool.chat.width import NARROW_COLUMNS, wrap
 from qtool.errors import UsageError
+from qtool.language.message import say
 
 _COMMAND = re.compile(r"/([A-Za-z?][\w-]*)(?:\s+(.*))?", re.DOTALL)
 """A path (``/etc/passwd``) or a comment (``/* … */``) at the beginning of a line is none."""
@@ -39,34 +40,34 @@ class Command:
 THINK_WORDS = ("show", "fold", "hide")
 
 COMMANDS: tuple[CommandSpec, ...] = (
-    CommandSpec("help", "[COMMAND]", "list the commands, or what one does"),
-    CommandSpec("exit", "", "end the conversation (also exit, quit, bye, Ctrl+D)"),
-    CommandSpec("clear", "", "begin a new conversation; the system prompt stays"),
-    CommandSpec("undo", "[N]", "withdraw the last turn, or the last N"),
-    CommandSpec("retry", "", "ask for another reply to the last message"),
-    CommandSpec("edit", "[TEXT]", "change the last message and send it again"),
-    CommandSpec("continue", "", "let the last reply go on"),
-    CommandSpec("system", "[TEXT|-]", "show, replace or (-) remove the system prompt"),
+    CommandSpec("help", "[COMMAND]", say("list the commands, or what one does")),
+    CommandSpec("exit", "", say("end the conversation (also exit, quit, bye, Ctrl+D)")),
+    CommandSpec("clear", "", say("begin a new conversation; the system prompt stays")),
+    CommandSpec("undo", "[N]", say("withdraw the last turn, or the last N")),
+    CommandSpec("retry", "", say("ask for another reply to the last message")),
+    CommandSpec("edit", "[TEXT]", say("change the last message and send it again")),
+    CommandSpec("continue", "", say("let the last reply go on")),
+    CommandSpec("system", "[TEXT|-]", say("show, replace or (-) remove the system prompt")),
     CommandSpec(
         "set",
         "[NAME VALUE]",
-        "show or change how tokens are drawn (VALUE -: default)",
+        say("show or change how tokens are drawn (VALUE -: default)"),
         tuple(field.name for field in fields(Sampling)),
     ),
     CommandSpec(
-        "stats", "[on|off]", "figures of the last reply; on: after each one", ("on", "off")
+        "stats", "[on|off]", say("figures of the last reply; on: after each one"), ("on", "off")
     ),
     CommandSpec(
-        "think", "[show|fold|hide]", "the last reasoning, or what to do with it", THINK_WORDS
+        "think", "[show|fold|hide]", say("the last reasoning, or what to do with it"), THINK_WORDS
     ),
-    CommandSpec("file", "PATH", "send a text file along with the next message"),
-    CommandSpec("copy", "", "put the last reply onto the clipboard"),
-    CommandSpec("save", "[FILE]", "write the conversation to a history file"),
-    CommandSpec("load", "FILE|N", "go on with a history file, or number N of /sessions"),
-    CommandSpec("sessions", "[WORDS]", "list earlier conversations (that contain WORDS)"),
-    CommandSpec("template", "", "show the prompt as the model's template renders it"),
-    CommandSpec("model", "[MODEL]", "show the model, or go on with another one"),
-    CommandSpec("info", "", "what runs, where, and how full the context is"),
+    CommandSpec("file", "PATH", say("send a text file along with the next message")),
+    CommandSpec("copy", "", say("put the last reply onto the clipboard")),
+    CommandSpec("save", "[FILE]", say("write the conversation to a history file")),
+    CommandSpec("load", "FILE|N", say("go on with a history file, or number N of /sessions")),
+    CommandSpec("sessions", "[WORDS]", say("list earlier conversations (that contain WORDS)")),
+    CommandSpec("template", "", say("show the prompt as the model's template renders it")),
+    CommandSpec("model", "[MODEL]", say("show the model, or go on with another one")),
+    CommandSpec("info", "", say("what runs, where, and how full the context is")),
 )
 
 ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "new": "clear", "regenerate": "retry"}
@@ -84,7 +85,8 @@ def parse_command(text: str) -> Command | None:
     typed = match[1].lower()
     name = ALIASES.get(typed, typed)
     if name not in {spec.name for spec in COMMANDS}:
-        raise UsageError(f"there is no command /{match[1]}", hint=_nearest(typed))
+        told = say("there is no command /{name}", name=match[1])
+        raise UsageError(told, hint=_nearest(typed))
     return Command(name, (match[2] or "").strip())
 
 
@@ -93,12 +95,14 @@ def _nearest(name: str) -> str:
     close = get_close_matches(name, [*names, *ALIASES], n=1) or [
         known for known in names if known.startswith(name)
     ]
-    meant = f"/{ALIASES.get(close[0], close[0])}" if close else "/help lists them"
-    return f"{meant}; a blank before the slash sends it to the model"
+    meant = f"/{ALIASES.get(close[0], close[0])}" if close else say("/help lists them")
+    return say("{meant}; a blank before the slash sends it to the model", meant=meant)
 
 
-def describe_commands(columns: int, named: str = "") -> str:
+def describe_commands(columns: int, named: str = "", words: Callable[[str], str] = str) -> str:
     """Return what each command does, or the one ``named``, in lines of at most ``columns``.
+
+    ``words`` puts texts into the user's language.
 
     Raises:
         UsageError: there is none of that name.
@@ -109,9 +113,9 @@ def describe_commands(columns: int, named: str = "") -> str:
     lines: list[str] = []
     for spec in shown:
         if columns < NARROW_COLUMNS:
-            lines += [spec.usage, *wrap(spec.help, columns, indent="    ")]
+            lines += [spec.usage, *wrap(words(spec.help), columns, indent="    ")]
         else:
-            begin, *more = wrap(spec.help, columns, indent=" " * first)
+            begin, *more = wrap(words(spec.help), columns, indent=" " * first)
             lines += [f"{spec.usage:{first}}{begin.lstrip()}", *more]
     return "\n".join(lines)
 
@@ -136,5 +140,6 @@ def parse_count(argument: str) -> int:
     if not argument:
         return 1
     if not argument.isdecimal() or len(argument) > 6 or int(argument) < 1:
-        raise UsageError(f"{argument!r} is no number of turns", hint="/undo 2")
+        told = say("{argument!r} is no number of turns", argument=argument)
+        raise UsageError(told, hint="/undo 2")
     return int(argument)

@@ -20,6 +20,7 @@ from qtool.chat.turn import describe_speed
 from qtool.chat.typed_path import typed_path
 from qtool.chat.width import shorten
 from qtool.errors import NotFoundError, QtoolError, Terminated, UsageError
+from qtool.language.message import say, together
 
 PlanEngine = Callable[[str], tuple[str, Engine]]
 """From a model's name to its title and the engine for it, not started yet."""
@@ -44,7 +45,7 @@ class Console:
         self._attachments: list[Attachment] = []
         self._listed: list[Earlier] = []
         self._commands: dict[str, Callable[[str], None]] = {
-            "help": lambda name: screen.tell(describe_commands(screen.columns, name)),
+            "help": lambda name: screen.tell(describe_commands(screen.columns, name, screen.words)),
             "clear": self._clear,
             "undo": self._undo,
             "retry": self._retry,
@@ -106,7 +107,7 @@ class Console:
         except Terminated:
             raise
         except KeyboardInterrupt:
-            self._screen.note("stopped")
+            self._screen.note(say("stopped"))
         except QtoolError as exc:
             self._screen.fail(exc)
         except OSError as exc:  # a name that is too long, a folder that may not be searched
@@ -127,44 +128,51 @@ class Console:
     def _save(self) -> None:
         if path := self._session.save():
             if path != self._session.output:
-                self._screen.note(f"{self._session.output} was changed by somebody else meanwhile")
-            self._screen.note(f"saved to {path}")
+                kept = self._session.output
+                self._screen.note(say("{path} was changed by somebody else meanwhile", path=kept))
+            self._screen.note(say("saved to {path}", path=path))
 
     def _clear(self, _: str) -> None:
         system = self._session.system
         self._conversation.begin_anew([Message(Role.SYSTEM, system)] if system else [])
         self._attachments = []
-        self._screen.note("a new conversation; /sessions has the one before")
+        self._screen.note(say("a new conversation; /sessions has the one before"))
 
     def _undo(self, argument: str) -> None:
         count = self._conversation.undo(parse_count(argument))
         if not count:
-            raise UsageError("there is no turn to undo")
+            raise UsageError(say("there is no turn to undo"))
         said = self._conversation.last_said
-        where = f"the last message is now: {shorten(said, 60)}" if said else "nothing is left"
-        self._screen.note(f"{count} turn{'s' * (count > 1)} withdrawn; {where}")
+        done = say("{n} turns withdrawn", n=count) if count > 1 else say("1 turn withdrawn")
+        where = say("nothing is left")
+        if said:
+            where = say("the last message is now: {text}", text=shorten(said, 60))
+        self._screen.note(together((done, where), "; "))
 
     def _retry(self, _: str) -> None:
         if self._conversation.sampling.temperature == 0 and self._conversation.would_repeat():
-            self._screen.note("temperature is 0: the reply will be the same; /set temperature 0.8")
+            told = say("temperature is 0: the reply will be the same; /set temperature 0.8")
+            self._screen.note(told)
         self._conversation.retry()
 
     def _edit(self, argument: str) -> None:
         said = self._conversation.last_said
         if said is None:
-            raise UsageError("there is no message to edit yet")
+            raise UsageError(say("there is no message to edit yet"))
         text = argument or self._screen.read(said)
         if text is None or not text.strip():
-            self._screen.note("nothing was changed")
+            self._screen.note(say("the message was not changed"))
         else:
             self._conversation.edit(text)
 
     def _system(self, argument: str) -> None:
         if not argument:
-            self._screen.tell(self._session.system or "(no system prompt)")
+            self._screen.tell(self._session.system or say("(no system prompt)"))
             return
-        self._session.set_system(None if argument == "-" else argument)
-        self._screen.note(f"the system prompt is {'gone' if argument == '-' else 'set'}")
+        is_gone = argument == "-"
+        self._session.set_system(None if is_gone else argument)
+        done = say("the system prompt is gone") if is_gone else say("the system prompt is set")
+        self._screen.note(done)
 
     def _set(self, argument: str) -> None:
         if argument:
@@ -175,11 +183,11 @@ class Console:
     def _stats(self, argument: str) -> None:
         if argument in ("on", "off"):
             self._screen.is_verbose = argument == "on"
-            self._screen.note(f"figures after each reply: {argument}")
+            self._screen.note(say("figures after each reply: {switch}", switch=argument))
         elif argument:
-            raise UsageError(f"/stats takes on or off, not {argument!r}")
+            raise UsageError(say("/stats takes on or off, not {argument!r}", argument=argument))
         elif not self._conversation.turns:
-            raise UsageError("there are no figures yet")
+            raise UsageError(say("there are no figures yet"))
         else:
             self._screen.tell(describe_speed(self._conversation.turns[-1]))
 
@@ -187,25 +195,28 @@ class Console:
         if not argument:
             last = self._session.messages[-1:]
             thought = last[0].reasoning if last else ""
-            self._screen.tell(thought.strip() or "(the last reply has no reasoning)")
+            self._screen.tell(thought.strip() or say("(the last reply has no reasoning)"))
         elif argument not in tuple(Think):
-            raise UsageError(f"/think takes {', '.join(Think)}, not {argument!r}")
+            known = ", ".join(Think)
+            told = say("/think takes {known}, not {argument!r}", known=known, argument=argument)
+            raise UsageError(told)
         else:
             self._screen.think = Think(argument)
-            self._screen.note(f"reasoning: {argument}")
+            self._screen.note(say("reasoning: {how}", how=argument))
 
     def _file(self, argument: str) -> None:
         attachment = read_attachment(argument)
         self._attachments.append(attachment)
         n_lines = len(attachment.text.splitlines())
-        size = f"{n_lines} line{'s' * (n_lines != 1)}"
-        n_tokens = self._conversation.count_tokens(attachment.text)
-        self._screen.note(f"{attachment.name} ({size}{n_tokens}) goes with the next message")
+        size = say("{n} lines", n=n_lines) if n_lines != 1 else say("1 line")
+        size += self._conversation.count_tokens(attachment.text)
+        told = say("{name} ({size}) goes with the next message", name=attachment.name, size=size)
+        self._screen.note(told)
 
     def _copy(self, _: str) -> None:
         last = self._session.messages[-1:]
         if not last or last[0].role is not Role.ASSISTANT:
-            raise UsageError("there is no reply to copy yet")
+            raise UsageError(say("there is no reply to copy yet"))
         self._screen.copy(last[0].content)
 
     def _save_as(self, argument: str) -> None:
@@ -215,29 +226,39 @@ class Console:
         path = typed_path(argument, example="/save talk.json")
         check_writable(path)
         if path.exists() and path != self._session.output:
-            raise UsageError(f"{path} is there already", hint="/save ANOTHER-FILE")
+            told = say("{path} is there already", path=path)
+            raise UsageError(told, hint="/save ANOTHER-FILE")
         save_history(path, self._session.messages)
-        self._screen.note(f"saved to {path}")
+        self._screen.note(say("saved to {path}", path=path))
 
     def _load(self, argument: str) -> None:
         self._conversation.begin_anew(self._messages_of(argument))
-        self._screen.note(f"going on after {len(self._session.messages)} messages")
+        self._screen.note(say("going on after {n} messages", n=len(self._session.messages)))
 
     def _messages_of(self, argument: str) -> list[Message]:
-        path = typed_path(argument, example="/load talk.json, or /sessions and /load 1")
+        path = typed_path(argument, example=say("/load talk.json, or /sessions and /load 1"))
         if not argument.isdecimal() or path.exists():
             return with_system(_load(path), None, fallback=self._session.system)
         listed = self._listed or list_earlier(self._journals)
         if not 0 < int(argument[:9]) <= len(listed):
-            raise UsageError(f"there is no number {argument} among {len(listed)} conversations")
+            raise UsageError(
+                say(
+                    "there is no number {number} among {n} conversations",
+                    number=argument,
+                    n=len(listed),
+                )
+            )
         return list(listed[int(argument) - 1].messages)
 
     def _list_sessions(self, argument: str) -> None:
         self._listed = list_earlier(self._journals, argument)
         if not self._listed:
-            raise UsageError("there is no earlier conversation" + " like that" * bool(argument))
-        self._screen.tell(describe_earlier(self._listed, self._screen.columns))
-        self._screen.note("/load N goes on with one")
+            if argument:
+                raise UsageError(say("there is no earlier conversation like that"))
+            raise UsageError(say("there is no earlier conversation"))
+        screen = self._screen
+        screen.tell(describe_earlier(self._listed, screen.columns, screen.words))
+        screen.note(say("/load N goes on with one"))
 
     def _template(self, _: str) -> None:
         self._screen.tell(self._conversation.render_prompt())
@@ -246,15 +267,15 @@ class Console:
         if not argument:
             self._screen.tell(self._conversation.await_engine().model)
         elif self._plan_engine is None:
-            raise UsageError("the model cannot be changed here")
+            raise UsageError(say("the model cannot be changed here"))
         else:
             title, engine = self._plan_engine(argument)
             self._conversation.switch_engine(title, engine)
-            self._screen.note(f"going on with {title}")
+            self._screen.note(say("going on with {title}", title=title))
 
     def _info(self, _: str) -> None:
         now = self._conversation
-        self._screen.tell("\n".join(describe_state(now.engine, now.session, now.fill)))
+        self._screen.tell(together(describe_state(now.engine, now.session, now.fill), "\n"))
 
 
 def _load(path: Path) -> list[Message]:
@@ -262,4 +283,4 @@ def _load(path: Path) -> list[Message]:
     try:
         return load_history(path)
     except NotFoundError as exc:
-        raise NotFoundError(exc.message, hint="/sessions lists what is here") from exc
+        raise NotFoundError(exc.message, hint=say("/sessions lists what is here")) from exc

@@ -14,6 +14,7 @@ from qtool.chat.messages import (
     summary_turn,
 )
 from qtool.chat.width import shorten
+from qtool.language.message import say, together
 
 WARNING_SHARE = 0.8
 """How full the context is when the user is told."""
@@ -58,8 +59,9 @@ class Relief:
 
     def spares_last_turn(self, messages: Sequence[Message]) -> bool:
         """Tell whether all that the user said last, and after it, is left of ``messages``."""
-        before, _ = split_last_turn(messages)
-        return count_system(messages) + self.count <= len(before)
+        before, last = split_last_turn(messages)
+        has_last = bool(last) and count_system(messages) + self.count <= len(before)
+        return has_last or not self.count
 
     def gone(self, messages: Sequence[Message]) -> list[Message]:
         """Return what is not left of ``messages``."""
@@ -96,8 +98,15 @@ class Fill:
         """Return it in words."""
         n_tokens, share = self.estimate(messages), self.share(messages)
         if share is not None:
-            return f"{share:.0%} full ({n_tokens} of {self.n_ctx_tokens} tokens)"
-        return f"of {self.n_ctx_tokens} tokens" if self.n_ctx_tokens else "of unknown length"
+            return say(
+                "{share:.0%} full ({n} of {length} tokens)",
+                share=share,
+                n=n_tokens,
+                length=self.n_ctx_tokens,
+            )
+        if self.n_ctx_tokens:
+            return say("of {length} tokens", length=self.n_ctx_tokens)
+        return say("of unknown length")
 
     def plan_relief(
         self, messages: Sequence[Message], max_new_tokens: int | None, share: float = 1.0
@@ -122,12 +131,21 @@ class Fill:
 def describe_relief(relief: Relief, gone: Sequence[Message], *, width: int = 40) -> str:
     """Say what went, by the beginnings of what the user said in it."""
     said = [m.content for m in gone if m.role is Role.USER]
-    short = [shorten(text, width) for text in said]
+    short: list[str] = [f"“{shorten(text, width)}”" for text in said]
     if len(short) > 3:
-        short = [*short[:2], f"{len(short) - 3} more", short[-1]]
-    what = ", ".join(f"“{text}”" for text in short)
-    how = "were dropped" if relief.summary is None else "were summed up"
-    return f"the context is full: the oldest {relief.count} messages {how}: {what}"
+        short = [*short[:2], say("{n} more", n=len(short) - 3), short[-1]]
+    what = together(short, ", ")
+    if relief.summary is None:
+        return say(
+            "the context is full: the oldest {n} messages were dropped: {what}",
+            n=relief.count,
+            what=what,
+        )
+    return say(
+        "the context is full: the oldest {n} messages were summed up: {what}",
+        n=relief.count,
+        what=what,
+    )
 
 
 def _n_characters(messages: Sequence[Message]) -> int:

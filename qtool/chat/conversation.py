@@ -20,8 +20,9 @@ from qtool.chat.stream import Delta, ReplyEnd
 from qtool.chat.turn import STOPPED, Draft, Question, Turn
 from qtool.engines.base import Endpoint
 from qtool.errors import NetworkError, QtoolError, Terminated, UsageError
+from qtool.language.message import say
 
-NOT_BEGUN = "stopped before the reply began; /retry asks again"
+NOT_BEGUN = say("stopped before the reply began; /retry asks again")
 
 
 class Conversation:
@@ -75,7 +76,7 @@ class Conversation:
         if self._unanswered is not None:
             self.take_turn(self._unanswered)
         elif not last:
-            raise UsageError("there is nothing to answer yet")
+            raise UsageError(say("there is nothing to answer yet"))
         else:
             asked = (*before, last[0])
             with self._reporting():
@@ -100,7 +101,8 @@ class Conversation:
         """
         messages = self.session.messages
         if not messages or messages[-1].role is not Role.ASSISTANT:
-            raise UsageError("there is no reply to continue", hint="/retry asks for one")
+            told = say("there is no reply to continue")
+            raise UsageError(told, hint=say("/retry asks for one"))
         with self._reporting():
             self._answer(Question(tuple(messages), n_replaced=1, prefix=messages[-1]))
 
@@ -164,7 +166,7 @@ class Conversation:
         if self.engine.is_ready:
             with contextlib.suppress(QtoolError):
                 count = count_tokens(self.engine.endpoint(), text)
-        return "" if count is None else f", {count} tokens"
+        return "" if count is None else say(", {count} tokens", count=count)
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -195,7 +197,7 @@ class Conversation:
             self._screen.finish(turn)
         if is_stopped:
             has_reply = turn is not None and turn.reply
-            self._screen.note("stopped" if has_reply else NOT_BEGUN)
+            self._screen.note(say("stopped") if has_reply else NOT_BEGUN)
         if failure is not None:
             self._screen.fail(failure)
         if turn is not None:
@@ -241,7 +243,7 @@ class Conversation:
         for piece in pieces:
             draft.take(piece)
             if isinstance(piece, AllWasReasoning):
-                self._screen.note("what is above was the model's reasoning")
+                self._screen.note(say("what is above was the model's reasoning"))
             elif isinstance(piece, Delta):
                 if draft.first_token_at is None:
                     draft.first_token_at = self._clock()
@@ -291,5 +293,6 @@ class Conversation:
     def _warn_if_full(self) -> None:
         is_full = (self.fill.share(self.session.window) or 0) >= WARNING_SHARE
         if is_full and not self._has_warned:
-            self._screen.note(f"the context is {self.fill.describe(self.session.window)}")
+            filled = self.fill.describe(self.session.window)
+            self._screen.note(say("the context is {filled}", filled=filled))
         self._has_warned = is_full

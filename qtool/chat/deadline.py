@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from qtool.language.message import say
+
 HEAD_TIMEOUT_S = 10
 """What the head of an answer may take from its first byte on: all of it is there then."""
 
@@ -56,9 +58,11 @@ def cut_off_after(sock: socket.socket, limit_s: float) -> Iterator[None]:
         yield
     except (OSError, ValueError, http.client.HTTPException) as exc:
         if is_late.is_set():
-            raise AnswerTooSlow(f"no whole answer within {limit_s:g} s") from exc
+            raise AnswerTooSlow(
+                say("no whole answer within {limit_s:g} s", limit_s=limit_s)
+            ) from exc
         raise
     finally:
         timer.cancel()
     if is_late.is_set():
-        raise AnswerTooSlow(f"no whole answer within {limit_s:g} s")
+        raise AnswerTooSlow(say("no whole answer within {limit_s:g} s", limit_s=limit_s))

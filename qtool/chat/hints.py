@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from qtool.errors import QtoolError
+from qtool.language.message import Message
 
 OWN_COMMAND = "qtool chat …"
 """What stands in a hint for the command as the user gave it."""
@@ -21,5 +22,17 @@ def own_command(arguments: Sequence[str]) -> str:
 def complete_hint(exc: QtoolError, command: str) -> QtoolError:
     """Put ``command`` where the hint of ``exc`` means the user's own; return ``exc``."""
     if exc.hint:
-        exc.hint = exc.hint.replace(OWN_COMMAND, command)
+        exc.hint = _completed(exc.hint, command)
     return exc
+
+
+def _completed(text: str, command: str) -> str:
+    """Return ``text`` with ``command`` in it; of a message, also in its values."""
+    whole = text.replace(OWN_COMMAND, command)
+    if not isinstance(text, Message):
+        return whole
+    values = {
+        name: _completed(value, command) if isinstance(value, str) else value
+        for name, value in text.values.items()
+    }
+    return Message(whole, text.template, values)

@@ -15,6 +15,7 @@ from typing import Any
 
 from qtool.chat.messages import Message, parse_message
 from qtool.errors import IntegrityError, NotFoundError, QtoolError, ResourceError, UsageError
+from qtool.language.message import say
 
 MAX_HISTORY_BYTES = 256 * 1024 * 1024
 
@@ -29,23 +30,27 @@ def load_history(path: Path, *, may_be_missing: bool = False) -> list[Message]:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise UsageError(f"{path} is no regular file; -i takes one")
+            raise UsageError(say("{path} is no regular file; -i takes one", path=path))
         if found.st_size > MAX_HISTORY_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_HISTORY_BYTES // 2**20} MiB")
+            limit = MAX_HISTORY_BYTES // 2**20
+            raise UsageError(say("{path} is larger than {n} MiB", path=path, n=limit))
         data = path.read_bytes()
     except FileNotFoundError:
         if may_be_missing:
             return []
         raise NotFoundError(
-            f"there is no history file {path}", hint="-io FILE starts one that does not exist yet"
+            say("there is no history file {path}", path=path),
+            hint=say("-io FILE starts one that does not exist yet"),
         ) from None
     except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+        raise UsageError(say("cannot read {path}: {why}", path=path, why=exc.strerror)) from exc
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         before = data[: exc.start].decode("utf-8-sig")
-        raise _damaged(path, before, len(before), f"byte {exc.start} is not UTF-8") from exc
+        raise _damaged(
+            path, before, len(before), say("byte {at} is not UTF-8", at=exc.start)
+        ) from exc
     return _parse_history(text, path) if text.strip() else []
 
 
@@ -55,7 +60,8 @@ def _parse_history(text: str, path: Path) -> list[Message]:
         try:
             messages.append(parse_message(item))
         except ValueError as exc:
-            raise _damaged(path, text, at, f"message {number}: {exc}") from exc
+            why = say("message {number}: {why}", number=number, why=exc.args[0])
+            raise _damaged(path, text, at, why) from exc
     return messages
 
 
@@ -66,13 +72,13 @@ def _items(text: str, path: Path) -> list[tuple[int, Any]]:
     except json.JSONDecodeError as exc:
         raise _damaged(path, text, exc.pos, exc.msg) from exc
     except RecursionError as exc:
-        raise _damaged(path, text, 0, "it is nested too deeply") from exc
+        raise _damaged(path, text, 0, say("it is nested too deeply")) from exc
     except ValueError as exc:  # a number of thousands of digits
         raise _damaged(path, text, 0, str(exc)) from exc
     at = _skip(text, 0)
     if not isinstance(items, list):
-        held = "an object" if isinstance(items, dict) else f"{items!r:.40}"
-        what = f"it holds {held}, no list of messages"
+        held = say("an object") if isinstance(items, dict) else f"{items!r:.40}"
+        what = say("it holds {what}, no list of messages", what=held)
         raise _damaged(path, text, at, what)
     places = []
     for _ in items:
@@ -92,8 +98,16 @@ def _skip(text: str, at: int) -> int:
 def _damaged(path: Path, text: str, at: int, what: str) -> IntegrityError:
     line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     return IntegrityError(
-        f"the history file {path} is damaged: line {line}, column {column}: {what}",
-        hint=f"the file was left as it is; mend it, or name another one instead of {path}",
+        say(
+            "the history file {path} is damaged: line {line}, column {column}: {what}",
+            path=path,
+            line=line,
+            column=column,
+            what=what,
+        ),
+        hint=say(
+            "the file was left as it is; mend it, or name another one instead of {path}", path=path
+        ),
     )
 
 
@@ -107,11 +121,12 @@ def check_writable(path: Path) -> None:
     folder = target.parent
     if not folder.is_dir():
         hint = f"mkdir -p {shlex.quote(str(folder))}"
-        raise UsageError(f"there is no folder {folder} for {target.name}", hint=hint)
+        told = say("there is no folder {folder} for {name}", folder=folder, name=target.name)
+        raise UsageError(told, hint=hint)
     if target.exists() and not target.is_file():
-        raise UsageError(f"{path} is no regular file; -o takes one")
+        raise UsageError(say("{path} is no regular file; -o takes one", path=path))
     if not os.access(folder, os.W_OK):
-        raise UsageError(f"cannot write into {folder}")
+        raise UsageError(say("cannot write into the folder {folder}", folder=folder))
 
 
 def check_replaceable(path: Path) -> None:
@@ -124,7 +139,8 @@ def check_replaceable(path: Path) -> None:
         load_history(path, may_be_missing=True)
     except QtoolError as exc:
         raise UsageError(
-            f"{path} is there already, and is no history file", hint="-o ANOTHER-FILE"
+            say("{path} is there already, and is no history file", path=path),
+            hint="-o ANOTHER-FILE",
         ) from exc
 
 
@@ -132,7 +148,8 @@ def _follow(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as exc:  # RuntimeError: a circle of links (until Python 3.12)
-        raise UsageError(f"cannot write {path}: it is a link that leads nowhere") from exc
+        told = say("cannot write {path}: it is a link that leads nowhere", path=path)
+        raise UsageError(told) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +206,7 @@ def save_history(path: Path, messages: Sequence[Message]) -> None:
 
 
 def _unwritable(path: Path, exc: OSError) -> QtoolError:
-    message = f"cannot write {path}: {exc.strerror}"
-    hint = "the conversation is in its journal: qtool chat -c -o ANOTHER-FILE goes on with it"
+    message = say("cannot write {path}: {why}", path=path, why=exc.strerror)
+    hint = say("the conversation is in its journal: qtool chat -c -o ANOTHER-FILE goes on with it")
     kind = ResourceError if exc.errno in (errno.ENOSPC, errno.EDQUOT) else UsageError
     return kind(message, hint=hint)

@@ -27,6 +27,7 @@ from typing import Any
 
 from qtool.chat.messages import Message, parse_message, replace_system, whole_text
 from qtool.errors import NotFoundError, ResourceError, UsageError
+from qtool.language.message import say
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -94,7 +95,11 @@ class Journal:
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = ResourceError if is_full else UsageError
             raise kind(
-                f"cannot write the conversation's journal {self.path}: {exc.strerror}",
+                say(
+                    "cannot write the conversation's journal {path}: {why}",
+                    path=self.path,
+                    why=exc.strerror,
+                ),
                 hint="QTOOL_STATE=/a/writable/folder qtool chat …",
             ) from exc
 
@@ -147,7 +152,8 @@ def last_journal(folder: Path) -> Path:
     """
     journals = list_journals(folder)
     if not journals:
-        raise NotFoundError("there is no earlier conversation to continue", hint="qtool chat")
+        told = say("there is no earlier conversation to continue")
+        raise NotFoundError(told, hint="qtool chat")
     return journals[0][1]
 
 

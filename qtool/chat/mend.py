@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from qtool.chat.messages import Message, Role, count_system
+from qtool.language.message import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,12 @@ def _all(messages: Sequence[Message]) -> list[Message]:
 
 
 MENDS = (
-    Mend("messages of the same speaker in a row are sent as one", merge_neighbours),
-    Mend("it has no place for a system prompt, which goes before your first message", move_system),
-    Mend("system prompt and messages are joined so that user and assistant take turns", _all),
+    Mend(say("messages of the same speaker in a row are sent as one"), merge_neighbours),
+    Mend(
+        say("it has no place for a system prompt, which goes before your first message"),
+        move_system,
+    ),
+    Mend(say("system prompt and messages are joined so that user and assistant take turns"), _all),
 )
 """The gentlest first."""
 

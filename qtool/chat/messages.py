@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from qtool.language.message import say
+
 SUMMARY_HEAD = "This is what we said so far, in short:"
 
 EXIT_WORDS = frozenset({"exit", "quit", "bye"})
@@ -49,9 +51,11 @@ def parse_message(item: Any) -> Message:
         raise ValueError(f"it is {item!r:.40}, not an object with role and content")
     role, content = item.get("role"), item.get("content")
     if role not in tuple(Role):
-        raise ValueError(f"role is {role!r}; it must be one of {', '.join(Role)}")
+        raise ValueError(
+            say("role is {role!r}; it must be one of {roles}", role=role, roles=", ".join(Role))
+        )
     if not isinstance(content, str):
-        raise ValueError(f"content is {content!r:.60}; it must be a text")
+        raise ValueError(say("content is {content}; it must be a text", content=f"{content!r:.60}"))
     others = {name: value for name, value in item.items() if name not in ("role", "content")}
     return Message(Role(role), whole_text(content), others=others)
 

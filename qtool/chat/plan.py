@@ -20,6 +20,7 @@ from qtool.engines.repack.road import Repacker, wants_repack
 from qtool.engines.select import Choice, needs_python, select_engine
 from qtool.engines.start_failure import explain_failure
 from qtool.errors import EnvironmentFault, IntegrityError, QtoolError, UsageError
+from qtool.language.message import say, together
 from qtool.models.formats import inspect_model, require_complete
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import LocalModel, title_of
@@ -100,7 +101,7 @@ def _plan_model(info: ModelInfo, wish: EngineWish) -> PlannedEngine:
     found = find_python(wish.python, os.environ) if is_wanted else None
     planned = _plan(info, _select(info, wish, found, refusal), wish, found)
     if refusal is not None:
-        slower = f"{refusal.message}; transformers runs it, more slowly"
+        slower = say("{why}; transformers runs it, more slowly", why=refusal.message)
         return replace(planned, warnings=(*planned.warnings, slower))
     return planned
 
@@ -134,7 +135,7 @@ def _plan_llama_cpp(
     options = wish.options
     if options.n_tensor_parallel is not None:
         raise UsageError(
-            "--tensor-parallel-size: llama.cpp has no such thing", hint="--engine vllm"
+            say("--tensor-parallel-size: llama.cpp has no such thing"), hint="--engine vllm"
         )
     programs = LlamaPrograms(llama_cpp.is_available(), llama_server.find_program(), python)
     has_gpu = _has_gpu(options)
@@ -194,10 +195,10 @@ def _select(
     try:
         return select_engine(info, wish.kind, python, has_gpu=_has_gpu(wish.options))
     except EnvironmentFault as exc:
-        message = exc.message if refusal is None else f"{exc.message}; {refusal.message}"
+        message = exc.message if refusal is None else together((exc.message, refusal.message), "; ")
         hint = hint_for(info, os.environ) or exc.hint
         if way := other_way(info):
-            hint = f"{way}; or: {hint}" if hint else way
+            hint = say("{way}; or: {hint}", way=way, hint=hint) if hint else way
         raise EnvironmentFault(message, hint=hint) from exc
 
 
@@ -212,8 +213,10 @@ def _choose_template(
     if template is not None or info.has_chat_template or is_raw:
         return template, ()
     fallback = fallback_template(info.architecture)
-    warning = (
-        f"{title_of(info.path)} has no chat template, as models have that only continue texts;"
-        f" {fallback.name} stands in. --template FILE gives another one, --raw does without"
+    warning = say(
+        "{model} has no chat template, as models have that only continue texts; {fallback} stands"
+        " in. --template FILE gives another one, --raw does without",
+        model=title_of(info.path),
+        fallback=fallback.name,
     )
     return fallback.text, (warning,)

@@ -14,6 +14,7 @@ from typing import Any
 from qtool.chat.client import (
     FOREIGN,
     TemplateEndlessError,
+    another_template,
     connect,
     error_message,
     request_json,
@@ -23,6 +24,7 @@ from qtool.chat.deadline import cut_off_after
 from qtool.chat.messages import Message
 from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import AuthError, NetworkError, QtoolError, UsageError
+from qtool.language.message import say
 
 TIMEOUT_S = 10
 """All that is asked here costs milliseconds; a server that is busy may be asked again."""
@@ -53,12 +55,13 @@ def render_prompt(endpoint: Endpoint, messages: Sequence[Message]) -> str:
         is_rendering = endpoint.engine == EngineKind.LLAMA_CPP  # others may be busy with a reply
         if is_rendering and isinstance(exc.__cause__, TimeoutError):
             raise TemplateEndlessError(
-                f"the model's chat template was stopped after {TIMEOUT_S} s",
-                hint="qtool chat … --template FILE gives another one, --raw does without",
+                say("the model's chat template was stopped after {n} s", n=TIMEOUT_S),
+                hint=another_template(),
             ) from exc
         raise
     if not isinstance(answer, dict) or not isinstance(answer.get("prompt"), str):
-        raise UsageError(f"the {endpoint.engine} engine does not show its prompts")
+        told = say("the {engine} engine does not show its prompts", engine=endpoint.engine)
+        raise UsageError(told)
     return str(answer["prompt"])
 
 
@@ -78,11 +81,11 @@ def list_models(endpoint: Endpoint) -> dict[str, int | None]:
     """
     answer = _ask(endpoint, "GET", "/v1/models", None)
     if isinstance(answer, Refused):
-        told = f": {answer.message}" if answer.message else ""
-        raise NetworkError(f"{endpoint.url}/v1/models answers {answer.status}{told}")
+        told = say("{url}/v1/models answers {status}", url=endpoint.url, status=answer.status)
+        raise NetworkError(told + f": {answer.message}" if answer.message else told)
     items = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(items, list):
-        raise NetworkError(f"{endpoint.url}/v1/models answers no list of models")
+        raise NetworkError(say("{url}/v1/models answers no list of models", url=endpoint.url))
     models = [item for item in items if isinstance(item, dict)]
     return {str(item["id"]): _context(item) for item in models if item.get("id")}
 
@@ -114,9 +117,9 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: Mapping[str, Any] | N
         if endpoint.engine == FOREIGN:
             raise server_failure(endpoint, exc) from exc
         reason = str(exc) or type(exc).__name__
-        raise NetworkError(f"cannot reach {endpoint.url}: {reason}") from exc
+        raise NetworkError(say("cannot reach {url}: {why}", url=endpoint.url, why=reason)) from exc
     if status in (401, 403):
-        raise AuthError(f"{endpoint.url} refuses the key")
+        raise AuthError(say("{url} refuses the key", url=endpoint.url))
     if status != http.client.OK:
         return Refused(status, error_message(data))
     try:

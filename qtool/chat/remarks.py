@@ -4,6 +4,7 @@ from qtool.chat.context import Fill
 from qtool.chat.engine import Engine
 from qtool.chat.session import Session
 from qtool.chat.turn import STOPPED, Turn
+from qtool.language.message import say, together
 
 
 def remark_on_end(turn: Turn, limit: int | None, *, takes_commands: bool) -> str | None:
@@ -13,26 +14,33 @@ def remark_on_end(turn: Turn, limit: int | None, *, takes_commands: bool) -> str
     """
     if turn.end.finish_reason != "length":
         is_empty = turn.end.finish_reason != STOPPED and not turn.reply.strip()
-        return "the model said nothing; /retry asks again" if is_empty else None
+        return say("the model said nothing; /retry asks again") if is_empty else None
     if limit is None or (turn.end.completion_tokens or 0) < limit:
-        return "cut off: the context is full"
-    cut = f"cut off at {limit} tokens" if turn.reply else f"all {limit} went into reasoning"
-    more = f"/set max_new_tokens {2 * limit} allows more"
-    if turn.reply:
-        more = f"/continue goes on, {more}"
-    return f"{cut}; {more if takes_commands else '-m allows more'}"
+        return say("cut off: the context is full")
+    cut = say("cut off at {limit} tokens", limit=limit)
+    if not turn.reply:
+        cut = say("all {limit} tokens went into reasoning", limit=limit)
+    more = say("/set max_new_tokens {limit} allows more", limit=2 * limit)
+    if not takes_commands:
+        more = say("-m allows more")
+    elif turn.reply:
+        more = together((say("/continue goes on"), more), ", ")
+    return together((cut, more), "; ")
 
 
 def describe_state(engine: Engine, session: Session, fill: Fill) -> list[str]:
     """Return lines about what runs, how full the context is, and what is kept where."""
     if engine.is_ready:
         endpoint = engine.endpoint()
-        lines = [f"model     {endpoint.model}", f"engine    {endpoint.engine} at {endpoint.url}"]
+        model = say("model     {name}", name=endpoint.model)
+        runs = say("engine    {name} at {url}", name=endpoint.engine, url=endpoint.url)
     else:
-        lines = [f"model     {session.model}", "engine    not ready yet"]
-    lines.append(f"context   {fill.describe(session.window)}")
-    lines.append(f"messages  {len(session.messages)}")
-    lines.append(f"journal   {session.journal_path or '(nothing said yet)'}")
-    if session.output:
-        lines.append(f"history   {session.output}")
-    return lines
+        model, runs = say("model     {name}", name=session.model), say("engine    not ready yet")
+    lines: list[str] = [
+        model,
+        runs,
+        say("context   {filled}", filled=fill.describe(session.window)),
+        say("messages  {n}", n=len(session.messages)),
+        say("journal   {path}", path=session.journal_path or say("(nothing said yet)")),
+    ]
+    return [*lines, say("history   {path}", path=session.output)] if session.output else lines

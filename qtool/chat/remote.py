@@ -10,6 +10,7 @@ from qtool.chat.client import FOREIGN
 from qtool.chat.queries import list_models
 from qtool.engines.base import Endpoint, OnWait
 from qtool.errors import NotFoundError, QtoolError, UsageError
+from qtool.language.message import say
 
 KEY_VARIABLES = ("QTOOL_API_KEY", "OPENAI_API_KEY")
 
@@ -58,10 +59,12 @@ class RemoteEngine:
         names = list(list_models(Endpoint(self._url, self._api_key, "", FOREIGN)))
         if len(names) == 1:
             return names[0]
+        if not names:
+            raise NotFoundError(say("{url} serves no models", url=self._url), hint="--model NAME")
         listed = f"{', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
         raise NotFoundError(
-            f"{self._url} serves {len(names) or 'no'} models{': ' if names else ''}{listed}",
-            hint=f"--model {names[0] if names else 'NAME'}",
+            say("{url} serves {n} models: {names}", url=self._url, n=len(names), names=listed),
+            hint=f"--model {names[0]}",
         )
 
 
@@ -77,11 +80,12 @@ def parse_endpoint(text: str) -> str:
     except ValueError:
         is_address = False
     if not is_address:
-        raise UsageError(f"{text!r} is no address", hint="--endpoint http://127.0.0.1:8000/v1")
+        told = say("{text!r} is no address", text=text)
+        raise UsageError(told, hint="--endpoint http://127.0.0.1:8000/v1")
     if url.username is not None or url.query:
         raise UsageError(
-            "the address must carry no key, which others could read in the process list",
-            hint=f"export {KEY_VARIABLES[0]}=…, or --api-key-file FILE",
+            say("the address must carry no key, which others could read in the process list"),
+            hint=say("export {name}=…, or --api-key-file FILE", name=KEY_VARIABLES[0]),
         )
     path = url.path.rstrip("/")
     for tail in _PATHS:
@@ -107,11 +111,12 @@ def read_api_key(file: Path | None, environ: Mapping[str, str] = os.environ) -> 
     try:
         return _checked(file.read_text(encoding="utf-8"), str(file))
     except (OSError, ValueError) as exc:
-        raise UsageError(f"cannot read {file}: {getattr(exc, 'strerror', exc)}") from exc
+        why = getattr(exc, "strerror", exc)
+        raise UsageError(say("cannot read {path}: {why}", path=file, why=why)) from exc
 
 
 def _checked(text: str, origin: str) -> str:
     key = text.strip()
     if not re.fullmatch("[!-~]+", key):
-        raise UsageError(f"{origin} holds no key: one word of ASCII characters")
+        raise UsageError(say("{origin} holds no key: one word of ASCII characters", origin=origin))
     return key

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtool.errors import UsageError
+from qtool.language.message import say
 
 
 class Think(StrEnum):
@@ -39,14 +40,15 @@ class Sampling:
         for name in ("temperature", "top_p", "min_p", "repeat_penalty"):
             value = getattr(self, name)
             if value is not None and not isfinite(value):
-                raise UsageError(f"--{name.replace('_', '-')} {value} is no number to draw by")
+                option = f"--{name.replace('_', '-')} {value}"
+                raise UsageError(say("{option} is no number to draw by", option=option))
         if self.repeat_penalty == 0:
             raise UsageError(
-                "--repeat-penalty 0 forbids nothing and breaks everything",
-                hint="--repeat-penalty 1 switches it off",
+                say("--repeat-penalty 0 forbids nothing and breaks everything"),
+                hint=say("--repeat-penalty 1 switches it off"),
             )
         if "" in self.stop:
-            raise UsageError("--stop '' would end every reply before it begins")
+            raise UsageError(say("--stop '' would end every reply before it begins"))
 
     def or_else(self, fallback: "Sampling") -> "Sampling":
         """Return these values, ``fallback``'s where there are none."""
@@ -81,5 +83,5 @@ def choose_history_files(
     if both is None:
         return HistoryFiles(source, target)
     if source is not None or target is not None:
-        raise UsageError("-io FILE stands for -i FILE -o FILE", hint=f"-io {both}")
+        raise UsageError(say("-io FILE stands for -i FILE -o FILE"), hint=f"-io {both}")
     return HistoryFiles(both, both, may_be_missing=True)

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 from qtool.chat.client import ContextFullError, stream_chat
 from qtool.chat.context import SUMMARY_REQUEST, SUMMARY_TOKENS, Fill, Overflow, Relief
+from qtool.chat.hints import OWN_COMMAND
 from qtool.chat.messages import Message, Role, count_oldest_turn, count_system
 from qtool.chat.request import Sampling
 from qtool.chat.screen import Screen
 from qtool.chat.turn import Draft
 from qtool.engines.base import Endpoint
+from qtool.language.message import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ class RoomMaker:
         count = count_oldest_turn(Relief(relief.count).apply(messages))
         if not count:
             raise ContextFullError(
-                f"this message alone is too long: {exc.message}",
-                hint="say it in shorter pieces, or: qtool chat … --ctx N",
+                say("this message alone is too long: {why}", why=exc.message),
+                hint=say("say it in shorter pieces, or: {chat} --ctx N", chat=OWN_COMMAND),
             ) from exc
         policy = self.choose()
         if policy is Overflow.STOP:
             raise ContextFullError(
-                f"the context is full: {exc.message}",
-                hint="/undo, /clear, or start with a larger --ctx or --overflow drop-oldest",
+                say("the context is full: {why}", why=exc.message),
+                hint=say("/undo, /clear, or start with a larger --ctx or --overflow drop-oldest"),
             ) from exc
         if policy is Overflow.SUMMARISE and relief.summary is None:
             return self._summarise(messages, relief.count + count)
@@ -65,7 +67,8 @@ class RoomMaker:
         relief = Relief(max(n_at_least, half))
         head = messages[: count_system(messages)]
         asked = [*head, *relief.gone(messages), Message(Role.USER, SUMMARY_REQUEST)]
-        self.screen.note(f"the context is full: summing up the oldest {relief.count} messages …")
+        told = say("the context is full: summing up the oldest {n} messages …", n=relief.count)
+        self.screen.note(told)
         draft = Draft()
         try:
             with contextlib.closing(stream_chat(self.endpoint, asked, sampling)) as pieces:

@@ -34,6 +34,10 @@ class Screen(Protocol):
         """Tell whether ``/help`` and the like are commands, not something to say to the model."""
         ...
 
+    def words(self, text: str) -> str:
+        """Return ``text`` in the user's language."""
+        ...
+
     def read(self, text: str = "") -> str | None:
         """Return the next thing the user says, ``None`` at the end of input.
 

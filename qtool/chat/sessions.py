@@ -5,13 +5,16 @@ is not listed among conversations, nor gone on with where there is one.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.chat.journal import last_journal, list_journals, read_head, read_journal
 from qtool.chat.messages import Message, Role
-from qtool.chat.width import NARROW_COLUMNS, shorten
+from qtool.chat.width import NARROW_COLUMNS, shorten, width_of
+from qtool.language.message import say
+
+SIZE_COLUMNS = 27
 
 SHOWN = 20
 """How many are listed at once."""
@@ -54,19 +57,26 @@ def list_earlier(folder: Path, words: str = "", *, limit: int = SHOWN) -> list[E
     return found
 
 
-def describe_earlier(found: Sequence[Earlier], columns: int) -> str:
-    """Return a numbered line for each, two where ``columns`` are few."""
+def describe_earlier(
+    found: Sequence[Earlier], columns: int, words: Callable[[str], str] = str
+) -> str:
+    """Return a numbered line for each, two where ``columns`` are few.
+
+    ``words`` puts texts into the user's language.
+    """
     lines = []
     for number, one in enumerate(found, 1):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.written_at))
         n_turns = sum(message.role is Role.USER for message in one.messages)
-        size = f"{when}  {n_turns:3} turn{'s' * (n_turns > 1)}"
-        if one.is_once:
-            size = f"{when}   -p"
+        turns = say("{n:3} turns", n=n_turns) if n_turns > 1 else say("{n:3} turn", n=n_turns)
+        size = f"{when}  {' -p' if one.is_once else words(turns)}"
         if columns < NARROW_COLUMNS:
             lines += [f"{number:3}  {shorten(one.title, columns - 5)}", f"     {size}"]
         else:
-            lines.append(f"{number:3}  {size:27}  {shorten(one.title, columns - 34)}")
+            gap = " " * (SIZE_COLUMNS - width_of(size))
+            lines.append(
+                f"{number:3}  {size}{gap}  {shorten(one.title, columns - 7 - SIZE_COLUMNS)}"
+            )
     return "\n".join(lines)
 
 

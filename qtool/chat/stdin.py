@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from qtool.errors import UsageError
+from qtool.language.message import say
 
 
 def read_lines(stream: BinaryIO) -> Iterator[str]:
@@ -32,6 +33,10 @@ def _decode(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise UsageError(
-            f"the input is not UTF-8: byte 0x{data[exc.start]:02x} at {exc.start}",
+            say(
+                "the input is not UTF-8: byte 0x{byte:02x} at {at}",
+                byte=data[exc.start],
+                at=exc.start,
+            ),
             hint="iconv -f GB18030 -t UTF-8 INPUT | qtool chat …",
         ) from exc

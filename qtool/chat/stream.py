@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtool.errors import NetworkError
+from qtool.language.message import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def read_events(lines: Iterable[bytes]) -> Iterator[str]:
     size_bytes = 0
     for line in lines:
         if len(line) >= MAX_LINE_BYTES:
-            raise NetworkError(f"the engine sent a line of more than {_MAX_MIB} MiB")
+            raise NetworkError(say("the engine sent a line of more than {n} MiB", n=_MAX_MIB))
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             if data:
@@ -62,7 +63,7 @@ def read_events(lines: Iterable[bytes]) -> Iterator[str]:
         elif text.startswith("data:"):
             size_bytes += len(line)
             if size_bytes >= MAX_LINE_BYTES:
-                raise NetworkError(f"the engine sent an event of more than {_MAX_MIB} MiB")
+                raise NetworkError(say("the engine sent an event of more than {n} MiB", n=_MAX_MIB))
             data.append(text[5:].removeprefix(" "))
     if data == [DONE]:  # nothing can be missing
         yield DONE
@@ -89,7 +90,7 @@ def read_reply(events: Iterable[str]) -> Iterator[Delta | ReplyEnd]:
             text = choice.get("text")  # of a completion without a template
             yield from _deltas(_object(choice.get("delta", {"content": text})))
     if finish_reason is None:
-        raise NetworkError("the engine stopped in mid-reply")
+        raise NetworkError(say("the engine stopped in mid-reply"))
     yield _end(finish_reason, last)  # some servers leave [DONE] out
 
 
@@ -97,12 +98,14 @@ def _parse_chunk(event: str) -> dict[str, Any]:
     try:
         chunk = json.loads(event)
     except (ValueError, RecursionError) as exc:
-        raise NetworkError(f"the engine sent something that is no JSON: {event[:80]!r}") from exc
+        told = say("the engine sent something that is no JSON: {event!r}", event=event[:80])
+        raise NetworkError(told) from exc
     if not isinstance(chunk, dict):
-        raise NetworkError(f"the engine sent something that is no chunk: {event[:80]!r}")
+        told = say("the engine sent something that is no chunk: {event!r}", event=event[:80])
+        raise NetworkError(told)
     if error := chunk.get("error"):
         message = error.get("message") if isinstance(error, dict) else error
-        raise NetworkError(f"the engine failed in mid-reply: {message}")
+        raise NetworkError(say("the engine failed in mid-reply: {why}", why=message))
     return chunk
 
 

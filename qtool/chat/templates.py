@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.errors import NotFoundError, UsageError
+from qtool.language.message import say
 
 MAX_TEMPLATE_BYTES = 1024 * 1024
 
@@ -93,14 +94,15 @@ def read_template(path: Path) -> str:
     """
     try:
         if not path.exists() or path.is_dir():  # a pipe is fine: --template <(…)
-            raise NotFoundError(f"there is no template {path}")
+            raise NotFoundError(say("there is no template {path}", path=path))
         with path.open("rb") as file:
             data = file.read(MAX_TEMPLATE_BYTES + 1)
         text = data.decode("utf-8-sig")
     except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
+        raise UsageError(say("cannot read {path}: {why}", path=path, why=exc.strerror)) from exc
     except UnicodeDecodeError as exc:
-        raise UsageError(f"the template {path} is no UTF-8 text: byte {exc.start}") from exc
+        told = say("the template {path} is no UTF-8 text: byte {at}", path=path, at=exc.start)
+        raise UsageError(told) from exc
     if len(data) > MAX_TEMPLATE_BYTES or not text.strip() or "\0" in text:
-        raise UsageError(f"{path} is no chat template")
+        raise UsageError(say("{path} is no chat template", path=path))
     return text

@@ -6,6 +6,7 @@ from typing import Any
 
 from qtool.chat.request import Sampling
 from qtool.errors import UsageError
+from qtool.language.message import say, together
 
 COUNTS = {"max_new_tokens": (1, 2**31 - 1), "top_k": (0, 2**31 - 1), "seed": (0, 2**32 - 2)}
 """The smallest and the largest whole number of a value."""
@@ -17,7 +18,8 @@ def describe_sampling(sampling: Sampling) -> str:
     """Return a line for each value."""
     values = {f.name: getattr(sampling, f.name) for f in fields(sampling)}
     width = max(len(name) for name in values)
-    return "\n".join(f"{name:{width}}  {_shown(value)}" for name, value in values.items())
+    lines = [together((f"{name:{width}}  ", _shown(value))) for name, value in values.items()]
+    return together(lines, "\n")
 
 
 def change_sampling(sampling: Sampling, argument: str) -> Sampling:
@@ -32,14 +34,16 @@ def change_sampling(sampling: Sampling, argument: str) -> Sampling:
     if name not in names:
         close = get_close_matches(name, names, n=1)
         raise UsageError(
-            f"there is no value {name!r} to set",
-            hint=f"/set {close[0]} {text}".rstrip() if close else "/set lists them",
+            say("there is no value {name!r} to set", name=name),
+            hint=f"/set {close[0]} {text}".rstrip() if close else say("/set lists them"),
         )
     if not text:
-        raise UsageError(f"{name} is {_shown(getattr(sampling, name))}", hint=f"/set {name} VALUE")
+        value = _shown(getattr(sampling, name))
+        raise UsageError(
+            say("{name} is {value}", name=name, value=value), hint=f"/set {name} VALUE"
+        )
     default: Any = next(f.default for f in fields(Sampling) if f.name == name)
-    value = default if text in ("-", "default") else _parse(name, text)
-    changed: dict[str, Any] = {name: value}
+    changed: dict[str, Any] = {name: default if text in ("-", "default") else _parse(name, text)}
     return replace(sampling, **changed)
 
 
@@ -52,14 +56,24 @@ def _parse(name: str, text: str) -> Any:
             count = int(text)
             if low <= count <= high:
                 return count
-            raise UsageError(f"{name} takes a whole number from {low} to {high}, not {text}")
+            raise UsageError(
+                say(
+                    "{name} takes a whole number from {low} to {high}, not {text}",
+                    name=name,
+                    low=low,
+                    high=high,
+                    text=text,
+                )
+            )
         number = float(text)
     except ValueError:
-        raise UsageError(f"{name} takes a number, not {text!r}") from None
-    if not 0 <= number <= (1 if name in SHARES else float("inf")):
-        raise UsageError(f"{name} takes a number from 0{' to 1' * (name in SHARES)}, not {text}")
+        raise UsageError(say("{name} takes a number, not {text!r}", name=name, text=text)) from None
+    if name in SHARES and not 0 <= number <= 1:
+        raise UsageError(say("{name} takes a number from 0 to 1, not {text}", name=name, text=text))
+    if not number >= 0:
+        raise UsageError(say("{name} takes a number from 0, not {text}", name=name, text=text))
     return number
 
 
 def _shown(value: object) -> str:
-    return "(left to the engine)" if value in (None, ()) else str(value)
+    return say("(left to the engine)") if value in (None, ()) else str(value)

@@ -6,6 +6,7 @@ from typing import Any
 from qtool.chat.messages import Message, Role, whole_text
 from qtool.chat.reasoning import AllWasReasoning, Piece
 from qtool.chat.stream import Delta, ReplyEnd
+from qtool.language.message import say, together
 
 STOPPED = "stopped"
 """Finish reason of a reply that the user stopped, or that broke off."""
@@ -108,17 +109,24 @@ class Draft:
 def describe_speed(turn: Turn) -> str:
     """Return the figures of ``turn`` on one line."""
     exact = turn.end.completion_tokens
-    count = f"about {turn.n_pieces}" if exact is None and turn.n_pieces else str(exact or 0)
-    parts = [f"{count} tokens in {turn.total_s:.1f} s"]
+    count: str = str(exact or 0)
+    if exact is None and turn.n_pieces:
+        count = say("about {n}", n=turn.n_pieces)
+    parts = [say("{n} tokens in {duration_s:.1f} s", n=count, duration_s=turn.total_s)]
     if turn.first_token_s is not None:
-        parts.append(f"first after {turn.first_token_s:.2f} s")
+        parts.append(say("first after {duration_s:.2f} s", duration_s=turn.first_token_s))
     if turn.decode_tokens_per_s:
-        parts.append(f"{turn.decode_tokens_per_s:.1f} tokens/s")
+        parts.append(say("{rate:.1f} tokens/s", rate=turn.decode_tokens_per_s))
     if turn.end.cached_tokens is not None:
-        parts.append(f"{turn.end.cached_tokens} of {turn.end.prompt_tokens} prompt tokens cached")
+        cached = say(
+            "{n} of {total} prompt tokens cached",
+            n=turn.end.cached_tokens,
+            total=turn.end.prompt_tokens,
+        )
+        parts.append(cached)
     if turn.end.finish_reason == STOPPED:
-        parts.append(STOPPED)
-    return ", ".join(parts)
+        parts.append(say("stopped"))
+    return together(parts, ", ")
 
 
 def describe_turn(turn: Turn) -> dict[str, Any]:

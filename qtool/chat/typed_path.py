@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from qtool.errors import UsageError
+from qtool.language.message import say
 
 
 def typed_path(argument: str, *, example: str) -> Path:
@@ -15,9 +16,10 @@ def typed_path(argument: str, *, example: str) -> Path:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     if not text:
-        raise UsageError("which file?", hint=example)
+        raise UsageError(say("which file?"), hint=example)
     if "\0" in text:
-        raise UsageError(f"{text!r:.60} is the name of no file", hint=example)
+        told = say("{text} is the name of no file", text=f"{text!r:.60}")
+        raise UsageError(told, hint=example)
     try:
         return Path(text).expanduser()
     except RuntimeError as exc:  # ~name of nobody

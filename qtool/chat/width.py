@@ -3,10 +3,17 @@
 Source: https://www.unicode.org/reports/tr11/ (East Asian Width).
 """
 
+import re
 import unicodedata
 
 NARROW_COLUMNS = 64
 """Below that what stands side by side goes onto lines of its own."""
+
+_WIDE = "\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff01-\uff60"
+_OPENING, _CLOSING = "（“《「『", "，。；：、）？！”》」』…"
+_PIECE = re.compile(rf"(\s*)([{_OPENING}]*(?:[{_WIDE}]|[^\s{_WIDE}]+)[{_CLOSING}]*)")
+"""What stays on one line, and the blanks before it. Source of the rule about punctuation:
+https://www.w3.org/TR/clreq/#prohibition_rules_for_line_start_end"""
 
 JOINER = "\u200d"
 """Joins the emoji around it into one."""
@@ -32,15 +39,17 @@ def shorten(text: str, width: int) -> str:
 def wrap(text: str, width: int, *, indent: str = "") -> list[str]:
     """Return ``text`` in lines of at most ``width`` columns, each after ``indent``.
 
-    Lines end between words; a word that is longer than a line is left to the terminal.
+    Lines end between words, and between wide characters but not before the punctuation that
+    belongs to them; a word that is longer than a line is left to the terminal.
     """
     lines: list[str] = []
     line = indent
-    for word in text.split():
-        longer = f"{line}{' ' if line != indent else ''}{word}"
+    for match in _PIECE.finditer(text.strip()):
+        blank, piece = match.groups()
+        longer = f"{line}{' ' if blank and line != indent else ''}{piece}"
         if width_of(longer) > width and line != indent:
             lines.append(line)
-            longer = f"{indent}{word}"
+            longer = f"{indent}{piece}"
         line = longer
     return [*lines, line]
 

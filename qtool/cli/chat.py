@@ -13,10 +13,13 @@ from qtool.chat.request import Sampling, Think, choose_history_files
 from qtool.cli.chat_run import Request, hold_conversation
 from qtool.cli.engine_options import MAX_COUNT, EngineFlags, KeepFlags
 from qtool.cli.flags import takes_flags
+from qtool.cli.language import choose_language
 from qtool.cli.options import VoiceFlags
 from qtool.cli.own_command import completes_hints
 from qtool.config import Config
 from qtool.errors import UsageError
+from qtool.language.message import say
+from qtool.language.translation import Language
 
 if TYPE_CHECKING:
     from qtool.chat.remote import RemoteEngine
@@ -92,6 +95,10 @@ Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the re
 Plain = Annotated[
     bool, typer.Option("--plain", help="Show Markdown on a terminal as the model writes it.")
 ]
+Lang = Annotated[
+    Language | None,
+    typer.Option("--lang", help="Language of notices (default: ui.lang, else the locale's)."),
+]
 Reasoning = Annotated[Think, typer.Option(help="What to do with a model's reasoning.")]
 
 
@@ -110,6 +117,7 @@ class TalkFlags:
     is_streaming: Stream = True
     is_plain: Plain = False
     think: Reasoning = Think.FOLD
+    language: Lang = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +160,21 @@ class EndpointFlags:
         """
         if self.address is None:
             if self.served is not None or self.api_key_file is not None:
-                raise UsageError("--model and --api-key-file belong to --endpoint URL")
+                raise UsageError(say("--model and --api-key-file belong to --endpoint URL"))
             return None
         if engine.model is not None:
             raise UsageError(
-                f"the endpoint has its own models; {engine.model} would be loaded here",
+                say(
+                    "the endpoint has its own models; {model} would be loaded here",
+                    model=engine.model,
+                ),
                 hint=f"qtool chat --endpoint {self.address} --model {engine.model}",
             )
         from qtool.chat.remote import RemoteEngine, is_exposed, parse_endpoint, read_api_key
 
         url, key = parse_endpoint(self.address), read_api_key(self.api_key_file)
         if is_exposed(url, key):
-            output.warn(f"the key goes to {url} unencrypted")
+            output.warn(say("the key goes to {url} unencrypted", url=url))
         return RemoteEngine(url, key, self.served)
 
 
@@ -185,6 +196,7 @@ def chat(
     of stdin is a turn.
     """
     output, config = voice.make_output(), Config()
+    output.language = choose_language(talk.language)
     _refuse_contradictions(talk, engine, keep, endpoint)
     remote = endpoint.to_remote(engine, output)
     runs = engine.to_request(config, is_raw=talk.is_raw)
@@ -220,15 +232,18 @@ def _refuse_contradictions(
     """
     if engine.template_file is not None and (endpoint.address is not None or talk.is_raw):
         other = "--raw" if talk.is_raw else "--endpoint"
-        raise UsageError(f"--template has no effect with {other}")
+        raise UsageError(say("--template has no effect with {option}", option=other))
     if keep.keep_alive is not None and endpoint.address is not None:
-        raise UsageError("--keep-alive has no effect with --endpoint: that server is not ours")
+        told = say("--keep-alive has no effect with --endpoint: that server is not ours")
+        raise UsageError(told)
     target = talk.output_file or talk.history_file
     own = [engine.template_file, Path(engine.model) if engine.model else None]
     if target is not None and any(one is not None and _is_same(target, one) for one in own):
-        raise UsageError(f"{target} is read here; the conversation would take its place")
+        raise UsageError(
+            say("{path} is read here; the conversation would take its place", path=target)
+        )
     if talk.is_continued and (talk.input_file is not None or talk.history_file is not None):
-        raise UsageError("-c goes on with the last conversation, -i with another one")
+        raise UsageError(say("-c goes on with the last conversation, -i with another one"))
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -250,5 +265,7 @@ def _whole_prompt(prompt: str | None) -> str | None:
 
     whole = read_prompt(prompt, None if sys.stdin.isatty() else sys.stdin.buffer)
     if not whole.strip():
-        raise UsageError("the prompt is empty", hint='qtool chat -p "What is the capital of …?"')
+        raise UsageError(
+            say("the prompt is empty"), hint='qtool chat -p "What is the capital of …?"'
+        )
     return whole

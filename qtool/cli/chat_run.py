@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtool.chat.request import HistoryFiles, Sampling
 from qtool.cli.engine_start import EngineRequest, obtain_model, start_engine
 from qtool.config import Config
+from qtool.language.message import say
 
 if TYPE_CHECKING:
     from qtool.chat.context import Overflow
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from qtool.models.starters import Starter
     from qtool.output import Output
 
-GREETING = "/help lists the commands; Ctrl+C stops a reply, Ctrl+D ends the conversation"
+GREETING = say("/help lists the commands; Ctrl+C stops a reply, Ctrl+D ends the conversation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def hold_conversation(
 ) -> None:
     """Start the engine, show the prompt while it loads, and hold the conversation."""
     if request.remote is not None:
-        name = request.runs.model or "the only one"
+        name = request.runs.model or "?"
         with _open_session(request, name, None, output, config) as session:
             _take_turns(request, session, request.remote, sampling, output, config)
         return
@@ -124,9 +125,12 @@ def _open_session(
     )
     columns = shutil.get_terminal_size().columns
     if request.is_continued and (last := last_exchange(session.messages, columns)):
-        output.note(f"going on after {len(session.messages)} messages; the last ones:\n{last}")
+        n_messages = len(session.messages)
+        output.note(
+            say("going on after {n} messages; the last ones:\n{last}", n=n_messages, last=last)
+        )
         if session.messages[-1].role is Role.USER:
-            output.note("the last message has no reply; /retry asks for one")
+            output.note(say("the last message has no reply; /retry asks for one"))
     return session
 
 
@@ -143,7 +147,7 @@ def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Sc
     from qtool.chat.width import wrap
 
     if request.prompt is None and output.is_interactive and output.stdout.isatty():
-        for line in wrap(GREETING, shutil.get_terminal_size().columns):
+        for line in wrap(output.words(GREETING), shutil.get_terminal_size().columns):
             output.note(line)
         editor = make_editor(history, output.stdout, os.environ)
         markdown = _make_markdown(request, output)

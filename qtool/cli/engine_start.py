@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtool.config import Config
 from qtool.engines.base import EngineKind, EngineOptions
+from qtool.language.message import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,13 @@ def start_engine(
     for warning in planned.warnings:
         output.warn(warning)
     if request.is_verbose:
-        output.note(f"{title_of(model.path)} runs on {planned.choice.kind}: {planned.choice.why}")
+        told = say(
+            "{model} runs on {engine}: {why}",
+            model=title_of(model.path),
+            engine=planned.choice.kind,
+            why=planned.choice.why,
+        )
+        output.note(told)
     planned.keeper.start()
     return planned.keeper
 

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 from qtool.engines.base import Endpoint
 from qtool.errors import UsageError
+from qtool.language.message import say
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - only where the user names it
 
-HINT = f"--host 127.0.0.1: this machine alone; --host {EVERYWHERE}: whoever reaches it"
+HINT = say("--host 127.0.0.1: this machine alone; --host 0.0.0.0: whoever reaches it")
 
 ELSEWHERE = ("192.0.2.1", 9)
 """No machine has this address (RFC 5737); nothing is sent to it."""
@@ -44,18 +45,25 @@ def find_place(host: str, port: int) -> Place:
     try:
         address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
     except (OSError, UnicodeError) as exc:
-        raise UsageError(f"cannot listen on {host}: it is no IPv4 address", hint=HINT) from exc
+        raise UsageError(
+            say("cannot listen on {host}: it is no IPv4 address", host=host), hint=HINT
+        ) from exc
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
         except OSError as exc:
             if exc.errno == errno.EADDRNOTAVAIL:
-                told = f"cannot listen on {host}: it is no address of this machine"
+                told = say("cannot listen on {host}: it is no address of this machine", host=host)
                 raise UsageError(told, hint=HINT) from exc
             raise UsageError(
-                f"cannot listen on port {port} of {host}: {exc.strerror}",
-                hint="--port 0 takes a free one",
+                say(
+                    "cannot listen on port {port} of {host}: {why}",
+                    port=port,
+                    host=host,
+                    why=exc.strerror,
+                ),
+                hint=say("--port 0 takes a free one"),
             ) from exc
     return Place(str(address[0]), port)
 

@@ -10,11 +10,12 @@ import typer
 from qtool.cli.engine_options import EngineFlags
 from qtool.cli.engine_start import obtain_model, start_engine
 from qtool.cli.flags import takes_flags
+from qtool.cli.language import choose_language
 from qtool.cli.listening import find_place
 from qtool.cli.options import VoiceFlags
 from qtool.cli.own_command import completes_hints
 from qtool.config import Config
-from qtool.engines.base import Endpoint, OnWait, Progress
+from qtool.engines.base import Endpoint, OnWait, Progress, describe_loading
 from qtool.errors import EnvironmentFault, ExitCode, Terminated
 from qtool.language.message import say
 
@@ -65,6 +66,7 @@ def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     SIGTERM where it was started with &.
     """
     output, config = voice.make_output(), Config()
+    output.language = choose_language(None)
     if where.is_list or where.is_stop:
         from qtool.cli.kept_engines import list_engines, stop_engines
 
@@ -85,7 +87,7 @@ def serve(where: ServeFlags, engine: EngineFlags, voice: VoiceFlags) -> int:
     request = engine.to_request(config, extra=listening)
     local, _ = obtain_model(request, output, config)
     with start_engine(local, request, output, config) as keeper:
-        output.note("loading the model …")
+        output.note(say("loading the model …"))
         endpoint = place.seen_from_outside(keeper.endpoint(_teller(output)))
         output.status()
         output.result(_describe(endpoint), _lines(endpoint, is_key_known=bool(key)))
@@ -112,10 +114,10 @@ def _teller(output: "Output") -> OnWait:
         if progress is None:
             return
         if output.is_animated:
-            output.status(f"loading the model: {progress.describe()}")
+            output.status(describe_loading(progress))
         elif time.monotonic() - told_at >= TELL_EVERY_S:
             told_at = time.monotonic()
-            output.note(f"loading the model: {progress.describe()}")
+            output.note(describe_loading(progress))
 
     return tell
 
@@ -133,7 +135,7 @@ def _wait(keeper: "EngineKeeper") -> int:
         raise
     except KeyboardInterrupt:
         return ExitCode.OK
-    raise EnvironmentFault("the engine ended by itself", hint="qtool doctor")
+    raise EnvironmentFault(say("the engine ended by itself"), hint="qtool doctor")
 
 
 def _describe(endpoint: Endpoint) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from qtool.config import Config
 from qtool.errors import ExitCode, UsageError
+from qtool.language.message import say
 from qtool.models.starters import Starter, starter_path
 from qtool.output import Output
 from qtool.units import format_size
@@ -23,14 +24,26 @@ def obtain_starter(starter: Starter, output: Output, config: Config, *, is_agree
     size = format_size(starter.size_bytes)
     if not is_agreed and not output.is_interactive:
         raise UsageError(
-            f"no model named; the starter model {starter.title} ({size}) is not here yet",
+            say(
+                "no model named; the starter model {title} ({size}) is not here yet",
+                title=starter.title,
+                size=size,
+            ),
             hint="qtool chat -y",
         )
-    if not is_agreed and not output.ask(f"Fetch {starter.title} ({size}, {starter.license})?"):
+    question = say(
+        "Fetch {title} ({size}, {license})?",
+        title=starter.title,
+        size=size,
+        license=starter.license,
+    )
+    if not is_agreed and not output.ask(question):
         raise UsageError(
-            "no model named",
-            hint="qtool chat org/name fetches one from a hub (qtool find NAME lists them);"
-            " one that is here: qtool chat ./model.gguf",
+            say("no model named"),
+            hint=say(
+                "qtool chat org/name fetches one from a hub (qtool find NAME lists them);"
+                " one that is here: qtool chat ./model.gguf"
+            ),
         )
     return _fetch(starter, output, config)
 

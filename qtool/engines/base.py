@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from qtool.errors import EnvironmentFault
+from qtool.language.message import say
 
 
 class EngineKind(StrEnum):
@@ -63,7 +64,21 @@ class Progress:
 
     def describe(self) -> str:
         """Return ``weights 40%``, or the stage alone where nothing of it is known to be done."""
-        return f"{self.stage} {self.fraction:.0%}" if self.fraction > 0 else self.stage
+        stage = _STAGES.get(self.stage, self.stage)
+        if self.fraction <= 0:
+            return stage
+        return say("{stage} {fraction:.0%}", stage=stage, fraction=self.fraction)
+
+
+_STAGES = {CHAT_TEMPLATE: say("chat template"), "weights": say("weights")}
+"""Those that are no names, but words."""
+
+
+def describe_loading(progress: Progress | None) -> str:
+    """Say that the model is loading, and how far it is."""
+    if progress is None:
+        return say("loading the model …")
+    return say("loading the model: {progress} …", progress=progress.describe())
 
 
 OnWait = Callable[[Progress | None], None]

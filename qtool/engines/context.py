@@ -3,6 +3,7 @@
 import shlex
 
 from qtool.errors import ResourceError, UsageError
+from qtool.language.message import say
 from qtool.models.info import ModelInfo
 from qtool.models.local import title_of
 from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest_context
@@ -36,10 +37,16 @@ def choose_context(
     """
     trained = info.context_length_tokens
     if wanted_tokens is not None and wanted_tokens < SMALLEST_CONTEXT_TOKENS:
-        raise UsageError(f"a context of {wanted_tokens} tokens is no context", hint="--ctx 4096")
+        told = say("a context of {n} tokens is no context", n=wanted_tokens)
+        raise UsageError(told, hint="--ctx 4096")
     if wanted_tokens is not None and trained is not None and wanted_tokens > trained:
         raise UsageError(
-            f"--ctx {wanted_tokens}: {title_of(info.path)} was made for at most {trained} tokens",
+            say(
+                "--ctx {n}: {model} was made for at most {trained} tokens",
+                n=wanted_tokens,
+                model=title_of(info.path),
+                trained=trained,
+            ),
             hint=f"--ctx {trained}",
         )
     context = wanted_tokens or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
@@ -61,14 +68,25 @@ def llama_cpp_context_warnings(wanted_tokens: int | None) -> tuple[str, ...]:
     smallest = LLAMA_CPP_SMALLEST_TOKENS
     if wanted_tokens is None or wanted_tokens >= smallest:
         return ()
-    return (f"--ctx {wanted_tokens} becomes {smallest}: llama.cpp has no shorter context",)
+    return (
+        say(
+            "--ctx {n} becomes {smallest}: llama.cpp has no shorter context",
+            n=wanted_tokens,
+            smallest=smallest,
+        ),
+    )
 
 
 def _does_not_fit(info: ModelInfo, context: int, fitting: int, free_bytes: int) -> ResourceError:
     need = estimate_memory(info, n_ctx_tokens=context).total_bytes
     enough = fitting >= MINIMUM_CONTEXT_TOKENS
     return ResourceError(
-        f"{title_of(info.path)} with a context of {context} tokens needs {format_size(need)}"
-        f" of memory; {format_size(free_bytes)} are free",
+        say(
+            "{model} with a context of {n} tokens needs {need} of memory; {free} are free",
+            model=title_of(info.path),
+            n=context,
+            need=format_size(need),
+            free=format_size(free_bytes),
+        ),
         hint=f"--ctx {fitting}" if enough else f"qtool doctor {shlex.quote(str(info.path))}",
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from qtool.engines.base import CHAT_TEMPLATE, Endpoint, Launch, OnWait, Progress, RunningEngine
 from qtool.engines.process import EngineProcess
 from qtool.errors import EnvironmentFault, QtoolError
+from qtool.language.message import say
 
 POLL_S = 0.2
 
@@ -15,7 +16,7 @@ LOSS_PATIENCE_S = 0.5
 TEMPLATE_S = 20
 """What an engine may take to try a chat template out, which costs milliseconds."""
 
-HINT = "qtool chat … --template FILE gives the model another one"
+HINT = say("{chat} --template FILE gives the model another one", chat="qtool chat …")
 
 
 class EngineKeeper:
@@ -101,12 +102,17 @@ class EngineKeeper:
             self._template_since = now
         elif now - self._template_since > TEMPLATE_S:
             raise EnvironmentFault(
-                f"the model's chat template never ends: given up after {TEMPLATE_S} s", hint=HINT
+                say("the model's chat template never ends: given up after {n} s", n=TEMPLATE_S),
+                hint=HINT,
             )
         if self._limit_s is not None and now - self._started_at > self._limit_s:
             raise EnvironmentFault(
-                f"the {self.launch.kind} engine was not ready after {self._limit_s:.0f} s; a chat"
-                " template that never ends may be the cause",
+                say(
+                    "the {engine} engine was not ready after {limit_s:.0f} s; a chat template that"
+                    " never ends may be the cause",
+                    engine=self.launch.kind,
+                    limit_s=self._limit_s,
+                ),
                 hint=HINT,
             )
 

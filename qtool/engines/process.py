@@ -14,6 +14,7 @@ from typing import IO, Any
 from qtool.engines.base import CHAT_TEMPLATE, Endpoint, Launch, Progress
 from qtool.engines.resident import estimate_progress
 from qtool.errors import EnvironmentFault
+from qtool.language.message import say
 
 LOG_TAIL_BYTES = 4000
 
@@ -44,7 +45,12 @@ class EngineProcess:
             )
         except OSError as exc:
             self._log.close()
-            raise EnvironmentFault(f"cannot start {launch.argv[0]}: {exc.strerror}") from exc
+            told = say(
+                "cannot start the program {program}: {why}",
+                program=launch.argv[0],
+                why=exc.strerror,
+            )
+            raise EnvironmentFault(told) from exc
         self._url: str | None = None
         self._reason: str | None = None
         self._progress: Progress | None = None
@@ -112,7 +118,12 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             return None
         return EnvironmentFault(
-            f"the {self.launch.kind} engine {_describe_end(code)} in mid-reply{self._details()}",
+            say(
+                "the {engine} engine {ended} in mid-reply{details}",
+                engine=self.launch.kind,
+                ended=_describe_end(code),
+                details=self._details(),
+            ),
             hint=_doctor(self.launch.settings),
         )
 
@@ -166,12 +177,19 @@ class EngineProcess:
     def _failure(self) -> EnvironmentFault:
         code, hint = self._process.wait(), _doctor(self.launch.settings)
         if self._reason is not None:
-            return EnvironmentFault(
-                f"the {self.launch.kind} engine cannot load the model: {self._reason}", hint=hint
+            told = say(
+                "the {engine} engine cannot load the model: {why}",
+                engine=self.launch.kind,
+                why=self._reason,
             )
+            return EnvironmentFault(told, hint=hint)
         return EnvironmentFault(
-            f"the {self.launch.kind} engine {_describe_end(code)} before it was ready"
-            f"{self._details()}",
+            say(
+                "the {engine} engine {ended} before it was ready{details}",
+                engine=self.launch.kind,
+                ended=_describe_end(code),
+                details=self._details(),
+            ),
             hint=hint,
         )
 
@@ -182,7 +200,9 @@ class EngineProcess:
 def _describe_end(code: int) -> str:
     """Say how a process ended; a shell, and the holder of a kept engine, add 128 to a signal."""
     number = -code if code < 0 else code - 128
-    return f"was killed by signal {number}" if number > 0 else f"ended with code {code}"
+    if number > 0:
+        return say("was killed by signal {number}", number=number)
+    return say("ended with code {code}", code=code)
 
 
 def _doctor(settings: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from qtool.engines.base import EngineKind
 from qtool.engines.interpreters import EnginePython
 from qtool.errors import EnvironmentFault, UsageError
+from qtool.language.message import say
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import title_of
 
@@ -59,15 +60,22 @@ def select_engine(
     if info.format is ModelFormat.GGUF:
         if wanted in (EngineKind.TRANSFORMERS, EngineKind.VLLM):
             raise UsageError(
-                f"{title_of(info.path)} is GGUF, which {wanted} would unpack"
-                " to several times its size",
+                say(
+                    "{model} is GGUF, which {engine} would unpack to several times its size",
+                    model=title_of(info.path),
+                    engine=wanted,
+                ),
                 hint=f"qtool chat {shlex.quote(str(info.path))}",
             )
         why = "GGUF is llama.cpp's own format"
         return Choice(EngineKind.LLAMA_CPP, why if wanted is EngineKind.AUTO else "asked for")
     if wanted is EngineKind.LLAMA_CPP:
         raise UsageError(
-            f"{title_of(info.path)} is a {info.format} model; llama.cpp runs GGUF alone",
+            say(
+                "{model} is a {format} model; llama.cpp runs GGUF alone",
+                model=title_of(info.path),
+                format=info.format,
+            ),
             hint=f"qtool chat {shlex.quote(str(info.path))}",
         )
     if wanted is EngineKind.VLLM:
@@ -77,10 +85,13 @@ def select_engine(
 
 def _vllm(info: ModelInfo, python: EnginePython | None, why: str) -> Choice:
     if python is None or "vllm" not in python.versions:
-        where = f" in {python.path} ({python.why})" if python else ""
         raise EnvironmentFault(
-            f"there is no vLLM{where} for {title_of(info.path)}",
-            hint="qtool env create vllm, then --env vllm",
+            say(
+                "there is no vLLM{where} for {model}",
+                where=_where(python),
+                model=title_of(info.path),
+            ),
+            hint=say("qtool env create vllm, then --env vllm"),
         )
     return Choice(EngineKind.VLLM, f"vllm {python.versions['vllm']} in {python.path}: {why}")
 
@@ -91,17 +102,30 @@ def _transformers(
     if python is None or (missing := missing_packages(info, python.versions, has_gpu=has_gpu)):
         if python and has_gpu and "vllm" in python.versions and wanted is EngineKind.AUTO:
             return _vllm(info, python, f"transformers would need {' and '.join(missing)}")
-        where = f" in {python.path} ({python.why})" if python else ""
-        lack = f"; missing there: {', '.join(missing)}" if python else ""
+        lack = say("; missing there: {names}", names=", ".join(missing)) if python else ""
         raise EnvironmentFault(
-            f"{title_of(info.path)} is a {info.format} model, and nothing runs it{where}{lack}",
-            hint=f"qtool doctor {shlex.quote(str(info.path))}, then --python ENVIRONMENT",
+            say(
+                "{model} is a {format} model, and nothing runs it{where}{lack}",
+                model=title_of(info.path),
+                format=info.format,
+                where=_where(python),
+                lack=lack,
+            ),
+            hint=say(
+                "qtool doctor {model}, then --python ENVIRONMENT", model=shlex.quote(str(info.path))
+            ),
         )
     version = python.versions["transformers"]
     why = f"transformers {version} in {python.path} ({python.why}) loads {info.format} models"
     if _is_int4(info, python.versions, has_gpu=has_gpu):
         why += f"; torch {python.versions['torch']} computes with their codes on the processor"
     return Choice(EngineKind.TRANSFORMERS, why)
+
+
+def _where(python: EnginePython | None) -> str:
+    if python is None:
+        return ""
+    return say(" in {python} ({why})", python=python.path, why=python.why)
 
 
 def missing_packages(

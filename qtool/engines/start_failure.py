@@ -6,6 +6,7 @@ import sys
 
 from qtool.engines.context import MEMORY_SHARE, MINIMUM_CONTEXT_TOKENS
 from qtool.errors import EnvironmentFault, QtoolError, ResourceError
+from qtool.language.message import Message, say
 from qtool.models.info import ModelInfo
 from qtool.models.memory import DEFAULT_CONTEXT_TOKENS, estimate_memory, largest_context
 from qtool.ram import read_ram
@@ -40,22 +41,37 @@ def explain_memory(
 ) -> ResourceError:
     """Say what was needed, what is free, and what would fit."""
     need = estimate_memory(info, n_ctx_tokens=n_ctx_tokens)
-    free = "" if free_bytes is None else f"; {format_size(free_bytes)} can be had now"
-    told, *details = fault.message.splitlines()
-    message = "\n".join(
-        [
-            f"{told}, as when memory runs out" if KILLED in told else f"{told}: memory ran out",
-            f"  weights {format_size(need.weights_bytes)}, {format_size(need.total_bytes)} in all"
-            f" with a context of {n_ctx_tokens} tokens{free}",
-            *details,
-        ]
+    free = ""
+    if free_bytes is not None:
+        free = say("; {size} can be had now", size=format_size(free_bytes))
+    ended, details = _split_details(fault.message)
+    told = say("{ended}: memory ran out", ended=ended)
+    if KILLED in ended:
+        told = say("{ended}, as when memory runs out", ended=ended)
+    message = say(
+        "{told}\n  weights {weights}, {total} in all with a context of {n} tokens{free}{details}",
+        told=told,
+        weights=format_size(need.weights_bytes),
+        total=format_size(need.total_bytes),
+        n=n_ctx_tokens,
+        free=free,
+        details=details,
     )
     fitting = 0 if free_bytes is None else largest_context(info, int(free_bytes * MEMORY_SHARE))
     if MINIMUM_CONTEXT_TOKENS <= (fitting or 0) < n_ctx_tokens:
-        return ResourceError(message, hint=f"--ctx {fitting} would fit")
+        return ResourceError(message, hint=say("--ctx {n} would fit", n=fitting))
     if free_bytes is not None and not fitting:
-        return ResourceError(message, hint=f"{fault.hint} says which variants would fit")
+        hint = say("{command} says which variants would fit", command=fault.hint)
+        return ResourceError(message, hint=hint)
     return ResourceError(message, hint=fault.hint)  # it should fit: others took the memory
+
+
+def _split_details(message: str) -> tuple[str, str]:
+    """Return what ``message`` says, and the lines of an engine's log that follow it."""
+    told, line_end, log = message.partition("\n")
+    if not isinstance(message, Message):
+        return told, line_end + log
+    return Message(told, message.template, {**message.values, "details": ""}), line_end + log
 
 
 def _free_bytes() -> int | None:
@@ -83,6 +99,11 @@ def _ask_doctor(fault: EnvironmentFault, info: ModelInfo, python: str) -> Enviro
     if not errors:
         return fault
     worst = errors[0]
-    message = f"{fault.message}\n  doctor: {worst.title}. {worst.explanation}"
+    message = say(
+        "{fault}\n  doctor: {title}. {explanation}",
+        fault=fault.message,
+        title=worst.title,
+        explanation=worst.explanation,
+    )
     cure = " && ".join(worst.fixes[0].commands) if worst.fixes else fault.hint
     return EnvironmentFault(message, hint=cure)

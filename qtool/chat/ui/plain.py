@@ -9,8 +9,9 @@ from qtool.chat.hints import OWN_COMMAND, complete_hint
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn, describe_speed, describe_turn
-from qtool.engines.base import Progress
+from qtool.engines.base import Progress, describe_loading
 from qtool.errors import QtoolError, UsageError
+from qtool.language.message import say
 from qtool.output import SCHEMA_VERSION, Output, without_controls
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
@@ -51,6 +52,10 @@ class PlainScreen:
         """How wide a line may be where nobody is watching."""
         return 80
 
+    def words(self, text: str) -> str:
+        """Return ``text`` in the user's language."""
+        return self._output.words(text)
+
     def read(self, text: str = "") -> str | None:
         """Return the next prompt; there is nobody who could edit ``text``."""
         return next(self._prompts, None)
@@ -81,12 +86,12 @@ class PlainScreen:
 
     def note(self, text: str) -> None:
         """Tell it on stderr."""
-        self._output.note(f"[{text}]")
+        self._output.note(f"[{self.words(text)}]")
 
     def tell(self, text: str) -> None:
         """Print what was asked for to stderr: stdout has the replies."""
         self._end_line()
-        for line in text.splitlines():
+        for line in self.words(text).splitlines():
             self._output.note(line)
 
     def choose(self, question: str, choices: Sequence[str]) -> str | None:
@@ -98,7 +103,7 @@ class PlainScreen:
         Raises:
             UsageError: always.
         """
-        raise UsageError("there is no clipboard without a terminal")
+        raise UsageError(say("there is no clipboard without a terminal"))
 
     def fail(self, exc: QtoolError) -> None:
         """Report a failed turn."""
@@ -138,10 +143,3 @@ class JsonScreen(PlainScreen):
             file=self._output.stdout,
         )
         self._output.stdout.flush()
-
-
-def describe_loading(progress: Progress | None) -> str:
-    """Say that the model is loading, and how far it is."""
-    return (
-        "loading the model …" if progress is None else f"loading the model: {progress.describe()} …"
-    )

@@ -13,14 +13,12 @@ from qtool.chat.markdown import MarkdownStream
 from qtool.chat.request import Think
 from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn
-from qtool.chat.ui.plain import PlainScreen, describe_loading
+from qtool.chat.ui.plain import PlainScreen
 from qtool.chat.width import width_of, wrap
-from qtool.engines.base import Progress
+from qtool.engines.base import Progress, describe_loading
 from qtool.errors import QtoolError, Terminated
-from qtool.output import Output, Style
-
-ERROR_LABEL = "error: "
-"""What stands before the message of a failure."""
+from qtool.language.message import say, together
+from qtool.output import ERROR, Output, Style
 
 
 class TerminalScreen(PlainScreen):
@@ -64,7 +62,7 @@ class TerminalScreen(PlainScreen):
                 raise
             except KeyboardInterrupt:
                 if not self._editor.given_up:
-                    self.note("exit, quit, bye or Ctrl+D ends the conversation")
+                    self.note(say("exit, quit, bye or Ctrl+D ends the conversation"))
                 text = ""
 
     def wait_for_engine(self, is_ready: bool, progress: Progress | None = None) -> None:
@@ -72,7 +70,7 @@ class TerminalScreen(PlainScreen):
         if is_ready:
             self._clear_status()
         else:
-            self._set_status(describe_loading(progress))
+            self._set_status(self.words(describe_loading(progress)))
 
     def show(self, delta: Delta) -> None:
         """Print a piece of the reply as far as it is clear; fold reasoning into a status."""
@@ -95,7 +93,7 @@ class TerminalScreen(PlainScreen):
         self._thinking_since = None
         self._clear_status()
         self._end_line()
-        for line in wrap(f"[{text}]", self.columns):
+        for line in wrap(f"[{self.words(text)}]", self.columns):
             self._output.note(self._output.paint_note(line, Style.DIM))
 
     def tell(self, text: str) -> None:
@@ -109,8 +107,10 @@ class TerminalScreen(PlainScreen):
         Raises:
             KeyboardInterrupt: the user gives the whole turn up (Ctrl+C, Ctrl+D).
         """
+        first = say("{choice} (Enter)", choice=choices[0])
+        listed = together((first, *choices[1:]), ", ")
         while True:
-            self.note(f"{question}: {', '.join([f'{choices[0]} (Enter)', *choices[1:]])}?")
+            self.note(say("{question}: {choices}?", question=question, choices=listed))
             try:
                 typed = self._editor.read().strip().lower()
             except EOFError:
@@ -118,18 +118,22 @@ class TerminalScreen(PlainScreen):
             meant = [choice for choice in choices if choice.startswith(typed)]
             if not typed or len(meant) == 1:
                 return meant[0]
-            self.note(f"{typed} may be {' or '.join(meant)}" if meant else f"there is no {typed}")
+            if meant:
+                self.note(say("{typed} may be {meant}", typed=typed, meant=together(meant, " or ")))
+            else:
+                self.note(say("there is no {typed}", typed=typed))
 
     def copy(self, text: str) -> None:
         """Hand ``text`` to the terminal, which knows the clipboard. Raises as ``copy_sequence``."""
         print(copy_sequence(text, os.environ), end="", file=self._output.stdout, flush=True)
-        self.note(f"copied {len(text)} characters, if the terminal allows it (OSC 52)")
+        self.note(say("copied {n} characters, if the terminal allows it (OSC 52)", n=len(text)))
 
     def fail(self, exc: QtoolError) -> None:
         """Report a failed turn; the conversation goes on."""
         self._thinking_since = None
         self._clear_status()
-        exc.message = self._wrapped(f"{ERROR_LABEL}{exc.message}").removeprefix(ERROR_LABEL)
+        label = f"{self.words(ERROR)} "
+        exc.message = self._wrapped(f"{label}{self.words(exc.message)}").removeprefix(label)
         super().fail(exc)
 
     def _wrapped(self, text: str) -> str:
@@ -144,7 +148,7 @@ class TerminalScreen(PlainScreen):
         if self._thinking_since is None:
             self._thinking_since = self._clock()
         if self.think is Think.FOLD:
-            self._set_status("thinking …")
+            self._set_status(self.words(say("thinking …")))
         elif self.think is Think.SHOW and self._is_streaming:
             self._clear_status()
             self._write_thought(text)
@@ -155,7 +159,7 @@ class TerminalScreen(PlainScreen):
             return
         duration_s = self._clock() - self._thinking_since
         if self.think is Think.FOLD:
-            self.note(f"thought for {duration_s:.1f} s; /think shows it")
+            self.note(say("thought for {duration_s:.1f} s; /think shows it", duration_s=duration_s))
         self._thinking_since = None
         self._end_line()
 

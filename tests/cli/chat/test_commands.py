@@ -87,7 +87,7 @@ def test_last_message_is_edited_in_the_line(start: Start, own_settings: Path):
     terminal.type("/edit\r")
     terminal.wait(lambda: terminal.text.endswith(">>> Hello!"))
     terminal.type("\x04\x15\r")  # deletes nothing at the end; empties the line
-    terminal.wait("[nothing was changed]")
+    terminal.wait("[the message was not changed]")
     assert said(own_settings) == ["Hello!", "You said: Hello!"]
 
 

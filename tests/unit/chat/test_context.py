@@ -65,7 +65,7 @@ def test_what_goes_in_two_steps_goes_in_one(summary: str | None, later: str | No
     assert first.and_then(Relief()) == first
 
 
-@pytest.mark.parametrize(("count", "shown"), [(1, "“0 …”"), (5, "“0 …”, “2 …”, “2 more”, “8 …”")])
+@pytest.mark.parametrize(("count", "shown"), [(1, "“0 …”"), (5, "“0 …”, “2 …”, 2 more, “8 …”")])
 def test_what_went_is_named(count: int, shown: str):
     gone = [Message(m.role, f"{n} " + "x" * 90) for n, m in enumerate(turns(count))]
     text = describe_relief(Relief(len(gone)), gone, width=3)

@@ -123,6 +123,9 @@ class Screen:
         self.turns: list[Turn] = []
         self.failures: list[QtoolError] = []
 
+    def words(self, text: str) -> str:
+        return text
+
     def read(self, text: str = "") -> str | None:
         if text:
             self.offered.append(text)
@@ -419,7 +422,7 @@ def test_failed_edit_brings_the_old_turn_back(talk, tmp_path: Path):
 def test_edit_that_is_given_up_changes_nothing(talk):
     screen = Screen("a", "/edit", " ")
     assert texts(talk(echo, screen)) == ["a", "heard: a"]
-    assert screen.notes == ["nothing was changed"]
+    assert screen.notes == ["the message was not changed"]
 
 
 def test_stopped_reply_is_continued_in_place(talk, tmp_path: Path):

@@ -189,6 +189,18 @@ def test_fallback_system_prompt_gives_way_to_any_other():
     assert with_system(said("a"), "Be brief.", fallback="x") == [SYSTEM, *said("a")]
 
 
+def test_reply_that_nothing_was_said_before_is_given_again_when_the_turns_after_it_go(
+    tmp_path: Path,
+):
+    greeting = Message(Role.ASSISTANT, "Welcome!")
+    session = Session(tmp_path, model="m", messages=[SYSTEM, greeting, *said("a", "b")])
+    session.relieve(Relief(1))
+    assert session.window == [SYSTEM, *said("a", "b")]
+    session.take_back(2)
+    assert session.window == session.messages == [SYSTEM, greeting]
+    session.close()
+
+
 @given(
     st.lists(
         st.one_of(

@@ -23,13 +23,28 @@ def test_shortened_text_fits(text: str, columns: int):
     assert short == " ".join(text.split()) or short.endswith(" …")
 
 
-@given(st.text(st.sampled_from("ab 你🙂\n")), st.integers(4, 30), st.sampled_from(["", "  "]))
-def test_wrapped_text_has_every_word_in_lines_that_fit(text: str, columns: int, indent: str):
+@given(st.text(st.sampled_from("ab 你，（🙂\n")), st.integers(4, 30), st.sampled_from(["", "  "]))
+def test_wrapped_text_has_everything_in_lines_that_fit(text: str, columns: int, indent: str):
     lines = wrap(text, columns, indent=indent)
-    assert " ".join(lines).split() == text.split()
+    assert "".join("".join(lines).split()) == "".join(text.split())
     for line in lines:
         assert line.startswith(indent)
         assert width_of(line) <= columns or " " not in line.strip()
+
+
+@given(st.text(st.sampled_from("ab 🙂\n")), st.integers(4, 30))
+def test_words_stay_whole(text: str, columns: int):
+    assert " ".join(wrap(text, columns)).split() == text.split()
+
+
+def test_chinese_breaks_between_characters_but_not_before_its_punctuation():
+    assert wrap("按 /help 列出命令，Ctrl+C 停止。", 12) == [
+        "按 /help 列",
+        "出命令，",
+        "Ctrl+C 停",
+        "止。",
+    ]
+    assert wrap("你好，世界", 4) == ["你", "好，", "世界"]
 
 
 @pytest.mark.parametrize("columns", [30, 40, 63, 64, 80, 120])
