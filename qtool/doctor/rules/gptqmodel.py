@@ -7,7 +7,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import install_compiler, install_toolkit, modern, python_is_within, some
-from qtool.doctor.repacked import runs_repacked
+from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.routes import runs_int4
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import capability_words, is_within, number_tuple, parse_capability
@@ -122,7 +122,10 @@ def build_isolation(case: Case) -> Iterator[Finding]:
 
 
 def needs_compiler(case: Case) -> Iterator[Finding]:
-    """Warn that gptqmodel cannot be installed without a C compiler, where it would be."""
+    """Warn that gptqmodel cannot be installed without a C compiler, where it would be.
+
+    Where llama.cpp runs most models, only what it does not run would need gptqmodel.
+    """
     if case.goal not in (Goal.GPTQ, Goal.AWQ) or not case.lacks("gptqmodel"):
         return
     if case.snapshot.compiler is not None or case.is_windows or case.has_vendor_torch:
@@ -132,7 +135,7 @@ def needs_compiler(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         code="GPTQMODEL-NEEDS-COMPILER",
-        severity=Severity.WARNING,
+        severity=Severity.INFO if runs_most_repacked(case) else Severity.WARNING,
         title=say("gptqmodel cannot be installed here: there is no C compiler"),
         explanation=say(
             "gptqmodel needs pypcre, which PyPI has as source only: pip compiles it and stops at "

@@ -123,6 +123,19 @@ def test_gptqmodel_needs_a_compiler_where_it_would_be_installed() -> None:
     assert "GPTQMODEL-NEEDS-COMPILER" not in findings_of("gptq", **NO_GPU)  # nobody looked
 
 
+@pytest.mark.parametrize("goal", ["gptq", "awq"])
+def test_where_llama_cpp_runs_most_models_a_compiler_is_information(goal: str) -> None:
+    found = findings_of(goal, compiler=None, llama_cpp="xllamacpp", **NO_GPU)
+
+    assert found["GPTQMODEL-NEEDS-COMPILER"].severity == "info"
+    assert (
+        findings_of(goal, compiler=None, llama_cpp=None, **NO_GPU)[
+            "GPTQMODEL-NEEDS-COMPILER"
+        ].severity
+        == "warning"
+    )
+
+
 @pytest.mark.parametrize(
     ("python", "is_told"),
     [("3.7.17", True), ("3.8.18", False), ("3.14.0", False), ("3.16.0", True), ("x", False)],
