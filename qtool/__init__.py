@@ -1,3 +1,3 @@
-"""qtool: from a repository name to a conversation with a quantised LLM on your own machine."""
+"""qtool: from a repository name to a conversation with a quantized LLM on your own machine."""
 
 __version__ = "0.1.0"

@@ -32,7 +32,7 @@ from qtool.output import Mode, Output
 COMMANDS: dict[str, str] = {
     "download": "Fetch a repository from a hub or mirror, verified to the last byte.",
     "doctor": "Say whether this machine runs the model, why not, and what cures it.",
-    "find": "List quantised variants of a model, with what fits this machine.",
+    "find": "List quantized variants of a model, with what fits this machine.",
     "models": "List the models that are here, and remove them.",
     "chat": "Talk to a model on this machine.",
     "repack": "Turn a GPTQ or AWQ model into a GGUF for llama.cpp, without loss.",
@@ -90,7 +90,7 @@ def root(
         False, "--version", "-V", help="Print the version.", callback=_print_version, is_eager=True
     ),
 ) -> None:
-    """From a repository name to a conversation with a quantised LLM on your own machine."""
+    """From a repository name to a conversation with a quantized LLM on your own machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

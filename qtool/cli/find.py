@@ -1,4 +1,4 @@
-"""``qtool find``: quantised variants of a model, and which of them fit this machine."""
+"""``qtool find``: quantized variants of a model, and which of them fit this machine."""
 
 import os
 from typing import Annotated
@@ -50,7 +50,7 @@ def main(
     is_quiet: Quiet = False,
     is_debug: Debug = False,
 ) -> None:
-    """List quantised variants of a model, the most downloaded first, with what fits here.
+    """List quantized variants of a model, the most downloaded first, with what fits here.
 
     A GGUF repository holds several sizes: name it, or ask for --format gguf, to see them all.
     """

@@ -124,4 +124,4 @@ def _short(count: int) -> str:
 
 
 def _count(n_variants: int) -> str:
-    return "1 quantised variant" if n_variants == 1 else f"{n_variants} quantised variants"
+    return "1 quantized variant" if n_variants == 1 else f"{n_variants} quantized variants"

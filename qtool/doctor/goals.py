@@ -29,7 +29,7 @@ _NAMES: dict[Goal, str] = {
     Goal.AWQ: "AWQ",
     Goal.GGUF: "GGUF",
     Goal.BNB: "bitsandbytes",
-    Goal.PLAIN: say("an unquantised model"),
+    Goal.PLAIN: say("an unquantized model"),
     Goal.FLASH_ATTN: "flash-attn",
 }
 

@@ -42,7 +42,7 @@ def repacked_bytes(model: ModelInfo) -> int:
     """Estimate the size of ``model`` as GGUF, to about one percent.
 
     A code of 4 bits with its share of an fp16 scale takes 4.5 bits in Q4_0, with a zero point 5 in
-    Q4_1. How many weights are quantised follows from the size on disk: what is not has 16 bits.
+    Q4_1. How many weights are quantized follows from the size on disk: what is not has 16 bits.
     """
     n_quantized = _count_quantized(model)
     if n_quantized is None or model.n_params is None:
@@ -51,7 +51,7 @@ def repacked_bytes(model: ModelInfo) -> int:
 
 
 def _count_quantized(model: ModelInfo) -> float | None:
-    """Solve ``packed * x + 2 * (n_params - x) = weights_bytes`` for the quantised weights x."""
+    """Solve ``packed * x + 2 * (n_params - x) = weights_bytes`` for the quantized weights x."""
     quantization = model.quantization
     if quantization is None or not model.n_params or not quantization.bits:
         return None

@@ -169,7 +169,7 @@ class KernelRun:
     """One kernel run for real: a product with one row, as in decoding, or a whole token.
 
     Attributes:
-        kind: ``half`` (not quantised), ``int4pack``, ``gptq``, ``awq`` or ``gguf``.
+        kind: ``half`` (not quantized), ``int4pack``, ``gptq``, ``awq`` or ``gguf``.
         kernel: The class or function that did it, as its engine names it.
         relative_error: Distance from the product in fp32, as a part of its length.
         bytes_per_call: The weights that one call reads.

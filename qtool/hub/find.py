@@ -1,4 +1,4 @@
-"""Quantised variants of a model, from the hub's API.
+"""Quantized variants of a model, from the hub's API.
 
 A repository says itself what it was made from (``base_model:quantized:org/name``, a tag that the
 hub reads from the model card). Older ones do not: they are found by name, as people search,

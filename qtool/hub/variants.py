@@ -1,4 +1,4 @@
-"""What the hub's metadata says of a quantised model: format, bits, sizes, downloads.
+"""What the hub's metadata says of a quantized model: format, bits, sizes, downloads.
 
 Nothing here is promised by anyone: tags and ``config`` are filled in by the hub where it can, names
 follow custom. What cannot be told is None; an entry of the wrong shape is left out.
@@ -55,7 +55,7 @@ class Quant:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A repository with a quantised model.
+    """A repository with a quantized model.
 
     ``size_bytes`` is that of the weights one would load: of ``quant`` in a GGUF repository, which
     holds several (``quants``). ``last_modified`` is ISO 8601 as the hub gives it.
@@ -74,7 +74,7 @@ class Variant:
 
 
 def parse_variant(entry: object, found_by: FoundBy) -> Variant | None:
-    """Read an entry of the hub's list of models; None for what is no quantised model."""
+    """Read an entry of the hub's list of models; None for what is no quantized model."""
     if not isinstance(entry, dict):
         return None
     repo_id = entry.get("id", entry.get("modelId"))
@@ -131,7 +131,7 @@ def favourite_quant(quants: Sequence[Quant]) -> Quant | None:
 
 
 def base_of(info: Mapping[str, Any]) -> str | None:
-    """Return the model that a repository says it is a quantised form of."""
+    """Return the model that a repository says it is a quantized form of."""
     for tag in tags_of(info):
         name = tag.removeprefix(QUANTIZED_TAG)
         if name != tag and is_repo_id(name):

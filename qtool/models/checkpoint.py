@@ -23,7 +23,7 @@ from qtool.models.weight_file import is_file, list_names
 
 _PICKLED = re.compile(r"(pytorch_model.*|model.*|gptq_model.*)\.(bin|pt|pth)")
 _ADAPTER = "adapter_config.json"
-# Files that say how the weights were quantised, and what their mere name implies.
+# Files that say how the weights were quantized, and what their mere name implies.
 _QUANTIZATION_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 
@@ -149,7 +149,7 @@ def _read_config(folder: Path) -> tuple[ConfigFacts | None, list[str]]:
 def _quantization(
     folder: Path, facts: ConfigFacts | None, tensors: Sequence[SafetensorsTensor]
 ) -> tuple[ModelFormat, Quantization | None, list[str]]:
-    """How the weights are quantised: config.json decides, then the older files, then the names."""
+    """How the weights are quantized: config.json decides, then the older files, then the names."""
     stated = _quantization_file(folder)
     if facts and facts.quantization:
         warnings = []

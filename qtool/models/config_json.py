@@ -38,7 +38,7 @@ _DEFAULT_PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class ConfigFacts:
-    """What a config.json says; None is unknown. ``format`` is PLAIN where nothing is quantised."""
+    """What a config.json says; None is unknown. ``format`` is PLAIN where nothing is quantized."""
 
     format: ModelFormat
     quantization: Quantization | None

@@ -96,7 +96,7 @@ BLOCK_LAYOUTS = MappingProxyType(
     }
 )
 
-# general.file_type: what the quantiser was asked for, by the names llama.cpp prints.
+# general.file_type: what the quantizer was asked for, by the names llama.cpp prints.
 FILE_TYPE_LABELS = MappingProxyType(
     {
         0: "F32",

@@ -56,7 +56,7 @@ def gguf_quantization(headers: Sequence[GgufHeader], name: str) -> Quantization:
     """The quantization of a model in one or several parts.
 
     Its label is what ``general.file_type`` says, else the type that most bytes are in. ``bits``
-    is the average of the whole, scales and unquantised tensors included.
+    is the average of the whole, scales and unquantized tensors included.
     """
     code = Fields(headers[0].metadata, name).integer("general.file_type", maximum=2**32)
     label = None if code is None else FILE_TYPE_LABELS.get(code & ~_GUESSED)

@@ -14,15 +14,15 @@ class ModelFormat(StrEnum):
     BITSANDBYTES = "bitsandbytes"
     COMPRESSED_TENSORS = "compressed-tensors"
     FP8 = "fp8"
-    PLAIN = "plain"  # not quantised: safetensors or PyTorch files of floats
-    OTHER = "other"  # quantised by a method of another name: see Quantization.method
+    PLAIN = "plain"  # not quantized: safetensors or PyTorch files of floats
+    OTHER = "other"  # quantized by a method of another name: see Quantization.method
 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """How weights were quantised, as the file named in ``source`` says it; None is unknown.
+    """How weights were quantized, as the file named in ``source`` says it; None is unknown.
 
-    ``bits`` are those of a quantised weight, without its share of scales; for GGUF, which mixes
+    ``bits`` are those of a quantized weight, without its share of scales; for GGUF, which mixes
     types, the average over the whole file with everything included. ``group_size`` is the number
     of inputs that share a scale, -1 for all of them. ``is_act_order`` is GPTQ's ``desc_act``.
     ``checkpoint_format`` distinguishes layouts within a method (``gptq``, ``gptq_v2``,

@@ -1,6 +1,6 @@
 """Counting the logical weights of a checkpoint whose tensors may be packed.
 
-A quantised matrix is stored as several tensors that share a prefix. Its weights are counted once,
+A quantized matrix is stored as several tensors that share a prefix. Its weights are counted once,
 unpacked; what only serves to unpack them is not counted:
 
 | method             | codes                          | beside them                             |

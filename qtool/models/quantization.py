@@ -1,4 +1,4 @@
-"""How a checkpoint was quantised, from its JSON.
+"""How a checkpoint was quantized, from its JSON.
 
 Sources of the keys: transformers' ``quantization_config`` (src/transformers/utils/
 quantization_config.py), ``quantize_config.json`` of AutoGPTQ and GPTQModel, ``quant_config.json``

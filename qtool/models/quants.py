@@ -1,9 +1,9 @@
-"""Quantised variants of a model in GGUF, told apart by the names of their files.
+"""Quantized variants of a model in GGUF, told apart by the names of their files.
 
 There is no rule for these names, only custom: ``Name-Q4_K_M.gguf``, ``name.q4_0.gguf``,
 ``UD-Q4_K_XL/Name-UD-Q4_K_XL-00001-of-00003.gguf``, ``BF16/model-00001-of-00002.gguf``. Files
 beside the model's own: ``mmproj-F16.gguf`` (a vision encoder), ``Name.imatrix.gguf`` (statistics
-that were used in quantising). Everything here works on names alone, local or remote.
+that were used in quantizing). Everything here works on names alone, local or remote.
 """
 
 import re

@@ -19,7 +19,7 @@ REPACKED_ARCHITECTURES = (
 
 
 class Layout(StrEnum):
-    """How the codes of a quantised matrix lie in its words."""
+    """How the codes of a quantized matrix lie in its words."""
 
     GPTQ = "gptq"
     GPTQ_V2 = "gptq_v2"

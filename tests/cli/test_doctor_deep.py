@@ -308,7 +308,7 @@ def test_real_kernels_agree_with_fp32(run_qtool: Run, engine_python: EnginePytho
 @pytest.mark.parametrize(
     ("bits", "group", "act_order"), [(4, 32, True), (8, 128, False), (2, 64, False)]
 )
-def test_real_kernels_agree_with_fp32_for_other_quantisations(
+def test_real_kernels_agree_with_fp32_for_other_quantizations(
     engine_python: EnginePython, bits: int, group: int, act_order: bool
 ) -> None:
     settings = KernelSettings(

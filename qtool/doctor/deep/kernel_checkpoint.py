@@ -64,7 +64,7 @@ def write_checkpoint(
 
 
 def other_tensors(torch: Any, hidden: int, n_layers: int) -> dict[str, Any]:
-    """Return what is not quantised: embeddings, head and norms."""
+    """Return what is not quantized: embeddings, head and norms."""
     names = ["model.norm"]
     for layer in range(n_layers):
         prefix = f"model.layers.{layer}."
@@ -131,7 +131,7 @@ def random_scales(torch: Any, n_groups: int, n_outputs: int) -> Any:
 
 
 def packed_bytes(n_inputs: int, n_outputs: int, bits: int, group: int) -> int:
-    """Return the bytes of a quantised matrix: codes, and a scale and a zero point a group."""
+    """Return the bytes of a quantized matrix: codes, and a scale and a zero point a group."""
     n_groups = n_inputs // group
     return n_inputs * n_outputs * bits // 8 + n_groups * n_outputs * (16 + bits) // 8
 

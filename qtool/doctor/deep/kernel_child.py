@@ -1,6 +1,6 @@
-"""Run one quantised matrix product, compare it with fp32, and time it; in the examined Python.
+"""Run one quantized matrix product, compare it with fp32, and time it; in the examined Python.
 
-``kernel_child.py KIND SETTINGS REPORT``. KIND is ``half`` (torch alone, not quantised),
+``kernel_child.py KIND SETTINGS REPORT``. KIND is ``half`` (torch alone, not quantized),
 ``int4pack`` (torch's CPU kernel), ``gptq`` or ``awq`` (a checkpoint loaded through transformers,
 which chooses the engine and its kernel as it does for every program). SETTINGS is a JSON object:
 ``KernelSettings`` in ``kernel_tasks.py``. Needs torch, and for checkpoints transformers; nothing
@@ -93,7 +93,7 @@ def name_of(torch: Any, device: Any) -> str:
 
 
 def run_half(torch: Any, device: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Multiply by half-precision weights: what every quantised kernel has to be better than."""
+    """Multiply by half-precision weights: what every quantized kernel has to be better than."""
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
     n_inputs, n_outputs = settings["hidden"], settings["intermediate"]
     count = max(1, settings["budget_bytes"] // (2 * n_inputs * n_outputs))

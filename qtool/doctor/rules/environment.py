@@ -156,7 +156,7 @@ def _about_engines(case: Case) -> str:
     text = say("No library for this format is in the examined interpreter. ")
     if case.goal is Goal.BNB:
         return text + say(
-            "bitsandbytes quantises an unquantised model while transformers loads it."
+            "bitsandbytes quantizes an unquantized model while transformers loads it."
         )
     if runs_most_repacked(case):
         return text + say(

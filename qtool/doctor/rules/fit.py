@@ -32,7 +32,7 @@ def vram_insufficient(case: Case) -> Iterator[Finding]:
         explanation += say("llama.cpp can keep the other layers in RAM, at the speed of RAM.")
     elif not is_gguf:
         explanation += say(
-            "Quantised kernels want every module on the GPU: what accelerate moves to the CPU or "
+            "Quantized kernels want every module on the GPU: what accelerate moves to the CPU or "
             'the disk fails or crawls ("Found modules on cpu/disk").'
         )
     yield Finding(

@@ -14,7 +14,7 @@ from qtool.models.info import ModelFormat
 LARGEST_ERROR = 0.05
 """Of a product against fp32. Measured: 0.003 in half precision, 0.69 with a wrong nibble order."""
 SLOW_FACTOR = 5.0
-"""A quantised product that takes so many times as long as the unquantised one is a fallback.
+"""A quantized product that takes so many times as long as the unquantized one is a fallback.
 Measured on a CPU: 14 for auto-gptq's, 0.4 to 2 for kernels that are made for the device."""
 _KINDS = {
     ModelFormat.PLAIN: "half",
@@ -58,7 +58,7 @@ def kernels_as_run(case: Case) -> Iterator[Finding]:
 
 
 def slowness(run: KernelRun, runs: tuple[KernelRun, ...]) -> float | None:
-    """Return how many times as long as the unquantised product it takes, if that is too long.
+    """Return how many times as long as the unquantized product it takes, if that is too long.
 
     Per weight, for the two need not have the same shape.
     """
@@ -137,7 +137,7 @@ def _slow(case: Case, run: KernelRun, factor: float) -> Finding:
         code="KERNEL-SLOW",
         severity=Severity.WARNING if is_needed else Severity.INFO,
         title=say(
-            "{name} takes {factor:.0f} times as long as the product without quantisation",
+            "{name} takes {factor:.0f} times as long as the product without quantization",
             name=_name(run),
             factor=factor,
         ),

@@ -200,7 +200,7 @@ def torch_missing(case: Case) -> Iterator[Finding]:
 
 
 def _with_transformers(case: Case, where: str) -> tuple[Fix, ...]:
-    """Return torch for the machine together with what loads an unquantised model into it."""
+    """Return torch for the machine together with what loads an unquantized model into it."""
     title = say("torch for {where}, and what loads the model", where=where)
     missing = [name for name in ("accelerate", "safetensors") if case.lacks(name)]
     if not case.has_within("transformers", OLDEST_TRANSFORMERS):

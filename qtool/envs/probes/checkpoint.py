@@ -1,4 +1,4 @@
-"""Loads tiny quantised checkpoints through transformers and compares them with fp32.
+"""Loads tiny quantized checkpoints through transformers and compares them with fp32.
 
 ``checkpoint.py [gptq] [awq] [--gpu] [--no-exllama] [--modules NAME,NAME...]``: imports the modules
 (after torch, which they link against), then for each format makes a random Llama whose linear
@@ -76,12 +76,12 @@ def check(method: str, device: str, is_without_exllama: bool) -> tuple[str, floa
 
 
 def write(model: Any, method: str, folder: str) -> None:
-    """Replace the model's linear weights by quantised ones and write it packed to ``folder``."""
+    """Replace the model's linear weights by quantized ones and write it packed to ``folder``."""
     torch = importlib.import_module("torch")
     packed = {}
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and name != "lm_head":
-            codes, scales = quantise(torch, module)
+            codes, scales = quantize(torch, module)
             tensors = PACKERS[method](torch, codes, scales)
             packed.update({name + "." + key: value for key, value in tensors.items()})
     for name, tensor in model.state_dict().items():
@@ -98,7 +98,7 @@ def write(model: Any, method: str, folder: str) -> None:
         json.dump(config, file, default=str)
 
 
-def quantise(torch: Any, linear: Any) -> tuple[Any, Any]:
+def quantize(torch: Any, linear: Any) -> tuple[Any, Any]:
     """Give ``linear`` random 4-bit weights; return codes (K, N) and fp16 scales (K/group, N)."""
     n_outputs, n_inputs = linear.weight.shape
     codes = torch.randint(0, 16, (n_inputs, n_outputs), dtype=torch.int32)

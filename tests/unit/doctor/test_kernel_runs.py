@@ -79,7 +79,7 @@ def model(folder: Path, **quantization: object) -> ModelInfo:
     return ModelInfo(folder, ModelFormat.GPTQ, Quantization("gptq", "config.json", **quantization))
 
 
-def test_a_model_gives_its_widths_and_its_quantisation(tmp_path: Path) -> None:
+def test_a_model_gives_its_widths_and_its_quantization(tmp_path: Path) -> None:
     info = model(tmp_path, bits=8, group_size=64, is_act_order=True)
 
     (task, *others) = plan_kernels(replace(on_cpu(**MODERN), model=info))

@@ -32,7 +32,7 @@ def test_mistral_in_gptq_is_described_by_figures_computed_by_hand(tmp_path: Path
         is_act_order=False,
     )
     assert info.n_params == mistral.N_PARAMS
-    linear = 218_103_808 * 32  # weights in quantised matrices
+    linear = 218_103_808 * 32  # weights in quantized matrices
     floats = 2 * 32768 * 4096 + 65 * 4096
     g_idx = 4 * 32 * (6 * 4096 + 14336)
     assert info.weights_bytes == linear // 2 + linear // 128 * 5 // 2 + g_idx + 2 * floats

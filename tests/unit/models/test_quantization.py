@@ -1,4 +1,4 @@
-"""What JSON says about quantisation."""
+"""What JSON says about quantization."""
 
 from typing import Any
 

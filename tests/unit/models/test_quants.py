@@ -1,4 +1,4 @@
-"""Quantisations by file name."""
+"""Quantizations by file name."""
 
 import pytest
 from hypothesis import given
