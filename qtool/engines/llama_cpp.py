@@ -1,5 +1,6 @@
 """The llama.cpp engine out of the xllamacpp wheel: (GGUF model, options) to a command line."""
 
+import os
 import secrets
 import sys
 from importlib.util import find_spec
@@ -7,6 +8,7 @@ from importlib.util import find_spec
 from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.engines.cache_types import CacheType, bytes_per_element
 from qtool.engines.context import choose_context
+from qtool.engines.huge_pages import huge_page_prefix
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
@@ -42,6 +44,7 @@ def plan_launch(
     require_complete(info)
     settings = {
         "model": str(info.files[0].absolute()),
+        "weights_bytes": info.weights_bytes,
         "alias": title_of(info.path),
         "api_key": secrets.token_urlsafe(32),
         "n_ctx_tokens": choose_context(
@@ -54,5 +57,6 @@ def plan_launch(
         "n_threads": options.n_threads,
         "cache_type": CacheType(options.cache_type).ggml_number if options.cache_type else None,
     }
-    argv = (sys.executable, "-P", "-m", "qtool.engines.llama_cpp_server")
+    prefix = huge_page_prefix(os.environ)
+    argv = (*prefix, sys.executable, "-P", "-m", "qtool.engines.llama_cpp_server")
     return Launch(EngineKind.LLAMA_CPP, argv, settings)

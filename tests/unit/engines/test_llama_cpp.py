@@ -6,6 +6,7 @@ from qtool.engines import llama_cpp
 from qtool.engines.base import EngineKind, EngineOptions
 from qtool.engines.context import choose_context
 from qtool.engines.llama_cpp import plan_launch
+from qtool.engines.llama_cpp_server import build_params, is_copied
 from qtool.engines.select import select_engine
 from qtool.errors import EnvironmentFault, IntegrityError, ResourceError, UsageError
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo
@@ -94,3 +95,19 @@ def test_model_whose_cache_is_not_known_gets_the_usual_context() -> None:
     assert choose_context(gguf(4096, attention=None), None, 8 * GIB) == 4096
     with pytest.raises(ResourceError):
         choose_context(gguf(4096, attention=None, weights_bytes=9 * GIB), None, 8 * GIB)
+
+
+def test_weights_are_copied_where_there_is_room_for_them():
+    assert is_copied(GIB, 2 * GIB)
+    assert not is_copied(GIB, 2 * GIB - 1)
+    assert not is_copied(GIB, None)
+    assert not is_copied(0, 2 * GIB)  # their size is not known
+
+
+def test_weights_that_fit_twice_are_loaded_without_a_map():
+    xllamacpp = pytest.importorskip("xllamacpp")
+    settings = dict(plan_launch(gguf(), EngineOptions()).settings)
+    modes = xllamacpp.llama_load_mode
+    usual = xllamacpp.CommonParams().load_mode
+    assert build_params(settings, 8 * GIB).load_mode == modes.LLAMA_LOAD_MODE_NONE
+    assert build_params(settings, GIB).load_mode == usual != modes.LLAMA_LOAD_MODE_NONE

@@ -1,0 +1,38 @@
+"""Large pages for the weights and the KV cache of an engine that takes them from ``malloc``.
+
+A token of a decode reads all weights once, and with pages of 4 KiB the processor looks most of
+them up anew each time. In pages of 2 MiB llama.cpp decoded 1.2 to 1.4 times as fast (a model of
+118 MB in a virtual machine, weights copied into memory), and computed the same.
+
+Where Linux gives large pages to those who ask (``madvise``, the usual setting), glibc 2.35 and
+later ask on behalf of ``malloc`` if they are told so before the program starts. Sources:
+https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html and the
+kernel's Documentation/admin-guide/mm/transhuge.rst.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+VARIABLE, TUNABLE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def huge_page_prefix(environ: Mapping[str, str], policy: Path = POLICY) -> tuple[str, ...]:
+    """Return what to put before a command line so that its ``malloc`` asks for large pages.
+
+    Nothing where that would change nothing, or where the user has decided it: then ``environ`` has
+    the tunable. The command keeps its process id, for ``env`` becomes the program.
+    """
+    told = environ.get(VARIABLE, "")
+    env = shutil.which("env")
+    if env is None or TUNABLE in told or not _is_on_request(policy):
+        return ()
+    return (env, f"{VARIABLE}={':'.join(filter(None, (told, f'{TUNABLE}=1')))}")
+
+
+def _is_on_request(policy: Path) -> bool:
+    try:
+        return "[madvise]" in policy.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
