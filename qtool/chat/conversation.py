@@ -207,7 +207,12 @@ class Conversation:
                 self._screen.note(remark)
 
     def _say(self, text: str, replaced: Sequence[Message] = ()) -> None:
-        self.session.add(Message(Role.USER, text), n_replaced=len(replaced))
+        try:
+            self.session.add(Message(Role.USER, text), n_replaced=len(replaced))
+        except QtoolError:
+            if not replaced:
+                self._unanswered = text
+            raise
         asked = tuple(self.session.messages)
         self._answer(Question(asked, n_withdrawn=1, fallback=tuple(replaced)))
 
@@ -221,10 +226,10 @@ class Conversation:
         except NetworkError as exc:
             raise self.engine.explain_loss(exc) from exc
         finally:
-            self._keep(question, draft)
             self._note_asked(question, draft)
             if endpoint is not None and draft.is_begun:
                 self.turns.append(self._turn(endpoint, draft, started_at))
+            self._keep(question, draft)
         self._measure(draft.end)
 
     def _receive(self, endpoint: Endpoint, question: Question, draft: Draft) -> None:
@@ -259,11 +264,12 @@ class Conversation:
         """Put the reply into the session, or take the question back where there is none."""
         if draft.reply:
             self._unanswered = None
-            self.session.add(draft.to_message(), n_replaced=question.n_replaced)
+            self.session.settle(draft.to_message(), n_replaced=question.n_replaced)
         elif question.n_withdrawn:
-            self._unanswered = self.session.take_back(question.n_withdrawn)[0].content
+            self._unanswered = self.session.messages[-question.n_withdrawn].content
+            self.session.give_up(question.n_withdrawn)
             for message in question.fallback:
-                self.session.add(message)
+                self.session.settle(message)
 
     def _note_asked(self, question: Question, draft: Draft) -> None:
         """Remember what the reply answers; of one that was stopped or continued, nothing."""

@@ -1,5 +1,6 @@
 """The line editor at the prompt: several lines, history across conversations, completion."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +10,10 @@ from qtool.chat.commands import complete
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
+    from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyBindings
+
+_log = logging.getLogger(__name__)
 
 PROMPT = ">>> "
 CONTINUATION = "... "
@@ -87,15 +91,12 @@ class LineEditor:
 
     def _make_session(self) -> Any:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.history import FileHistory
         from prompt_toolkit.layout.processors import TabsProcessor
         from prompt_toolkit.output.defaults import create_output
         from prompt_toolkit.shortcuts import CompleteStyle
 
-        self._history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._history.touch(mode=0o600)
         return PromptSession(
-            history=FileHistory(str(self._history)),
+            history=_open_history(self._history),
             output=create_output(self._stdout),
             multiline=True,
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
@@ -108,6 +109,30 @@ class LineEditor:
             enable_suspend=True,
             enable_open_in_editor=True,
         )
+
+
+def _open_history(path: Path) -> "History":
+    """Return the prompts of earlier conversations; where they cannot be kept, those of this one."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    class KeptHistory(FileHistory):
+        """Does without the disk where it is full: what was said is in the journal."""
+
+        def store_string(self, string: str) -> None:
+            """Append ``string`` to the file."""
+            try:
+                super().store_string(string)
+            except OSError as exc:
+                _log.debug("the prompt is not kept: %s", exc)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        with path.open("ab"), path.open("rb"):
+            return KeptHistory(str(path))
+    except OSError as exc:
+        _log.debug("prompts are not kept: %s", exc)
+        return InMemoryHistory()
 
 
 def _bindings() -> "KeyBindings":

@@ -35,6 +35,9 @@ MAX_HEAD_BYTES = 64 * 1024
 class Journal:
     """Appends to one journal file, created with the first line.
 
+    A line that is owed tells what has happened already: where it cannot be written, that is told,
+    and it goes before the next one.
+
     Raises:
         ResourceError: the disk is full.
         UsageError: the file cannot be created or written.
@@ -45,8 +48,9 @@ class Journal:
         self._model = model
         self._is_once = is_once
         self._descriptor: int | None = None
+        self._owed = b""
 
-    def append(self, message: Message, *, n_replaced: int = 0) -> None:
+    def append(self, message: Message, *, n_replaced: int = 0, is_owed: bool = False) -> None:
         """Put ``message`` on disk before returning."""
         details = {
             "partial": message.is_partial,
@@ -54,7 +58,8 @@ class Journal:
             "others": message.others,
             "replaces": n_replaced,
         }
-        self._write({**message.to_api(), **{k: v for k, v in details.items() if v}})
+        item = {**message.to_api(), **{k: v for k, v in details.items() if v}}
+        self._write(item, is_owed=is_owed)
 
     def append_system(self, system: str | None) -> None:
         """Note that the system prompt is ``system`` from here on."""
@@ -64,9 +69,9 @@ class Journal:
         """Note that the model is not given the ``n_messages`` oldest after the system prompt."""
         self._write({"dropped": n_messages} | ({} if summary is None else {"summary": summary}))
 
-    def append_take_back(self, n_messages: int = 1) -> None:
+    def append_take_back(self, n_messages: int = 1, *, is_owed: bool = False) -> None:
         """Note that the last ``n_messages`` are withdrawn."""
-        self._write({"taken_back": n_messages})
+        self._write({"taken_back": n_messages}, is_owed=is_owed)
 
     def begin(self) -> None:
         """Create the file, if it is not there yet.
@@ -78,20 +83,29 @@ class Journal:
             self._write(None)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Close the file, and write what is owed to it before that."""
+        try:
+            if self._owed:
+                self._write(None)
+        finally:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
 
-    def _write(self, item: dict[str, Any] | None) -> None:
-        """Append a line for ``item``; none at all creates the file alone."""
+    def _write(self, item: dict[str, Any] | None, *, is_owed: bool = False) -> None:
+        """Append a line for ``item`` to what is owed; without one the file is there at least."""
+        lines = self._owed
+        if item is not None:
+            line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
+            lines += line.encode("utf-8", "replace") + b"\n"
         try:
             if self._descriptor is None:
                 self._descriptor = self._create()
-            if item is not None:
-                line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
-                _append(self._descriptor, line.encode("utf-8", "replace") + b"\n")
+            _append(self._descriptor, lines)
+            self._owed = b""
         except OSError as exc:
+            if is_owed:
+                self._owed = lines
             is_full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = ResourceError if is_full else UsageError
             raise kind(
@@ -119,11 +133,11 @@ class Journal:
         return descriptor
 
 
-def _append(descriptor: int, line: bytes) -> None:
-    """Write all of ``line`` and wait for the disk; leave no part of it where that fails."""
+def _append(descriptor: int, lines: bytes) -> None:
+    """Write all of ``lines`` and wait for the disk; leave no part of them where that fails."""
     length = os.fstat(descriptor).st_size
     try:
-        rest = memoryview(line)
+        rest = memoryview(lines)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)

@@ -60,18 +60,48 @@ class Session:
         return self.relief.apply(self.messages)
 
     def add(self, message: Message, *, n_replaced: int = 0) -> None:
-        """Append ``message`` in place of the last ``n_replaced``; it is on disk on return."""
+        """Append ``message`` in place of the last ``n_replaced``; it is on disk on return.
+
+        Raises:
+            ResourceError, UsageError: it is not, and nothing has changed.
+        """
         self.journal.append(message, n_replaced=n_replaced)
-        self.messages = [*self.messages[: len(self.messages) - n_replaced], message]
-        self._check_relief()
+        self._replace_last(n_replaced, [message])
 
     def take_back(self, count: int = 1) -> list[Message]:
-        """Withdraw the last ``count`` messages and return them. The journal still has them."""
-        at = len(self.messages) - count
+        """Withdraw the last ``count`` messages and return them. The journal still has them.
+
+        Raises:
+            ResourceError, UsageError: the disk does not take it, and nothing has changed.
+        """
         self.journal.append_take_back(count)
-        self.messages, withdrawn = self.messages[:at], self.messages[at:]
+        return self._replace_last(count)
+
+    def settle(self, message: Message, *, n_replaced: int = 0) -> None:
+        """Append ``message`` as ``add`` does, whatever the disk says: it was said already.
+
+        Raises:
+            ResourceError, UsageError: it is not on disk yet; it will be with the next one.
+        """
+        try:
+            self.journal.append(message, n_replaced=n_replaced, is_owed=True)
+        finally:
+            self._replace_last(n_replaced, [message])
+
+    def give_up(self, count: int) -> None:
+        """Withdraw the last ``count`` messages, whatever the disk says. Raises as ``settle``."""
+        try:
+            self.journal.append_take_back(count, is_owed=True)
+        finally:
+            self._replace_last(count)
+
+    def _replace_last(self, count: int, messages: Sequence[Message] = ()) -> list[Message]:
+        """Put ``messages`` in place of the last ``count``, and return those."""
+        at = len(self.messages) - count
+        gone = self.messages[at:]
+        self.messages = [*self.messages[:at], *messages]
         self._check_relief()
-        return withdrawn
+        return gone
 
     def relieve(self, relief: Relief) -> None:
         """Give the model no more than ``relief`` leaves of the window; all messages are kept."""

@@ -1,5 +1,8 @@
 import errno
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -187,6 +190,47 @@ def test_fallback_system_prompt_gives_way_to_any_other():
     assert with_system(said("a"), None, fallback="Be brief.") == [SYSTEM, *said("a")]
     assert with_system([SYSTEM, *said("a")], None, fallback="x") == [SYSTEM, *said("a")]
     assert with_system(said("a"), "Be brief.", fallback="x") == [SYSTEM, *said("a")]
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Let no file grow beyond what ``path`` has now, as on a disk that is full."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_what_has_been_said_stays_on_a_full_disk_and_is_written_with_the_next(tmp_path: Path):
+    question, reply = said("a", "b")
+    session = Session(tmp_path, model="m")
+    session.add(question)
+    path = last_journal(tmp_path)
+    with full_disk(path):
+        with pytest.raises(UsageError, match="journal"):
+            session.add(reply)
+        assert session.messages == [question]
+        with pytest.raises(UsageError, match="journal"):
+            session.settle(reply)
+        assert session.messages == [question, reply]
+        with pytest.raises(UsageError, match="journal"):
+            session.give_up(1)
+        assert session.messages == read_journal(path) == [question]
+    session.add(reply)
+    assert session.messages == read_journal(path) == [question, reply]
+    session.close()
+
+
+def test_what_is_owed_to_the_disk_is_written_at_the_end(tmp_path: Path):
+    question, reply = said("a", "b")
+    session = Session(tmp_path, model="m")
+    session.add(question)
+    with full_disk(last_journal(tmp_path)), pytest.raises(UsageError):
+        session.settle(reply)
+    session.close()
+    assert read_journal(last_journal(tmp_path)) == [question, reply]
 
 
 def test_reply_that_nothing_was_said_before_is_given_again_when_the_turns_after_it_go(
