@@ -19,7 +19,11 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 @app.command()
 def repack(
     model: Annotated[
-        str | None, typer.Argument(help="A folder with a GPTQ or AWQ model.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A GPTQ or AWQ model: a folder, or a repository that was downloaded.",
+            show_default=False,
+        ),
     ] = None,
     target: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write this file, not into the cache.")

@@ -78,6 +78,22 @@ def test_repack_writes_where_it_is_told(folder: Path, tmp_path: Path, run_qtool:
     assert json.loads(run_qtool("repack", "--list", "--json").stdout)["repacked"] == []
 
 
+def test_repack_finds_a_repository_in_the_hugging_face_cache(
+    tmp_path: Path, run_qtool: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository, commit = tmp_path / "hub" / "models--org--tiny", "c" * 40
+    snapshot = Model().write(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    made = run_qtool("repack", "org/tiny", "--quiet")
+    assert made.returncode == 0, made.stderr
+    assert Path(made.stdout.strip()).name == "tiny.gguf"
+    (listed,) = json.loads(run_qtool("repack", "--list", "--json").stdout)["repacked"]
+    assert listed["source"] == str(snapshot)
+    assert run_qtool("repack", "org/other").returncode == 3
+
+
 def test_repacked_models_are_listed_and_removed(folder: Path, run_qtool: Run) -> None:
     made = run_qtool("repack", str(folder), "--quiet").stdout.strip()
     listed = json.loads(run_qtool("repack", "--list", "--json").stdout)["repacked"]
