@@ -189,7 +189,7 @@ class Console:
         elif not self._conversation.turns:
             raise UsageError(say("there are no figures yet"))
         else:
-            self._screen.tell(describe_speed(self._conversation.turns[-1]))
+            self._screen.note(describe_speed(self._conversation.turns[-1]))
 
     def _think(self, argument: str) -> None:
         if not argument:
@@ -243,7 +243,7 @@ class Console:
         if not 0 < int(argument[:9]) <= len(listed):
             raise UsageError(
                 say(
-                    "there is no number {number} among {n} conversations",
+                    "there is no number {number}: the list ends with {n}",
                     number=argument,
                     n=len(listed),
                 )

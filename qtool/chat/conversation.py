@@ -288,6 +288,7 @@ class Conversation:
             first_token_s=None if first is None else first - started_at,
             total_s=self._clock() - started_at,
             n_pieces=draft.n_pieces,
+            is_continued=draft.prefix is not None,
         )
 
     def _measure(self, end: ReplyEnd) -> None:

@@ -13,8 +13,11 @@ def remark_on_end(turn: Turn, limit: int | None, *, takes_commands: bool) -> str
     ``limit`` is how many tokens it was allowed.
     """
     if turn.end.finish_reason != "length":
-        is_empty = turn.end.finish_reason != STOPPED and not turn.reply.strip()
-        return say("the model said nothing; /retry asks again") if is_empty else None
+        if turn.end.finish_reason == STOPPED or turn.reply.strip():
+            return None
+        if turn.is_continued:
+            return say("the model has nothing to add")
+        return say("the model said nothing; /retry asks again")
     if limit is None or (turn.end.completion_tokens or 0) < limit:
         return say("cut off: the context is full")
     cut = say("cut off at {limit} tokens", limit=limit)

@@ -76,4 +76,6 @@ def _parse(name: str, text: str) -> Any:
 
 
 def _shown(value: object) -> str:
-    return say("(left to the engine)") if value in (None, ()) else str(value)
+    if value in (None, ()):
+        return say("(left to the engine)")
+    return ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value)

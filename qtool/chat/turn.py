@@ -20,6 +20,7 @@ class Turn:
     """One reply with its figures; times are in seconds.
 
     ``n_pieces`` are those it came in, about one a token: all that is known of one that was stopped.
+    ``is_continued`` marks what was added to an earlier reply.
     """
 
     reply: str
@@ -30,6 +31,7 @@ class Turn:
     first_token_s: float | None
     total_s: float
     n_pieces: int = 0
+    is_continued: bool = False
 
     @property
     def decode_tokens_per_s(self) -> float | None:

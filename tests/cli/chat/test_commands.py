@@ -112,7 +112,7 @@ def test_stopped_reply_is_measured_continued_and_asked_again(
     terminal.type("\x03")
     terminal.wait_for_prompt()
     assert re.fullmatch(
-        r"about \d+ tokens in \d+\.\d s, first after \d+\.\d\d s, \d+\.\d tokens/s, stopped",
+        r"\[about \d+ tokens in \d+\.\d s, first after \d+\.\d\d s, \d+\.\d tokens/s, stopped\]",
         shown_by(terminal, "/stats").replace("\n", ""),
     )
     server.reply = lambda messages: iter(["and the rest"])

@@ -227,8 +227,8 @@ def test_stopped_reply_has_figures(talk):
     screen = Screen("a", "/stats", interrupt_at="heard: ")
     talk(echo, screen)
     assert screen.turns[0].reply == "heard: "
-    assert screen.told[0].startswith("about 1 tokens in")
-    assert screen.told[0].endswith("stopped")
+    assert screen.notes[-1].startswith("about 1 tokens in")
+    assert screen.notes[-1].endswith("stopped")
     assert screen.failures == []
 
 
@@ -241,7 +241,15 @@ def test_reply_that_breaks_off_is_kept_with_its_figures(talk):
     session = talk(breaks_off, screen)
     assert [exc.code for exc in screen.failures] == ["network"]
     assert session.messages[1] == Message(Role.ASSISTANT, "half a", is_partial=True)
-    assert "stopped" in screen.told[0]
+    assert "stopped" in screen.notes[-1]
+
+
+def test_reply_that_is_whole_already_has_nothing_to_add(talk):
+    replies = iter(["all of it", ""])
+    screen = Screen("a", "/continue")
+    session = talk(lambda messages: iter([next(replies)]), screen)
+    assert screen.notes == ["the model has nothing to add"]
+    assert session.messages[-1].content == "all of it"
 
 
 def test_reply_without_a_word_is_told(talk):
@@ -464,7 +472,7 @@ def test_sampling_set_by_a_command_reaches_the_next_request(talk):
 def test_stats_and_reasoning_are_shown_on_request(talk):
     screen = Screen("/stats", "a", "/stats", "/stats on", "/think hide", "/think", "/think loud")
     talk(echo, screen)
-    assert screen.told[0].startswith("2 tokens in")
+    assert screen.notes[0].startswith("2 tokens in")
     assert screen.is_verbose
     assert screen.think is Think.HIDE
     assert len(screen.failures) == 2
