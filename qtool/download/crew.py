@@ -80,7 +80,8 @@ class Crew:
             if fleet.allowed() < fleet.wanted:
                 self._growth.hold(now)
             left_bytes = self._shop.tally.bytes_left
-            fleet.wanted = self._growth.observe(now, fleet.bytes_received(), left_bytes)
+            received, n_served = fleet.bytes_received(), fleet.n_served()
+            fleet.wanted = self._growth.observe(now, received, left_bytes, n_served)
         self._employ()
 
     def _employ(self) -> None:

@@ -22,6 +22,8 @@ class Growth:
 
     STEP_S = 0.09
     PATIENT_S = 1.5
+    # Before so many are answered, the rate tells nothing of their number.
+    ANSWERED = 0.75
     RETRY_S = 15.0
     WORTH = 1.1
     # A connection as fast as this is not what limits the download.
@@ -42,7 +44,8 @@ class Growth:
         self._before = self._required = self.wanted
         self._fewest = self.FEWEST
         self._base_rate = self._settled_rate = 0.0
-        self._good_s = 0.0
+        self._good_s = self._answer_s = 0.0
+        self._begun_s: float | None = None
         self._phase = _Phase.GROWING
         self._step_s = self._window_s = 0.0
         self._window_bytes: int | None = None
@@ -57,20 +60,27 @@ class Growth:
         """Leave the number as it is for a while: a server protests."""
         self._settle(now)
 
-    def observe(self, now: float, received: int, left_bytes: int) -> int:
+    def observe(
+        self, now: float, received: int, left_bytes: int, n_served: int | None = None
+    ) -> int:
         """Return the number of connections wanted from now on.
 
-        To be called a few times a second with the bytes received so far.
+        To be called a few times a second with the bytes received so far, and with how many
+        connections are being answered if that is known.
         """
         if self._window_bytes is None or not received:
             self._begin_window(now, received)
             self._step_s = now
+            self._answer_s = now - self._begun_s if self._begun_s is not None else 0.0
+            self._begun_s = now if self._begun_s is None else self._begun_s
             return self.wanted
         if now - self._window_s < self._window_length_s:
             return self.wanted
         rate = (received - self._window_bytes) / (now - self._window_s)
         self._begin_window(now, received)
         match self._phase:
+            case _Phase.GROWING if n_served is not None and n_served < self.ANSWERED * self.wanted:
+                self._wait_for_answers(now)
             case _Phase.GROWING:
                 self._judge(now, rate, left_bytes)
             case _Phase.LEAVING:
@@ -85,6 +95,12 @@ class Growth:
     def _window_length_s(self) -> float:
         has_withdrawn = self._phase in (_Phase.LEAVING, _Phase.WITHDRAWN)
         return self.LEAVE_S if has_withdrawn else self.STEP_S
+
+    def _wait_for_answers(self, now: float) -> None:
+        """Take back what a server does not get round to: it answers one after the other."""
+        if now - self._step_s >= max(self.PATIENT_S, 2 * self._answer_s):
+            self.wanted = self._before
+            self._settle(now)
 
     def _judge(self, now: float, rate: float, left_bytes: int) -> None:
         if rate <= self.WORTH * self._base_rate:

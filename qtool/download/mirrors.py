@@ -70,6 +70,11 @@ class Mirror:
             self.bytes_received += count
         self.patience.note_bytes()
 
+    @property
+    def n_served(self) -> int:
+        """Return how many connections are being answered."""
+        return self._n_served
+
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Count a connection as one that the endpoint serves."""
@@ -136,6 +141,10 @@ class Fleet:
         """Learn what each endpoint brings."""
         for mirror in self.live:
             mirror.sample()
+
+    def n_served(self) -> int:
+        """Return how many connections are being answered."""
+        return sum(mirror.n_served for mirror in self.live)
 
     def bytes_received(self) -> int:
         """Return the bytes that all endpoints have sent, those that were dropped included."""

@@ -2,8 +2,9 @@
 
 Segments are handed out from the front of the first unfinished file, so that hashing can follow.
 Their size is a share of what is left (guided self-scheduling): long requests at first, short ones
-towards the end, between half a MiB and 32. A connection that finds nothing left takes half of the
-segment in flight that would take longest, or the whole rest of one that has gone quiet.
+towards the end, between half a MiB and 32, and longer where servers are slow to answer. A
+connection that finds nothing left takes half of the segment in flight that would take longest, or
+the whole rest of one that has gone quiet.
 """
 
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from qtool.download.asking import AskingCost
 from qtool.download.ranges import Range
 
 MIN_SEGMENT_BYTES = 512 * 1024
@@ -42,7 +44,10 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """A range that one connection fetches: ``position`` moves up to ``end``; ``end`` may sink."""
+    """A range that one connection fetches: ``position`` moves up to ``end``; ``end`` may sink.
+
+    ``answered_s`` is when the server began to answer, None before.
+    """
 
     task: Task
     position: int
@@ -51,25 +56,36 @@ class Segment:
     started_at: int
     started_s: float
     patience_s: float = QUIET_S
+    answered_s: float | None = None
 
     @property
     def left_bytes(self) -> int:
         """Return how much is still to come."""
         return self.end - self.position
 
-    def left_s(self, now: float) -> float:
-        """Return how long the rest takes if it goes on like this; infinite without a byte yet."""
-        received = self.position - self.started_at
-        return self.left_bytes * (now - self.started_s) / received if received else inf
+    def left_s(self, now: float, cost: AskingCost) -> float:
+        """Return how long the rest takes if it goes on like this.
 
-    def is_worth_splitting(self, now: float) -> bool:
+        Without a byte yet, as long as with other connections; infinite if that is not known.
+        """
+        received = self.position - self.started_at
+        if received:
+            return self.left_bytes * (now - self.started_s) / received
+        return self.left_bytes / cost.bytes_per_s if cost.bytes_per_s else inf
+
+    def is_worth_splitting(self, now: float, cost: AskingCost) -> bool:
         """Return whether another connection would bring the end of the rest any sooner.
 
-        What the server has sent already of the second half is lost by a split.
+        It has to wait for its first byte. What the server has sent already of the second half is
+        lost by a split.
         """
         is_old_enough = now - self.started_s >= MIN_SPLIT_S
         is_large = self.left_bytes >= 2 * MIN_SPLIT_BYTES
-        return is_large and is_old_enough and self.left_s(now) >= MIN_SPLIT_S
+        return (
+            is_large
+            and is_old_enough
+            and self.left_s(now, cost) >= max(MIN_SPLIT_S, 2 * cost.wait_s)
+        )
 
 
 class Schedule:
@@ -87,6 +103,7 @@ class Schedule:
         self._max_files = max_files
         self._waiting = deque(task for task in tasks if task.gaps)
         self._open: list[Task] = []
+        self._cost = AskingCost()
         self._unassigned_bytes = sum(end - start for t in self._waiting for start, end in t.gaps)
 
     @property
@@ -125,6 +142,13 @@ class Schedule:
         """Return how many bytes of the segment are still to be received."""
         return segment.end - segment.position
 
+    def note_answered(self, segment: Segment) -> None:
+        """Say that the server begins to send the segment."""
+        with self._lock:
+            segment.answered_s = self._clock()
+            if not segment.task.is_small:
+                self._cost.note_answer(segment.answered_s - segment.started_s)
+
     def claim(self, segment: Segment, count: int) -> Range:
         """Say that ``count`` bytes have arrived; return the range of the file they belong to.
 
@@ -141,6 +165,9 @@ class Schedule:
         with self._lock:
             task = segment.task
             task.in_flight.remove(segment)
+            if segment.answered_s is not None:
+                received = segment.position - segment.started_at
+                self._cost.note_body(received, self._clock() - segment.answered_s)
             if segment.position < segment.end and not task.is_dropped:
                 task.gaps.insert(0, (segment.position, segment.end))
                 self._unassigned_bytes += segment.end - segment.position
@@ -190,7 +217,8 @@ class Schedule:
         if task.is_whole:
             return self._carve_whole(task)
         share = self._unassigned_bytes // (2 * max(1, n_connections))
-        size = min(max(share, MIN_SEGMENT_BYTES), MAX_SEGMENT_BYTES)
+        least = max(self._cost.least_bytes, MIN_SEGMENT_BYTES)
+        size = min(max(share, least), MAX_SEGMENT_BYTES)
         start, end = task.gaps.pop(0)
         if end - start >= size + MIN_SEGMENT_BYTES // 2:
             task.gaps.insert(0, (start + size, end))
@@ -214,18 +242,18 @@ class Schedule:
 
     def _split(self) -> Segment | None:
         """Take over the rest of a quiet segment, else half of the one that would take longest."""
-        now = self._clock()
+        now, cost = self._clock(), self._cost
         busy = [s for t in self._open if not t.is_whole for s in t.in_flight if s.left_bytes]
-        quiet = [s for s in busy if now - s.last_byte_s > s.patience_s]
+        quiet = [s for s in busy if now - s.last_byte_s > max(s.patience_s, 2 * cost.wait_s)]
         if quiet:
             # Whoever takes over gets twice the time, lest two connections to a server that is slow
             # to answer take it from one another for ever.
             silent = max(quiet, key=lambda s: s.left_bytes)
             return self._take_over(silent, silent.position, now, 2 * silent.patience_s)
-        worth_it = [s for s in busy if s.is_worth_splitting(now)]
+        worth_it = [s for s in busy if s.is_worth_splitting(now, cost)]
         if not worth_it:
             return None
-        slowest = max(worth_it, key=lambda s: s.left_s(now))
+        slowest = max(worth_it, key=lambda s: s.left_s(now, cost))
         return self._take_over(slowest, slowest.position + slowest.left_bytes // 2, now, QUIET_S)
 
     def _take_over(self, old: Segment, middle: int, now: float, patience_s: float) -> Segment:

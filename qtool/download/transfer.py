@@ -86,6 +86,7 @@ class Worker:
             exchange, skip = source.open(
                 segment.position, segment.end, accepts_whole=segment.task.is_whole
             )
+            self._shop.schedule.note_answered(segment)
             exchange.bear_silence(source.mirror.silence.factor)
             with source.mirror.serving():
                 self._receive(job, source, segment, exchange, skip)

@@ -123,3 +123,32 @@ def test_short_dip_is_borne():
         return MIB if now % 3 < 1.0 and now > 2 else 20 * MIB
 
     assert set(grown(Growth(8, 32), rate_of, 14.0)[40:]) == {8}
+
+
+def test_number_is_not_judged_before_those_added_are_answered():
+    growth = Growth(4, 32)
+    # Two are answered; what they bring rises as they come to speed.
+    seen = {growth.observe(i * 0.1, i * i * MIB, 1000 * MIB, n_served=2) for i in range(12)}
+    assert seen == {4}
+
+
+def test_connections_that_a_server_does_not_get_round_to_are_taken_back():
+    growth = Growth(4, 32)
+    for step in range(5):
+        growth.observe(step * 0.1, step * MIB, 1000 * MIB, n_served=4)
+    assert growth.wanted == 8
+    for step in range(5, 25):
+        growth.observe(step * 0.1, step * 10 * MIB, 1000 * MIB, n_served=4)
+    assert growth.wanted == 4
+
+
+def test_server_that_was_slow_to_answer_once_is_given_longer():
+    growth = Growth(4, 32)
+    for step in range(31):
+        growth.observe(step * 0.1, 0, 1000 * MIB, n_served=0)
+    for step in range(1, 5):
+        growth.observe(3.0 + step * 0.1, step * MIB, 1000 * MIB, n_served=4)
+    assert growth.wanted == 8
+    for step in range(5, 45):
+        growth.observe(3.0 + step * 0.1, step * MIB, 1000 * MIB, n_served=4)
+    assert growth.wanted == 8

@@ -77,6 +77,39 @@ def test_dry_connection_helps_the_segment_that_would_take_longest():
     assert schedule.take(1).end == slow.task.size_bytes
 
 
+def answer_slowly(schedule, clock, *, wait_s, bytes_per_s):
+    """Fetch one segment from a server that takes ``wait_s`` to answer."""
+    segment = schedule.take(8)
+    for _ in range(20):  # the cost of asking is smoothed
+        segment.started_s = clock.now
+        clock.now += wait_s
+        schedule.note_answered(segment)
+    received = segment.end - segment.position
+    clock.now += received / bytes_per_s
+    schedule.claim(segment, received)
+    schedule.release(segment)
+    return received
+
+
+def test_segments_are_long_where_the_server_is_slow_to_answer():
+    clock = Clock()
+    schedule = Schedule([task_of(64 * MIB)], clock=clock)
+    first = answer_slowly(schedule, clock, wait_s=1.0, bytes_per_s=4 * MIB)
+    segment = schedule.take(8)
+    assert first == 4 * MIB
+    assert 15 * MIB < segment.end - segment.position <= 16 * MIB
+
+
+def test_rest_that_comes_sooner_than_an_answer_is_not_split():
+    clock = Clock()
+    schedule = Schedule([task_of(8 * MIB)], clock=clock)
+    answer_slowly(schedule, clock, wait_s=1.0, bytes_per_s=4 * MIB)
+    segment = schedule.take(1)
+    clock.now += 0.5
+    schedule.claim(segment, 2 * MIB)  # the rest takes 1.4 s, a helper's answer 1 s
+    assert schedule.take(1) is None
+
+
 def test_segment_that_is_done_in_a_moment_is_not_split():
     clock = Clock()
     schedule = Schedule([task_of(MIB)], clock=clock)
