@@ -12,7 +12,7 @@ from qtool.chat.interrupts import stoppable
 from qtool.chat.messages import Message, Role, split_last_turn
 from qtool.chat.queries import count_tokens, find_context_length, render_prompt
 from qtool.chat.reasoning import AllWasReasoning, Piece
-from qtool.chat.remarks import remark_on_end
+from qtool.chat.remarks import may_be_answered, remark_on_end
 from qtool.chat.request import Sampling
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
@@ -23,6 +23,7 @@ from qtool.errors import NetworkError, QtoolError, Terminated, UsageError
 from qtool.language.message import say
 
 NOT_BEGUN = say("stopped before the reply began; /retry asks again")
+NOT_ANSWERED = say("nothing was answered; /retry asks again")
 
 
 class Conversation:
@@ -200,6 +201,8 @@ class Conversation:
             self._screen.note(say("stopped") if has_reply else NOT_BEGUN)
         if failure is not None:
             self._screen.fail(failure)
+            if turn is None and may_be_answered(failure):
+                self._screen.note(NOT_ANSWERED)
         if turn is not None:
             self._warn_if_full()
             limit, takes_commands = self.sampling.max_new_tokens, self._screen.takes_commands

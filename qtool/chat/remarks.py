@@ -1,9 +1,11 @@
 """What the user is told of a conversation beside its replies."""
 
+from qtool.chat.client import ContextFullError, TemplateEndlessError
 from qtool.chat.context import Fill
 from qtool.chat.engine import Engine
 from qtool.chat.session import Session
 from qtool.chat.turn import STOPPED, Turn
+from qtool.errors import EnvironmentFault, NetworkError, QtoolError, ResourceError
 from qtool.language.message import say, together
 
 
@@ -29,6 +31,12 @@ def remark_on_end(turn: Turn, limit: int | None, *, takes_commands: bool) -> str
     elif turn.reply:
         more = together((say("/continue goes on"), more), ", ")
     return together((cut, more), "; ")
+
+
+def may_be_answered(failure: QtoolError) -> bool:
+    """Tell whether what failed with ``failure`` may be answered when it is asked again."""
+    is_passing = isinstance(failure, NetworkError | EnvironmentFault | ResourceError)
+    return is_passing and not isinstance(failure, ContextFullError | TemplateEndlessError)
 
 
 def describe_state(engine: Engine, session: Session, fill: Fill) -> list[str]:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 import threading
@@ -122,7 +123,7 @@ class EngineProcess:
                 "the {engine} engine {ended} in mid-reply{details}",
                 engine=self.launch.kind,
                 ended=_describe_end(code),
-                details=self._details(),
+                details=self._details(code),
             ),
             hint=_doctor(self.launch.settings),
         )
@@ -188,12 +189,15 @@ class EngineProcess:
                 "the {engine} engine {ended} before it was ready{details}",
                 engine=self.launch.kind,
                 ended=_describe_end(code),
-                details=self._details(),
+                details=self._details(code),
             ),
             hint=hint,
         )
 
-    def _details(self) -> str:
+    def _details(self, code: int) -> str:
+        """Return the end of the log; who is killed from outside could write nothing of it."""
+        if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            return ""
         return "".join(f"\n  {line}" for line in self.log_tail().splitlines()[-8:])
 
 

@@ -138,11 +138,12 @@ class TerminalScreen(PlainScreen):
 
     def _wrapped(self, text: str) -> str:
         """Return ``text`` with its long lines ended between words."""
-        lines = text.split("\n")
-        fitting = (
-            [line] if width_of(line) <= self.columns else wrap(line, self.columns) for line in lines
-        )
-        return "\n".join(part for parts in fitting for part in parts)
+        parts: list[str] = []
+        for line in text.split("\n"):
+            indent = line[: len(line) - len(line.lstrip())]
+            fits = width_of(line) <= self.columns
+            parts += [line] if fits else wrap(line, self.columns, indent=indent)
+        return "\n".join(parts)
 
     def _show_thought(self, text: str) -> None:
         if self._thinking_since is None:
