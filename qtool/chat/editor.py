@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from qtool.chat.commands import complete
+from qtool.chat.interrupts import unheard
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
@@ -85,7 +86,8 @@ class LineEditor:
     def read(self, text: str = "") -> str:
         """Let the user edit ``text``. Raises as ``Editor.read``."""
         if self._session is None:
-            self._session = self._make_session()
+            with unheard():  # what an interrupted import leaves behind does not work
+                self._session = self._make_session()
         typed = str(self._session.prompt(PROMPT, default=text))
         return typed.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
 

@@ -1,9 +1,13 @@
+import io
 import os
 import signal
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from qtool.chat.editor import LineEditor
 from qtool.chat.interrupts import stoppable, unheard
 
 
@@ -60,3 +64,16 @@ def test_other_threads_leave_signals_alone():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+class _Pressed(LineEditor):
+    """Ctrl+C comes while prompt_toolkit is imported."""
+
+    def _make_session(self) -> SimpleNamespace:
+        os.kill(os.getpid(), signal.SIGINT)
+        return SimpleNamespace(prompt=lambda *_, **__: "typed")
+
+
+def test_line_editor_is_imported_whole_whatever_is_pressed(tmp_path: Path):
+    with stoppable():
+        assert _Pressed(tmp_path / "prompts", io.StringIO()).read() == "typed"
