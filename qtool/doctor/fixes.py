@@ -14,9 +14,11 @@ from qtool.doctor.commands import (
 )
 from qtool.doctor.finding import Fix
 from qtool.doctor.fit import Fit
+from qtool.doctor.kernels import KernelState, gptq_kernels
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.toolkits import toolkit_commands
 from qtool.doctor.torch_sources import torch_commands
-from qtool.doctor.versions import is_within, number_tuple, parse_capability
+from qtool.doctor.versions import is_within, parse_capability
 from qtool.language.message import say
 
 MODERN_TORCH = ">=2.8,<2.14"
@@ -79,11 +81,21 @@ def legacy_gptq(case: Case) -> Fix | None:
         say(
             "Legacy profile: the torch that the published kernels of auto-gptq 0.7.1 were built for"
         ),
-        (
-            *torch_2_2_commands(case),
-            commands.install("auto-gptq==0.7.1", *old),
-        ),
+        (*torch_2_2_commands(case), *_published_gptq(case, commands, old)),
     )
+
+
+def _published_gptq(case: Case, commands: Commands, others: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the commands for the published wheel of auto-gptq 0.7.1.
+
+    pip keeps an own build of that version, or one for another CUDA (``0.7.1+cu118``), unless it is
+    removed first; and would take the own build from its cache.
+    """
+    is_own = "+" in (case.version("auto-gptq") or "")
+    if case.has("auto-gptq") and (is_own or gptq_kernels(case).state is KernelState.MISSING):
+        published = ("--no-cache-dir", "--only-binary", "auto-gptq", "auto-gptq==0.7.1")
+        return (commands.uninstall("auto-gptq"), commands.install(*published, *others))
+    return (commands.install("auto-gptq==0.7.1", *others),)
 
 
 def torch_2_2_commands(case: Case) -> tuple[str, ...]:
@@ -139,14 +151,25 @@ def legacy_awq(case: Case) -> Fix | None:
     return Fix(title, (*torch, Commands(case).install(*specs)))
 
 
-def autoawq_on_windows(case: Case) -> Fix:
-    """Install autoawq where its hard requirement triton has another name."""
-    commands = Commands(case)
+def autoawq_on_windows(case: Case) -> Fix | None:
+    """Install autoawq where its hard requirement triton has another name.
+
+    triton-windows has to be the release that its torch was made for.
+    """
+    commands, rows = Commands(case), facts.fact("autoawq", "triton_windows")
+    row = next((row for row in rows if is_within(case.torch_version, row["torch"])), None)
+    torch: tuple[str, ...] = ()
+    if row is None or not _computes(case):
+        found = ((row, torch_commands(case, row["torch"])) for row in rows)
+        row, torch = next(((row, how) for row, how in found if how), (None, ()))
+    if row is None:
+        return None
     needed = [] if case.has_within("transformers", ">=4.45,<4.57") else ["transformers==4.51.3"]
     return Fix(
         say("triton-windows, then autoawq without its requirements"),
         (
-            commands.install("triton-windows"),
+            *torch,
+            commands.install(f"triton-windows{row['versions']}"),
             commands.install(*needed, "accelerate", "datasets", "zstandard"),
             commands.install("--no-deps", "autoawq==0.2.9"),
         ),
@@ -240,46 +263,3 @@ def _searched_name(case: Case) -> str:
     path = case.model.path
     name = path.stem if path.suffix.lower() == ".gguf" else path.name
     return _QUANT_SUFFIX.sub("", name) or "MODEL"
-
-
-def toolkit_commands(case: Case) -> tuple[str, ...]:
-    """Return the commands that bring nvcc of torch's CUDA version; empty if it is there."""
-    wanted = case.torch_cuda
-    present = number_tuple(case.snapshot.nvcc) if case.snapshot.nvcc else None
-    if wanted is None or case.snapshot.nvcc is UNKNOWN or (present and present[0] == wanted[0]):
-        return ()
-    return install_toolkit(case, wanted)
-
-
-def install_toolkit(case: Case, version: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the commands that install a CUDA toolkit, by the system's package manager."""
-    dotted, dashed = (mark.join(map(str, version[:2])) for mark in (".", "-"))
-    commands = Commands(case)
-    if case.is_windows:
-        home = f"C:\\Program Files\\NVIDIA GPU Computing Toolkit\\CUDA\\v{dotted}"
-        return (
-            f"winget install Nvidia.CUDA --version {dotted}",
-            commands.export("CUDA_HOME", home),
-        )
-    distro = (case.snapshot.os.distro or "").lower()
-    home = f"/usr/local/cuda-{dotted}"
-    if any(name in distro for name in ("ubuntu", "debian", "mint")):
-        install = f"sudo apt-get install -y cuda-toolkit-{dashed} g++ ninja-build"
-    elif any(name in distro for name in ("fedora", "rhel", "red hat", "rocky", "alma", "centos")):
-        install = f"sudo dnf install -y cuda-toolkit-{dashed} gcc-c++ ninja-build"
-    else:
-        install = f"conda install -y -c nvidia cuda-toolkit={dotted} gxx ninja"
-        home = "$CONDA_PREFIX"
-    return (install, commands.export("CUDA_HOME", home), 'export PATH="$CUDA_HOME/bin:$PATH"')
-
-
-def install_compiler(case: Case) -> str:
-    """Return the command that brings a C++ compiler and Python's headers."""
-    distro = (case.snapshot.os.distro or "").lower()
-    if case.snapshot.os.system == "Darwin":
-        return "xcode-select --install"
-    if any(name in distro for name in ("fedora", "rhel", "red hat", "rocky", "alma", "centos")):
-        return "sudo dnf install -y gcc gcc-c++ python3-devel"
-    if "arch" in distro:
-        return "sudo pacman -S --needed base-devel"
-    return "sudo apt-get install -y build-essential python3-dev"

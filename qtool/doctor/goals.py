@@ -8,10 +8,10 @@ from qtool.doctor import facts
 from qtool.doctor.answers import awq_answers, flash_attn_answer
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Goal, Severity
-from qtool.doctor.fixes import install_compiler
 from qtool.doctor.kernels import KernelState, flash_attn_kernels, gptq_kernels
 from qtool.doctor.repacked import runs_most_repacked
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.toolkits import install_compiler
 from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.verdict import judge_format
 from qtool.language.message import Message, say, together

@@ -47,6 +47,7 @@ from qtool.doctor.snapshot import (
 from qtool.doctor.versions import parse_capability
 
 MISMATCH = "driver/library version mismatch"
+_WENT_WELL = ("", "ok", "success", "imported", "true")
 
 
 def from_mapping(source: object) -> Snapshot:
@@ -60,7 +61,7 @@ def from_mapping(source: object) -> Snapshot:
         dists=_read_dists(env.get("dists")) if is_mapping(env.get("dists")) else UNKNOWN,
         conda=absent_or(env, "conda", known_texts_in),
         ext_files=tuples_in(env.get("ext_files"), canonical_name),
-        import_results=known_texts_in(env.get("import_results")),
+        import_results=_read_import_results(env.get("import_results")),
         imports=_read_imports(env.get("imports")),
         kernel_runs=_read_kernel_runs(env.get("kernel_runs")),
         missing_symbols=tuples_in(env.get("missing_symbols")),
@@ -127,6 +128,14 @@ def _read_interpreter(value: object) -> Interpreter | Unknown:
 
 def _read_dists(value: object) -> dict[str, str]:
     return {canonical_name(name): version for name, version in texts_in(value).items()}
+
+
+def _read_import_results(value: object) -> dict[str, str] | Unknown:
+    """Return what imports failed with; other tools write down what went well, too."""
+    found = known_texts_in(value)
+    if found is UNKNOWN:
+        return UNKNOWN
+    return {name: text for name, text in found.items() if text.strip().lower() not in _WENT_WELL}
 
 
 def _read_imports(value: object) -> dict[str, ImportAttempt] | Unknown:

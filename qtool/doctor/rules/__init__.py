@@ -6,6 +6,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding
 from qtool.doctor.rules import (
     awq,
+    awq_flash_attn,
     bitsandbytes,
     build,
     driver,
@@ -13,6 +14,7 @@ from qtool.doctor.rules import (
     fit,
     flash_attn,
     gptq,
+    gptq_build,
     gptqmodel,
     gpu,
     imports,
@@ -31,8 +33,10 @@ RULES: tuple[Rule, ...] = (
     *torch.RULES,
     *gpu.RULES,
     *gptq.RULES,
+    *gptq_build.RULES,
     *gptqmodel.RULES,
     *awq.RULES,
+    *awq_flash_attn.RULES,
     *flash_attn.RULES,
     *bitsandbytes.RULES,
     *llama_cpp.RULES,

@@ -16,7 +16,7 @@ from qtool.doctor.fixes import (
 )
 from qtool.doctor.kernels import KernelState, awq_kernels
 from qtool.doctor.torch_sources import torch_commands
-from qtool.doctor.versions import capability_words, is_within, parse_capability
+from qtool.doctor.versions import capability_words, parse_capability
 from qtool.language.message import say
 
 PACKAGE = "autoawq-kernels"
@@ -67,7 +67,10 @@ def _matching_kernels(case: Case) -> Fix | None:
         return None
     # Their requirement names one torch only (0.0.7: ==2.3.1); --no-deps keeps the one installed.
     install = Commands(case).install("--no-deps", f"{PACKAGE}=={wanted}")
-    return Fix(say("The kernels that load on torch {torch}", torch=case.torch_version), (install,))
+    # pip takes 0.0.9+cu118 for 0.0.9 and would keep it: remove it first.
+    removal = (Commands(case).uninstall(PACKAGE),) if "+" in (case.version(PACKAGE) or "") else ()
+    title = say("The kernels that load on torch {torch}", torch=case.torch_version)
+    return Fix(title, (*removal, install))
 
 
 def _matching_torch(case: Case) -> Fix | None:
@@ -201,91 +204,6 @@ def no_code_for_gpu(case: Case) -> Iterator[Finding]:
     )
 
 
-def extra_needs_flash_attn(case: Case) -> Iterator[Finding]:
-    """Warn of ``autoawq[kernels]`` pulling in flash-attn, or missing it in fused layers."""
-    if case.goal is Goal.BUILD:
-        yield from _extra_when_building(case)
-        return
-    if not case.has_within("autoawq", facts.fact("autoawq", "fused_needs_flash_attn")):
-        return
-    if not case.has(PACKAGE) or not case.wants(Goal.AWQ):
-        return
-    lowest = facts.capability("flash_attn", "lowest_capability")
-    too_old = [g for g in case.gpus if g.capability and g.capability < lowest]
-    if not case.lacks("flash-attn") and not too_old:
-        return
-    error = (
-        "RuntimeError: FlashAttention only supports Ampere GPUs or newer"
-        if case.has("flash-attn")
-        else "NameError: name 'flash_attn_func' is not defined"
-    )
-    yield _flash_attn_finding(case, error, bool(too_old))
-
-
-def _flash_attn_finding(case: Case, error: str, is_gpu_too_old: bool) -> Finding:
-    pin = facts.fact("autoawq", "pin_without_flash_attn")
-    keep = Fix(
-        say("Keep this autoawq without fused layers"),
-        ("# in your code: AutoAWQForCausalLM.from_quantized(path, fuse_layers=False)",),
-    )
-    install = Commands(case).install(f"autoawq=={pin}")
-    reason = say(", which this GPU cannot run")
-    if not is_gpu_too_old:
-        reason = say(", which is not installed")
-    return Finding(
-        code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
-        severity=Severity.WARNING if case.has("flash-attn") else Severity.INFO,
-        title=say(
-            "autoawq {autoawq}'s fused layers call flash-attn{reason}",
-            autoawq=case.version("autoawq"),
-            reason=reason,
-        ),
-        explanation=say(
-            "From 0.2.7.post3 on fused attention needs flash-attn. AutoAWQForCausalLM fuses by "
-            'default and fails here with "{error}"; through transformers (and so in qtool chat) '
-            "nothing is fused and the model runs. {pin} is the last that does without.",
-            error=error,
-            pin=pin,
-        ),
-        evidence=(
-            f"autoawq {case.version('autoawq')} with autoawq-kernels {case.version(PACKAGE)}",
-            f"flash-attn: {case.version('flash-attn') or 'not installed'}",
-        ),
-        fixes=(keep, Fix(say("Or autoawq {pin}, without flash-attn", pin=pin), (install,))),
-        confidence=Confidence.LIKELY,
-    )
-
-
-def _extra_when_building(case: Case) -> Iterator[Finding]:
-    """Say which autoawq to ask for, before pip starts to compile flash-attn for it."""
-    if not case.lacks("autoawq") or not case.lacks("flash-attn") or not case.torch_cuda:
-        return
-    if not is_within(case.torch_version, ">=2.2,<2.7"):
-        return  # none of its kernels would load: nobody should want the extra
-    pin = facts.fact("autoawq", "pin_without_flash_attn")
-    kernels = facts.kernel_for_torch(PACKAGE, case.torch_version or "")
-    specs = [f"autoawq[kernels]=={pin}"] + ([f"{PACKAGE}=={kernels}"] if kernels else [])
-    yield Finding(
-        code="AWQ-EXTRA-NEEDS-FLASH-ATTN",
-        severity=Severity.WARNING,
-        title=say("autoawq[kernels] from 0.2.7.post3 on makes pip compile flash-attn"),
-        explanation=say(
-            'Its extra "kernels" asks for flash-attn, which PyPI has as source only. '
-            "{pin} is the last whose extra is autoawq-kernels alone: pin it, or install autoawq "
-            "without the extra, which needs no compiled kernels.",
-            pin=pin,
-        ),
-        evidence=("autoawq and flash-attn are not installed; the goal is to build",),
-        fixes=(
-            Fix(
-                say("The last autoawq[kernels] without flash-attn"),
-                (Commands(case).install(*specs),),
-            ),
-        ),
-        confidence=Confidence.POSSIBLE,
-    )
-
-
 def windows_triton(case: Case) -> Iterator[Finding]:
     """Report autoawq's hard requirement of triton on Windows, where PyPI has none."""
     if not case.is_windows or not (case.lacks("triton") and case.lacks("triton-windows")):
@@ -305,9 +223,8 @@ def windows_triton(case: Case) -> Iterator[Finding]:
             "under another name, so pip has to be told not to look for triton."
         ),
         evidence=("Windows, without triton and triton-windows",),
-        fixes=(
-            autoawq_on_windows(case),
-            gguf(case, say("Or a GGUF of the model with llama.cpp")),
+        fixes=some(
+            autoawq_on_windows(case), gguf(case, say("Or a GGUF of the model with llama.cpp"))
         ),
         confidence=Confidence.LIKELY if is_installed else Confidence.POSSIBLE,
     )
@@ -318,6 +235,5 @@ RULES = (
     kernels_absent,
     transformers_too_new,
     no_code_for_gpu,
-    extra_needs_flash_attn,
     windows_triton,
 )

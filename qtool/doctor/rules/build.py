@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from qtool.doctor.case import Case, runs_on
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import install_toolkit
 from qtool.doctor.rules.flash_attn import release_wheel
+from qtool.doctor.toolkits import install_toolkit
 from qtool.doctor.versions import capability_words, number_tuple
 from qtool.language.message import say
 

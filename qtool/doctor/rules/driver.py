@@ -10,6 +10,9 @@ from qtool.doctor.torch_sources import torch_fixes
 from qtool.doctor.versions import number_tuple, parse_capability
 from qtool.language.message import say
 
+USUAL_BRANCH = 535
+"""What Ubuntu has packaged for years, and every GPU from Maxwell on."""
+
 
 def nvml_mismatch(case: Case) -> Iterator[Finding]:
     """Report a driver library and a kernel module of different versions (NVML error 18)."""
@@ -123,7 +126,8 @@ def _driver_commands(case: Case, floor: str) -> tuple[str, ...]:
         return (f"# on the host of this container: driver {floor} or newer",)
     distro = (case.snapshot.os.distro or "").lower()
     if "ubuntu" in distro or "mint" in distro:
-        name = f"nvidia-driver-{max(int(branch), 535) if branch.isdigit() else 580}"
+        wanted = max(int(branch), USUAL_BRANCH) if branch.isdigit() else 580
+        name = f"nvidia-driver-{min([wanted, *_last_branches(case)])}"
         return (f"sudo apt-get install -y {name}", "sudo reboot")
     if case.is_windows:
         return (f"# https://www.nvidia.com/drivers: version {floor} or newer",)
@@ -133,12 +137,15 @@ def _driver_commands(case: Case, floor: str) -> tuple[str, ...]:
 def _is_beyond_support(case: Case, floor: str) -> bool:
     """Tell whether the drivers of ``floor`` no longer know one of the GPUs."""
     wanted = number_tuple(floor) or ()
+    return any(wanted[:1] > (last,) for last in _last_branches(case))
+
+
+def _last_branches(case: Case) -> Iterator[int]:
+    """Yield the last branches of drivers that know the GPUs, of those that have one."""
     for row in facts.fact("gpus", "last_driver"):
         highest = parse_capability(row["highest"]) or (0, 0)
-        is_last = wanted[:1] > (number_tuple(row["driver"]) or ())
-        if is_last and any(one <= highest for one in case.capabilities):
-            return True
-    return False
+        if any(one <= highest for one in case.capabilities):
+            yield (number_tuple(row["driver"]) or (0,))[0]
 
 
 RULES = (nvml_mismatch, driver_too_old, limits_to_cuda11)

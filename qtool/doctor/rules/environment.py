@@ -116,9 +116,14 @@ def other_interpreter(case: Case) -> Iterator[Finding]:
 
 
 def _install_here(case: Case, engine: str) -> Fix:
-    if engine == "autoawq" and case.is_windows:
-        return autoawq_on_windows(case)
+    if engine == "autoawq" and case.is_windows and (fix := autoawq_on_windows(case)):
+        return fix
     words = ("--no-build-isolation", engine) if engine == "flash-attn" else (engine,)
+    if engine == "autoawq" and not case.has_within("transformers", ">=4.45,<4.57"):
+        words = (
+            engine,
+            "transformers==4.51.3",
+        )  # it asks for no more than 4.45, and breaks on 4.57
     install = Commands(case).install(*words)
     return Fix(say("Install it into the interpreter that runs"), (install,))
 

@@ -6,10 +6,11 @@ from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import install_compiler, install_toolkit, modern, python_is_within, some
+from qtool.doctor.fixes import modern, python_is_within, some
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.routes import runs_int4
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.toolkits import install_compiler, install_toolkit
 from qtool.doctor.versions import capability_words, is_within, number_tuple, parse_capability
 from qtool.language.message import Message, say
 
@@ -92,10 +93,10 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     last = facts.fact("gptqmodel", "last_for_older_torch")
     is_old = is_within(case.torch_version, facts.fact("torch", "numpy1_only"))
     numpy = "numpy<2" if is_old else "numpy<2.3"
-    commands = Commands(case)
+    commands, newer = Commands(case), modern(case)
     yield Finding(
         code="GPTQMODEL-BUILD-ISOLATION",
-        severity=Severity.WARNING,
+        severity=Severity.WARNING if case.goal is Goal.BUILD or not newer else Severity.INFO,
         title=say(
             "gptqmodel up to 4.1, which fits torch {torch}, needs --no-build-isolation",
             torch=case.torch_version,
@@ -115,7 +116,7 @@ def build_isolation(case: Case) -> Iterator[Finding]:
                     commands.install("--no-build-isolation", f"gptqmodel=={last}"),
                 ),
             ),
-            modern(case),
+            newer,
         ),
         confidence=Confidence.POSSIBLE,
     )

@@ -8,7 +8,7 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands, companion
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
-from qtool.doctor.fixes import gguf, some
+from qtool.doctor.fixes import gguf, legacy_awq, legacy_gptq, modern, some
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
@@ -28,8 +28,10 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         yield from _cuda_asked_of_cpu(case)
         return
     range_ = _same_minor(case) or ">=2.0"
-    fixes = torch_fixes(case, range_, say("The same torch, built with CUDA")) or torch_fixes(
-        case, ">=2.0", say("A torch built with CUDA for this GPU and driver")
+    fixes = (
+        _with_kernels_that_load(case)
+        or torch_fixes(case, range_, say("The same torch, built with CUDA"))
+        or torch_fixes(case, ">=2.0", say("A torch built with CUDA for this GPU and driver"))
     )
     yield Finding(
         code="TORCH-CPU-ONLY",
@@ -48,6 +50,22 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         ),
         fixes=fixes,
     )
+
+
+def _with_kernels_that_load(case: Case) -> tuple[Fix, ...]:
+    """Return how to change torch together with the kernels that are there, which would not load on
+    the same torch with CUDA; empty where they would, or nothing wants them."""
+    for goal, package, legacy in (
+        (Goal.GPTQ, "auto-gptq", legacy_gptq),
+        (Goal.AWQ, "autoawq-kernels", legacy_awq),
+    ):
+        built = facts.built_for(package, case.version(package) or "")
+        is_listed = bool(case.snapshot.ext_files.get(package))
+        if not case.wants(goal) or built is None or not is_listed or case.has_vendor_torch:
+            continue
+        if not is_within(case.torch_version, built.torch):
+            return some(modern(case), legacy(case))
+    return ()
 
 
 def _cuda_asked_of_cpu(case: Case) -> Iterator[Finding]:

@@ -195,8 +195,36 @@ def test_a_toolchain_without_nvcc_is_named() -> None:
 def test_python_312_has_no_wheel_of_auto_gptq() -> None:
     fields = {"python": "3.12.4", "dists": {"torch": "2.5.1+cu124"}, "torch": torch("2.5.1")}
 
-    assert errors_of("gptq", **fields) == {"GPTQ-NO-WHEEL-FOR-PYTHON"}
+    found = findings_of("gptq", **fields)
+
+    assert found["GPTQ-NO-WHEEL-FOR-PYTHON"].severity == "warning"  # gptqmodel does the same
+    assert found["GPTQ-BUILD-ISOLATION"].severity == "info"
+    assert findings_of("build", **fields)["GPTQ-BUILD-ISOLATION"].severity == "warning"
     assert "GPTQ-NO-WHEEL-FOR-PYTHON" not in findings_of("gptq", **{**fields, "python": "3.11.9"})
+
+
+@pytest.mark.parametrize(
+    ("distro", "repository", "install"),
+    [
+        ("Ubuntu 22.04.5 LTS", "ubuntu2204", "apt-get install -y cuda-toolkit-12-1"),
+        ("Debian GNU/Linux 11 (bullseye)", "debian11", "apt-get install -y cuda-toolkit-12-1"),
+        ("Rocky Linux 9.4 (Blue Onyx)", "rhel9", "dnf install -y cuda-toolkit-12-1"),
+        ("Red Hat Enterprise Linux 8.10", "rhel8", "dnf install -y cuda-toolkit-12-1"),
+        ("Ubuntu 24.04.1 LTS", None, "conda install -y -c nvidia cuda-toolkit=12.1"),
+        ("Arch Linux", None, "conda install -y -c nvidia cuda-toolkit=12.1"),
+    ],
+)
+def test_a_toolkit_comes_from_the_repository_that_has_it(
+    distro: str, repository: str | None, install: str
+) -> None:
+    system = {"system": "Linux", "distro": distro, "arch": "x86_64"}
+    dists = {"torch": "2.4.1+cu121"}
+    found = findings_of("build", os=system, dists=dists, torch=torch("2.4.1+cu121"), nvcc="11.8")
+
+    commands = commands_of(found["BUILD-CUDA-MISMATCH"])
+    assert install in commands
+    assert ("developer.download.nvidia.com" in commands) is (repository is not None)
+    assert repository is None or f"/repos/{repository}/x86_64/" in commands
 
 
 def test_numpy_1_contradicts_gptqmodel() -> None:
