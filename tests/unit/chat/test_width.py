@@ -45,6 +45,7 @@ def test_chinese_breaks_between_characters_but_not_before_its_punctuation():
         "止。",
     ]
     assert wrap("你好，世界", 4) == ["你", "好，", "世界"]
+    assert wrap("[已停止]", 7) == ["[已停", "止]"]
 
 
 @pytest.mark.parametrize("columns", [30, 40, 63, 64, 80, 120])
