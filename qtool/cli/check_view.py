@@ -49,7 +49,7 @@ def check_lines(result: DownloadResult, output: Output) -> Iterator[str]:
 def repaired_lines(result: DownloadResult) -> list[str]:
     """Return a line for each file that was wrong and is right now."""
     return [
-        f"  {file.status.value:<9} {file.path}: it was {file.damage.kind.value}"
+        f"  {file.status.value:<10} {file.path}: it was {file.damage.kind.value}"
         for file in result.files
         if file.damage is not None and file.error is None
     ]

@@ -1,9 +1,10 @@
 """What ``qtool download`` does with its options: a request, the download, the exit code."""
 
 import os
+import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qtool.cli.check_view import report_check
@@ -14,15 +15,18 @@ from qtool.config import Config
 from qtool.download import DownloadRequest, FileResult, Selection, download
 from qtool.download.quant_choice import AskQuant, QuantQuestion
 from qtool.download.request import Backend
-from qtool.errors import ExitCode, UsageError
+from qtool.errors import ExitCode, QtoolError, UsageError
 from qtool.hub.auth import find_token, hub_cache_dir, is_hub_offline
 from qtool.hub.endpoints import Endpoint, choose_endpoints
 from qtool.hub.repo import RepoRef, RepoType
+from qtool.models.hub_url import is_hub_address
 from qtool.models.reference import Reference, parse_reference
-from qtool.models.repo_names import check_revision
+from qtool.models.repo_names import check_filename, check_revision
 from qtool.models.starters import find_starter
 from qtool.output import Output
 from qtool.units import parse_rate
+
+_HUB_FILE = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<file>[^:@]*[.*][^/:@]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,7 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         UsageError: it contradicts itself or cannot be understood.
     """
     _refuse_contradictions(arguments)
-    asked = parse_reference(
-        arguments.reference, default_repo_type=arguments.repo_type.value, allow_local=False
-    )
+    asked = _parse(arguments)
     return DownloadRequest(
         repo=_repo(asked, arguments.revision),
         endpoints=_endpoints(arguments.endpoints, asked, config),
@@ -110,6 +112,20 @@ def build_request(arguments: Arguments, config: Config) -> DownloadRequest:
         registry_dir=config.state_dir() / "downloads",
         backend=_backend(arguments.backend),
     )
+
+
+def _parse(arguments: Arguments) -> Reference:
+    """Return what is named: a repository, or as ``org/name/file.gguf`` a file of it."""
+    text = arguments.reference
+    found = None if is_hub_address(text) else _HUB_FILE.fullmatch(text)
+    asked = parse_reference(
+        text if found is None else found["repo"],
+        default_repo_type=arguments.repo_type.value,
+        allow_local=False,
+    )
+    if found is None:
+        return asked
+    return replace(asked, text=text, filename=check_filename(found["file"], text))
 
 
 def _refuse_contradictions(arguments: Arguments) -> None:
@@ -137,9 +153,9 @@ def run(request: DownloadRequest, output: Output) -> int:
     if request.is_verify_only:
         return report_check(result, request, output)
     output.result(to_json(result), summary_lines(result, request, output))
-    for file in result.failures:
-        if file.error is not None and not output.is_json:
-            output.error(file.error)
+    if not output.is_json:
+        for error in distinct_errors(result.failures):
+            output.error(error)
     return exit_code(result.failures)
 
 
@@ -153,6 +169,21 @@ def make_asker(output: Output) -> AskQuant:
         return ask_quant(question, output)
 
     return ask
+
+
+def distinct_errors(failures: Sequence[FileResult]) -> Iterator[QtoolError]:
+    """Yield what went wrong, once for all files of which the same is said."""
+    alike: dict[tuple[str, str | None], list[FileResult]] = {}
+    for file in failures:
+        if file.error is not None:
+            said = file.error.message.removeprefix(f"{file.path}: ")
+            alike.setdefault((said, file.error.hint), []).append(file)
+    for (said, hint), files in alike.items():
+        first = files[0]
+        if first.error is not None and len(files) == 1:
+            yield first.error
+        elif first.error is not None:
+            yield type(first.error)(f"{first.path} and {len(files) - 1} more: {said}", hint=hint)
 
 
 def exit_code(failures: tuple[FileResult, ...]) -> int:
@@ -184,10 +215,13 @@ def _repo(asked: Reference, revision: str | None) -> RepoRef:
 
 
 def _selection(asked: Reference, arguments: Arguments) -> Selection:
-    named = (*([asked.filename] if asked.filename else []), *arguments.files)
+    name = asked.filename
+    is_glob = name is not None and any(char in name for char in "*?[")
+    named = (*([name] if name and not is_glob else []), *arguments.files)
+    globs = (*([name] if name and is_glob else []), *arguments.include)
     if asked.quant and named:
         raise UsageError("give either a quantization or names of files, not both")
-    return Selection(named, arguments.include, arguments.exclude, asked.quant)
+    return Selection(named, globs, arguments.exclude, asked.quant)
 
 
 def _endpoints(flags: Sequence[str], asked: Reference, config: Config) -> tuple[Endpoint, ...]:

@@ -11,6 +11,7 @@ from qtool.units import format_duration, format_size
 
 # The rate of less tells of the way to the hub, not of the line.
 WORTH_A_RATE_BYTES = 1_000_000
+WORTH_A_RATE_S = 0.1
 
 
 def summary_lines(result: DownloadResult, request: DownloadRequest, output: Output) -> list[str]:
@@ -23,7 +24,8 @@ def summary_lines(result: DownloadResult, request: DownloadRequest, output: Outp
     size = format_size(sum(file.size_bytes for file in result.files if file.error is None))
     n_unverified = len(result.unverified)
     verified = f"{n_unverified} of them not verified" if n_unverified else "verified"
-    lines = [f"{output.paint(str(result.path), Style.BOLD)}: {_count(n_files)}, {size}, {verified}"]
+    what = f"{_count(n_files)}, {size}, {verified}" if n_files else "no file of it is there"
+    lines = [f"{output.paint(str(result.path), Style.BOLD)}: {what}"]
     if result.failures:
         lines.append(f"{_count(len(result.failures))} failed")
     lines += repaired_lines(result)
@@ -42,7 +44,7 @@ def summary_lines(result: DownloadResult, request: DownloadRequest, output: Outp
 def _transfer_line(result: DownloadResult) -> str:
     """Return how much was fetched, and how fast where that tells something."""
     fetched = format_size(result.bytes_transferred)
-    if result.bytes_transferred < WORTH_A_RATE_BYTES:
+    if result.bytes_transferred < WORTH_A_RATE_BYTES or result.seconds < WORTH_A_RATE_S:
         return f"{fetched} fetched"
     rate = format_size(result.bytes_transferred / max(result.seconds, 1e-9))
     sources = f" from {len(result.endpoints)} endpoints" if len(result.endpoints) > 1 else ""

@@ -74,18 +74,25 @@ def choose(clients: Sequence[HubClient], repo: RepoRef, ranking: Ranking | None 
 
 
 def list_on_first(clients: Sequence[HubClient], repo: RepoRef) -> Choice:
-    """Return the listing of the first endpoint that answers, and the endpoints after it.
+    """Return the listing of the first endpoint that has the repository, and those after it.
 
-    Raises what the last one raised; only a NetworkError makes it go on to the next.
+    Raises NotFoundError or AuthError when one says so and none after it has the repository,
+    NetworkError when none answers; of several, one that names each.
     """
+    failures: dict[str, QtoolError] = {}
     for index, client in enumerate(clients):
         try:
             return Choice(list_repo(client, repo), client, tuple(clients[index + 1 :]))
-        except NetworkError as exc:
-            if index == len(clients) - 1:
-                raise
+        except (NetworkError, NotFoundError, AuthError) as exc:
             log.debug("%s; trying the next endpoint", exc)
-    raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
+            failures[client.endpoint.url] = exc
+    if not failures:
+        raise UsageError("no endpoint is given", hint="--endpoint https://huggingface.co")
+    for failure in failures.values():
+        if len(failures) == 1 or not isinstance(failure, NetworkError):
+            raise failure
+    reasons = {url: failure.message for url, failure in failures.items()}
+    raise no_hub_answers(f"gives {repo.repo_id}", reasons)
 
 
 class _Race:

@@ -153,6 +153,8 @@ def normalise_url(text: str) -> str:
         raise _bad_endpoint(text) from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise _bad_endpoint(text)
+    if any(char.isspace() for char in url):
+        raise _bad_endpoint(text)
     if "@" in parts.netloc:
         raise UsageError(
             f"the endpoint for {parts.hostname} carries credentials",

@@ -203,6 +203,26 @@ def test_failure_has_its_exit_code(qtool, hub_factory, repo, arguments, code):
     assert set(json.loads(done.stdout)["error"]) == {"code", "message", "hint"}
 
 
+def test_what_is_wrong_with_all_files_is_said_once(qtool, hub_factory):
+    files = {f"{number}.txt": b"text" for number in range(5)}
+    done = qtool(hub_factory([Repo("org/name", files, gated="manual")]))
+    assert done.returncode == 4
+    assert "0.txt and 4 more: org/name is gated" in done.stderr
+    assert done.stderr.count("accept the terms at") == 1
+    assert "name: no file of it is there" in done.stdout
+
+
+@pytest.mark.parametrize("named", ["org/name/sub/m.gguf", "org/name/sub/*.gguf"])
+def test_file_behind_the_name_is_the_only_one_fetched(
+    run_qtool, hub_factory, tmp_path, monkeypatch, named
+):
+    hub = hub_factory([Repo("org/name", {"sub/m.gguf": b"GGUF", "config.json": b"{}"})])
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    done = run_qtool("download", named, "--json", cwd=tmp_path)
+    assert [file["path"] for file in json.loads(done.stdout)["files"]] == ["sub/m.gguf"]
+    assert (tmp_path / "name/sub/m.gguf").read_bytes() == b"GGUF"
+
+
 def test_token_is_never_said(qtool, hub_factory, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     repo = Repo("org/name", {"a.bin": b"1"}, gated="auto")

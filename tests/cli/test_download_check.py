@@ -52,7 +52,7 @@ def test_check_names_each_wrong_file_and_the_command_that_cures_it(qtool, model,
     assert command == "qtool download org/name --repair"
     done = qtool(*shlex.split(command)[2:])
     assert done.returncode == 0, done.stderr
-    assert "repaired  m.gguf: it was corrupt" in done.stdout
+    assert "repaired   m.gguf: it was corrupt" in done.stdout
     assert qtool("org/name", "--verify").returncode == 0
 
 

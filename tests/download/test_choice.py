@@ -5,7 +5,7 @@ import time
 import pytest
 
 from qtool.errors import AuthError, NetworkError, NotFoundError
-from qtool.hub.choice import choose
+from qtool.hub.choice import choose, list_on_first
 from qtool.hub.client import HubClient
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.endpoints import Endpoint, EndpointOrigin, HubApi
@@ -160,3 +160,24 @@ def test_modelscope_is_recognised_by_its_host_or_its_answers(hub_factory, client
     choice = choose(clients(hub, unused_url()), REPO)
     assert choice.client.endpoint.api is HubApi.MODELSCOPE
     assert [file.path for file in choice.listing.files] == ["a"]
+
+
+# Endpoints that somebody named.
+
+
+def test_endpoint_without_the_repository_makes_room_for_the_next(hub_factory, clients, repo):
+    empty, full = hub_factory([]), hub_factory([repo])
+    assert list_on_first(clients(empty, full), REPO).client.endpoint.url == full.url
+
+
+def test_what_an_endpoint_says_outweighs_that_another_is_silent(hub_factory, clients):
+    for hubs in ([hub_factory([]), unused_url()], [unused_url(), hub_factory([])]):
+        with pytest.raises(NotFoundError, match="has no model org/name"):
+            list_on_first(clients(*hubs), REPO)
+
+
+def test_named_endpoints_that_are_silent_are_all_named(clients):
+    urls = [unused_url(), unused_url()]
+    with pytest.raises(NetworkError) as caught:
+        list_on_first(clients(*urls), REPO)
+    assert all(f"{url}: does not answer" in caught.value.message for url in urls)

@@ -13,6 +13,7 @@ from qtool.output import Output
     [
         (7, 0.03, "7 B fetched"),
         (999_000, 2.0, "999 kB fetched"),
+        (5_000_000, 0.04, "5 MB fetched"),
         (5_000_000, 2.0, "5 MB in 2.0 s, 2.5 MB/s"),
     ],
 )

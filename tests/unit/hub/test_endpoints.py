@@ -19,7 +19,8 @@ def test_base_url_is_normalised(text, url):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ftp://x", "http://", "http://x?q=1", "http://u:p@x", "http://x:99999"]
+    "text",
+    ["", "ftp://x", "http://", "http://x?q=1", "http://u:p@x", "http://x:99999", "not a url"],
 )
 def test_what_is_no_base_url_is_refused(text):
     with pytest.raises(UsageError):
