@@ -1,8 +1,8 @@
 """Large pages for the weights and the KV cache of an engine that takes them from ``malloc``.
 
 A token of a decode reads all weights once, and with pages of 4 KiB the processor looks most of
-them up anew each time. In pages of 2 MiB llama.cpp decoded 1.2 to 1.4 times as fast (a model of
-118 MB in a virtual machine, weights copied into memory), and computed the same.
+them up anew each time. In pages of 2 MiB llama.cpp decodes a small model 1.3 times as fast, and
+computes the same; a large one takes seconds longer to load (``llama_cpp`` has the figures).
 
 Where Linux gives large pages to those who ask (``madvise``, the usual setting), glibc 2.35 and
 later ask on behalf of ``malloc`` if they are told so before the program starts. Sources:

@@ -14,6 +14,13 @@ from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
 from qtool.models.local import title_of
 
+LARGE_PAGES_UP_TO_BYTES = 512 * 2**20
+"""Weights up to this size are copied into memory with large pages, larger ones mapped.
+
+Measured with Q4_0 on two cores, against mapping: 118 MB decode 1.3 times as fast and load in the
+same time; 725 MB 1.1 times, and load 1.5 s longer; 4.2 GB 1.05 times, and load 7 s longer.
+"""
+
 
 def is_available() -> bool:
     """Tell whether the wheel that carries the server is installed beside qtool."""
@@ -42,9 +49,10 @@ def plan_launch(
             hint="put a llama-server on PATH, which takes them",
         )
     require_complete(info)
+    is_small = 0 < info.weights_bytes <= LARGE_PAGES_UP_TO_BYTES
     settings = {
         "model": str(info.files[0].absolute()),
-        "weights_bytes": info.weights_bytes,
+        "is_copied": is_small,
         "alias": title_of(info.path),
         "api_key": secrets.token_urlsafe(32),
         "n_ctx_tokens": choose_context(
@@ -57,6 +65,6 @@ def plan_launch(
         "n_threads": options.n_threads,
         "cache_type": CacheType(options.cache_type).ggml_number if options.cache_type else None,
     }
-    prefix = huge_page_prefix(os.environ)
+    prefix = huge_page_prefix(os.environ) if is_small else ()
     argv = (*prefix, sys.executable, "-P", "-m", "qtool.engines.llama_cpp_server")
     return Launch(EngineKind.LLAMA_CPP, argv, settings)

@@ -19,9 +19,6 @@ collapse: 2.4 to 9.5 tokens/s instead of 78 to 100 on two cores. With this it is
 to 92 on an idle machine.
 """
 
-COPIED_SHARE = 0.5
-"""How much of the free memory weights may take to be copied there; larger ones are mapped."""
-
 
 def read_settings() -> dict[str, Any]:
     """Read the one JSON line from stdin, byte by byte: what follows belongs to the lifeline."""
@@ -37,14 +34,8 @@ def read_settings() -> dict[str, Any]:
     return dict(settings)
 
 
-def is_copied(weights_bytes: int, free_bytes: int | None) -> bool:
-    """Tell whether weights belong in memory of our own: the pages of a mapped file are small, see
-    ``huge_pages``. A mapped file, though, may be larger than the memory that is free."""
-    return free_bytes is not None and 0 < weights_bytes <= COPIED_SHARE * free_bytes
-
-
-def build_params(settings: dict[str, Any], free_bytes: int | None = None) -> Any:
-    """Return xllamacpp's parameters for ``settings``; ``free_bytes`` of memory are free."""
+def build_params(settings: dict[str, Any]) -> Any:
+    """Return xllamacpp's parameters for ``settings``."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -60,7 +51,7 @@ def build_params(settings: dict[str, Any], free_bytes: int | None = None) -> Any
     params.n_ctx = settings["n_ctx_tokens"]
     params.cache_ram_mib = 0  # one conversation, one slot: nothing to swap (default 8 GiB)
     params.offline = True
-    if is_copied(settings.get("weights_bytes", 0), free_bytes):
+    if settings.get("is_copied"):  # the pages of a mapped file are small, see huge_pages
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     if settings.get("chat_template"):
         params.chat_template = settings["chat_template"]
@@ -81,14 +72,13 @@ def main() -> None:
 
     settings = read_settings()
     tie_to_parent(0)
-    free_bytes = read_ram().available_bytes
-    if free_bytes:
+    if free_bytes := read_ram().available_bytes:
         bound_memory(free_bytes)
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import xllamacpp
 
     try:
-        server = xllamacpp.Server(build_params(settings, free_bytes))
+        server = xllamacpp.Server(build_params(settings))
     except RuntimeError as exc:
         raise SystemExit(f"llama.cpp: {exc}") from exc
     print(json.dumps({"url": server.listening_address}), flush=True)  # noqa: T201 - the protocol

@@ -94,7 +94,8 @@ def make_checkpoint(folder: Path, form: str) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer = {
         "added_tokens": [],
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True},
         "model": {"type": "BPE", "vocab": {chr(33 + i): i for i in range(94)}, "merges": []},
     }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))

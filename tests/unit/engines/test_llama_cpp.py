@@ -6,7 +6,7 @@ from qtool.engines import llama_cpp
 from qtool.engines.base import EngineKind, EngineOptions
 from qtool.engines.context import choose_context
 from qtool.engines.llama_cpp import plan_launch
-from qtool.engines.llama_cpp_server import build_params, is_copied
+from qtool.engines.llama_cpp_server import build_params
 from qtool.engines.select import select_engine
 from qtool.errors import EnvironmentFault, IntegrityError, ResourceError, UsageError
 from qtool.models.info import AttentionShape, ModelFormat, ModelInfo
@@ -97,17 +97,17 @@ def test_model_whose_cache_is_not_known_gets_the_usual_context() -> None:
         choose_context(gguf(4096, attention=None, weights_bytes=9 * GIB), None, 8 * GIB)
 
 
-def test_weights_are_copied_where_there_is_room_for_them():
-    assert is_copied(GIB, 2 * GIB)
-    assert not is_copied(GIB, 2 * GIB - 1)
-    assert not is_copied(GIB, None)
-    assert not is_copied(0, 2 * GIB)  # their size is not known
-
-
-def test_weights_that_fit_twice_are_loaded_without_a_map():
+@pytest.mark.parametrize(
+    ("weights_bytes", "is_copied"),
+    [(GIB // 2, True), (GIB // 2 + 1, False), (0, False)],  # 0: their size is not known
+)
+def test_small_weights_are_copied_into_large_pages(
+    monkeypatch: pytest.MonkeyPatch, weights_bytes: int, is_copied: bool
+):
+    prefix = ("env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1")
+    monkeypatch.setattr(llama_cpp, "huge_page_prefix", lambda environ: prefix)
+    launch = plan_launch(gguf(weights_bytes=weights_bytes), EngineOptions())
+    assert (launch.argv[:2] == prefix) == is_copied
     xllamacpp = pytest.importorskip("xllamacpp")
-    settings = dict(plan_launch(gguf(), EngineOptions()).settings)
-    modes = xllamacpp.llama_load_mode
-    usual = xllamacpp.CommonParams().load_mode
-    assert build_params(settings, 8 * GIB).load_mode == modes.LLAMA_LOAD_MODE_NONE
-    assert build_params(settings, GIB).load_mode == usual != modes.LLAMA_LOAD_MODE_NONE
+    is_unmapped = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
+    assert (build_params(dict(launch.settings)).load_mode == is_unmapped) == is_copied
