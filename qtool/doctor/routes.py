@@ -2,24 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from qtool.doctor import facts
-from qtool.doctor.case import Case, runs_on
+from qtool.doctor.case import Case
 from qtool.doctor.fit import Device
 from qtool.doctor.kernels import KernelState, awq_kernels, gptq_kernels
 from qtool.doctor.llama_programs import llama_kind, program_words, uses_gpu
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.snapshot import UNKNOWN
+from qtool.doctor.torch_device import lack_of_transformers, torch_device
 from qtool.doctor.versions import is_within, parse_capability
-from qtool.language.message import Message, say
+from qtool.language.message import Message, say, together
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.loaders import INT4_TORCH, LOADERS
 from qtool.models.repackable import find_layout
 
 INT4PACK_GROUP_SIZES = (16, 32, 64, 128)
-OWN_INT4_TORCH, OWN_INT4_TRANSFORMERS = ">=2.6", ">=4.36"
 OWN_INT4_GROUP = 32
 OWN_INT4_BITS = {ModelFormat.GPTQ: (2, 3, 4, 8), ModelFormat.AWQ: (4,)}
-"""From these on qtool's own server loads GPTQ and AWQ on a CPU with torch's 4-bit kernel, in groups
+"""qtool's own server loads GPTQ and AWQ on a CPU with torch's 4-bit kernel, in groups
 that are multiples of 32; see ``engines/transformers_server/int4_loader.py``."""
 LIBRARIES = {
     ModelFormat.GPTQ: ("gptqmodel", "auto-gptq"),
@@ -108,8 +110,8 @@ def runs_int4(case: Case) -> bool:
     """Tell whether GPTQ and AWQ run on the CPU with torch and transformers alone."""
     if case.model is not None and not _is_known_packing(case.model):
         return False
-    has_torch = is_within(case.torch_version, OWN_INT4_TORCH) and not case.has_vendor_torch
-    return case.has_no_gpu and has_torch and case.has_within("transformers", OWN_INT4_TRANSFORMERS)
+    has_torch = is_within(case.torch_version, f">={INT4_TORCH}") and not case.has_vendor_torch
+    return case.has_no_gpu and has_torch and lack_of_transformers(case) is None
 
 
 def _is_known_packing(model: ModelInfo) -> bool:
@@ -149,6 +151,8 @@ def _route_gptq(case: Case) -> Route:
 
 
 def _route_auto_gptq(case: Case, device: Device, where: Message) -> Route:
+    if lack := lack_of_transformers(case):
+        return _refused(lack)
     if device is not Device.CUDA:
         return _refused(say("auto-gptq on a CPU crawls (0.1 to 0.5 tokens per second)"))
     match gptq_kernels(case).state:
@@ -206,6 +210,8 @@ def _route_awq(case: Case) -> Route:
 
 
 def _route_autoawq(case: Case, device: Device, where: Message) -> Route:
+    if lack := lack_of_transformers(case):
+        return _refused(lack)
     if case.has("autoawq-kernels") and not _has_awq_code(case):
         return _refused(say("autoawq-kernels have no code for the {gpu}", gpu=case.gpus[0].name))
     if case.has("autoawq-kernels") and awq_kernels(case).state is KernelState.LOADS:
@@ -230,16 +236,28 @@ def _route_plain(case: Case) -> Route:
     device, where = torch_device(case)
     if device is None:
         return _refused(where)
-    if not case.has("transformers"):
-        return _refused(say("transformers is not installed"))
+    if lack := lack_of_transformers(case):
+        return _refused(lack)
     return Route(True, say("transformers; {where}", where=where), "transformers", device)
 
 
-def _route_bitsandbytes(case: Case) -> Route:
+def _route_with_loaders(form: ModelFormat, case: Case) -> Route:
+    """By transformers and the packages that it needs for a format."""
     plain = _route_plain(case)
-    if not plain.runs or case.has("bitsandbytes"):
-        return plain
-    return _refused(say("bitsandbytes is not installed"))
+    absent = [names for names in LOADERS[form] if not any(map(case.has, names))]
+    if plain.runs and absent:
+        return _refused(
+            say("{name} is not installed", name=together(sorted(absent[0]), say(" or ")))
+        )
+    return plain
+
+
+def _route_fp8(case: Case) -> Route:
+    """By transformers, which writes the weights out where nothing multiplies by them."""
+    plain = _route_plain(case)
+    lowest = facts.capability("features", "lowest_fp8")
+    has_units = plain.device is Device.CUDA and all(one >= lowest for one in case.capabilities)
+    return plain if has_units or not plain.runs else replace(plain, kernel=WRITTEN_OUT)
 
 
 def _route_vllm(case: Case) -> Route | None:
@@ -259,27 +277,7 @@ _ROUTES: dict[ModelFormat, Callable[[Case], Route]] = {
     ModelFormat.GPTQ: _route_gptq,
     ModelFormat.AWQ: _route_awq,
     ModelFormat.PLAIN: _route_plain,
-    ModelFormat.BITSANDBYTES: _route_bitsandbytes,
+    ModelFormat.BITSANDBYTES: partial(_route_with_loaders, ModelFormat.BITSANDBYTES),
+    ModelFormat.COMPRESSED_TENSORS: partial(_route_with_loaders, ModelFormat.COMPRESSED_TENSORS),
+    ModelFormat.FP8: _route_fp8,
 }
-
-
-def torch_device(case: Case) -> tuple[Device | None, Message]:
-    """Return where the installed torch would compute, and why."""
-    build = case.torch
-    if build is None:
-        is_missing = case.snapshot.torch is None or case.lacks("torch")
-        if is_missing:
-            return None, say("torch is not installed")
-        return None, say("nothing is known of torch")
-    if not case.gpus and not case.snapshot.nvml_error:
-        return Device.CPU, say("on the CPU, for there is no NVIDIA GPU")
-    if not case.torch_cuda:
-        return Device.CPU, say("on the CPU, for torch is a CPU build")
-    if case.driver_runs(case.torch_cuda[0]) is False or case.snapshot.nvml_error:
-        return Device.CPU, say("on the CPU, for the driver does not serve this torch")
-    archs = build.arch_list
-    if archs is not UNKNOWN and case.capabilities:
-        has_code = any(runs_on(one, archs) for one in case.capabilities)
-        if not has_code:
-            return Device.CPU, say("on the CPU, for torch has no code for this GPU")
-    return Device.CUDA, say("on the {gpu}", gpu=case.gpus[0].name)

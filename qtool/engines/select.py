@@ -9,24 +9,8 @@ from qtool.engines.interpreters import EnginePython
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.language.message import say
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.loaders import INT4_FORMATS, INT4_TORCH, LOADERS, MINIMUM_TRANSFORMERS
 from qtool.models.local import title_of
-
-MINIMUM_TRANSFORMERS = "4.36"
-
-LOADERS: Mapping[ModelFormat, tuple[frozenset[str], ...]] = {
-    ModelFormat.PLAIN: (),
-    ModelFormat.FP8: (),
-    ModelFormat.GPTQ: (frozenset({"gptqmodel", "auto-gptq"}), frozenset({"optimum"})),
-    ModelFormat.AWQ: (frozenset({"gptqmodel", "autoawq"}),),
-    ModelFormat.BITSANDBYTES: (frozenset({"bitsandbytes"}), frozenset({"accelerate"})),
-    ModelFormat.COMPRESSED_TENSORS: (frozenset({"compressed-tensors"}),),
-}
-"""What transformers needs to load a format: one package of each set."""
-
-INT4_FORMATS = frozenset({ModelFormat.GPTQ, ModelFormat.AWQ})
-INT4_TORCH = "2.6"
-"""From here on torch has a kernel for 4-bit codes on a processor, and our server the loader: see
-``transformers_server/int4_loader.py``. There GPTQ and AWQ need no package of their own."""
 
 
 @dataclass(frozen=True, slots=True)

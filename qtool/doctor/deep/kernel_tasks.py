@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qtool.doctor.case import Case
 from qtool.doctor.fit import Device
-from qtool.doctor.routes import torch_device
+from qtool.doctor.torch_device import torch_device
 from qtool.errors import QtoolError
 from qtool.models.info import ModelFormat, ModelInfo
 

@@ -15,10 +15,10 @@ from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_fixes, torch_for_python
 from qtool.doctor.versions import is_within, minor_release
 from qtool.language.message import say, together
+from qtool.models.loaders import MINIMUM_TRANSFORMERS
 
 TORCH_OF_TRANSFORMERS_5 = ">=2.4"
-OLDEST_TRANSFORMERS = ">=4.36"
-"""From which on qtool's server for transformers runs."""
+OLDEST_TRANSFORMERS = f">={MINIMUM_TRANSFORMERS}"
 NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)
 
 

@@ -164,7 +164,7 @@ def test_without_torch_only_gguf_runs() -> None:
 
 
 def test_a_format_without_an_engine_does_not_run() -> None:
-    assert verdict_on(model(ModelFormat.FP8), dists=MODERN, torch=NEW_TORCH).runs is False
+    assert verdict_on(model(ModelFormat.OTHER), dists=MODERN, torch=NEW_TORCH).runs is False
 
 
 def test_the_report_says_what_the_verdict_says() -> None:
