@@ -11,7 +11,7 @@ from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.verdict import FormatVerdict, Verdict
 from qtool.doctor.versions import capability_words
 from qtool.language.message import Message, say, together
-from qtool.models.info import ModelInfo
+from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import title_of
 from qtool.units import format_size
 
@@ -127,17 +127,21 @@ def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_de
     return Line(LineKind.OK, good)
 
 
+def _format_words(name: str) -> str:
+    return say("unquantized") if name == ModelFormat.PLAIN else name.upper()
+
+
 def _what_runs(verdict: Verdict) -> Message:
     """Return the formats that run on the machine, and which of them only after a repack."""
-    runs = {name.upper(): one for name, one in verdict.items() if one.runs}
+    runs = {_format_words(name): one for name, one in verdict.items() if one.runs}
     repacked = [name for name, one in runs.items() if one.engine == "llama.cpp" and name != "GGUF"]
     as_they_are = [name for name in runs if name not in repacked]
     if not runs:
         return together(())
-    words = say("; runs {formats}", formats=", ".join(as_they_are))
+    words = say("; runs {formats}", formats=together(as_they_are, COMMA))
     if not repacked:
         return words
-    return words + say(", repacked also {formats}", formats=", ".join(repacked))
+    return words + say(", repacked also {formats}", formats=together(repacked, COMMA))
 
 
 def _counts(n_errors: int, n_warnings: int) -> Iterator[Message]:
@@ -240,15 +244,15 @@ def fit_words(fit: Fit) -> Message:
             return say("nobody can say whether it fits")
 
 
-def _model_words(model: ModelInfo, name: str) -> str:
+def _model_words(model: ModelInfo, name: str) -> Message:
     quantization = model.quantization
-    parts = [title_of(model.path) or str(model.path), name.upper()]
+    parts = [title_of(model.path) or str(model.path), _format_words(name)]
     if quantization and quantization.gguf_type:
         parts.append(quantization.gguf_type)
     elif quantization and quantization.bits:
         group = f" g{quantization.group_size}" if quantization.group_size else ""
         parts.append(f"{quantization.bits:g} bit{group}")
-    return ", ".join(parts)
+    return together(parts, COMMA)
 
 
 def _memory_words(name: str, verdict: FormatVerdict) -> Iterator[Message]:

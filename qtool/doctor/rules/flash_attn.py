@@ -214,7 +214,7 @@ def build_isolation(case: Case) -> Iterator[Finding]:
     spec = f"flash-attn=={release_wheel(case)}" if release_wheel(case) else "flash-attn"
     yield Finding(
         code="FA-BUILD-ISOLATION",
-        severity=Severity.WARNING,
+        severity=Severity.INFO if case.has_no_gpu else Severity.WARNING,
         title=say("Installing flash-attn needs --no-build-isolation"),
         explanation=say(
             "PyPI has flash-attn as source only, and its setup.py imports torch, which pip's build "

@@ -40,9 +40,9 @@ def _severity_of_no_wheel(case: Case) -> Severity:
 
 
 def _severity_of_building(case: Case) -> Severity:
-    """Who wants to run GPTQ, and could by gptqmodel, need not build anything."""
+    """Who could run GPTQ by gptqmodel need not build anything, nor need who has no GPU for it."""
     is_detour = case.goal is Goal.GPTQ and modern(case) is not None
-    return Severity.INFO if is_detour else Severity.WARNING
+    return Severity.INFO if is_detour or case.has_no_gpu else Severity.WARNING
 
 
 def _python_311(case: Case) -> Fix | None:

@@ -203,6 +203,13 @@ def test_python_312_has_no_wheel_of_auto_gptq() -> None:
     assert "GPTQ-NO-WHEEL-FOR-PYTHON" not in findings_of("gptq", **{**fields, "python": "3.11.9"})
 
 
+def test_who_has_no_gpu_need_not_be_warned_of_building_for_one() -> None:
+    fields = {"dists": {"torch": "2.5.1"}, "torch": torch("2.5.1", None), "gpus": []}
+    found = findings_of("build", driver=None, **fields)
+
+    assert {found[f"{one}-BUILD-ISOLATION"].severity for one in ("GPTQ", "FA")} == {"info"}
+
+
 @pytest.mark.parametrize(
     ("distro", "repository", "install"),
     [
