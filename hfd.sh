@@ -30,7 +30,7 @@ stopped. Where qtool is installed it takes over, unless --tool is given, HFD_NO_
 the folder holds what this script has begun.
 
 exit codes: 0 good, 1 several kinds of failure, 2 usage, 3 not found, 4 not authorised, 5 network,
-6 wrong bytes, 8 disk, 130 interrupted
+6 wrong bytes, 7 a program is missing, 8 disk, 130 interrupted
 TXT
 }
 
@@ -147,7 +147,9 @@ hand_over_to_qtool() {
 choose_tools() {
   local program
   for program in curl awk; do
-    command -v "$program" >/dev/null || die 7 "there is no $program on this machine"
+    command -v "$program" >/dev/null ||
+      die 7 "there is no $program on this machine" \
+        "install it: apt-get install $program   # or dnf, apk, brew; wget alone cannot ask the hub"
   done
   if [[ -z $tool ]]; then
     tool=curl
@@ -493,12 +495,28 @@ place() {
   if [[ $1 != "$target" ]]; then
     [[ ! -d $target ]] || complain 8 "$target is a folder where a file should be" || return
     [[ $2 != */* || -d ${target%/*} ]] || mkdir -p "${target%/*}" || return 8
+    keep_edited "$target" "$2" || return 8
     mv -f "$1" "$target" || return 8
     echo "$3" >>"$work/placed"
   fi
   date=$("${list_format[@]}" "$target") || return 8
   date=${date#* }
   printf '%s\t%s\t%s\t%s\n' "$4" "$3" "${date%% *}" "$2" >>"$state/verified"
+}
+
+# keep_edited FILE PATH: a text that somebody has changed keeps its content under a second name. What
+# was verified as it is now is nobody's work, nor is the pointer that git leaves without git-lfs.
+keep_edited() {
+  local kept=$1.edited n=1 size date
+  [[ -s $1 && -f $1 ]] && LC_ALL=C grep -qI . "$1" 2>/dev/null || return 0
+  [[ $(head -c 40 "$1") != 'version https://git-lfs.github.com/spec/'* ]] || return 0
+  read -r size date _ <<<"$("${list_format[@]}" "$1")"
+  ! awk -F '\t' -v size="$size" -v date="$date" -v path="$2" \
+    '$2 == size && $3 == date && $4 == path { found = 1; exit } END { exit !found }' \
+    "$work/known" || return 0
+  while [[ -e $kept ]] && ! cmp -s "$1" "$kept"; do kept=$1.edited-$((++n)); done
+  [[ -e $kept ]] || ln "$1" "$kept" 2>/dev/null || cp -p "$1" "$kept" || return
+  note "$2 was not as the hub has it, and is replaced; what it was is kept as ${kept##*/}"
 }
 
 # resolve URL: follows the hub's own redirects. $link is where the content is, $link_token what to

@@ -1,5 +1,6 @@
 """What hfd.sh does when all goes well: names, choices, what is asked and what is kept."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,6 +27,10 @@ NAMES = [
     "tilde~/under_score-.txt",
     ".gitattributes",
 ]
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
@@ -114,7 +119,7 @@ def test_file_of_other_origin_is_verified_instead_of_fetched(hfd, hub_factory):
     hub = hub_factory([repo])
     hfd(hub, "org/name")
     shutil.rmtree("name/.hfd")
-    Path("name/n.bin").write_bytes(b"x" * MIB)
+    Path("name/n.bin").write_bytes(bytes(MIB))
     hub.reset()
     assert hfd(hub, "org/name").returncode == 0
     assert files_in(Path("name")) == files_of(repo)
@@ -130,8 +135,41 @@ def test_changed_file_is_noticed_on_disk_and_on_the_hub(hfd, hub_factory):
     hub.commit("org/name", {"b.json": b"22"})
     hub.reset()
     assert hfd(hub, "org/name").returncode == 0
-    assert files_in(Path("name")) == files_of(repo)
+    assert files_in(Path("name")) == {**files_of(repo), "a.json.edited": sha256_of(b"x")}
     assert {request.path for request in hub.requests} == {None, "a.json", "b.json"}
+
+
+def test_changed_text_is_kept_under_a_second_name_and_that_is_said(hfd, hub_factory):
+    hub = hub_factory([Repo("org/name", {"a.json": b"1", "m.bin": b"\0weights"})])
+    for content in (b"mine", b"mine", b"other"):
+        hfd(hub, "org/name")
+        Path("name/a.json").write_bytes(content)
+        Path("name/m.bin").write_bytes(b"\0damaged")
+    done = hfd(hub, "org/name")
+    assert "a.json was not as the hub has it" in done.stderr
+    expected = {"a.json": b"1", "m.bin": b"\0weights"}
+    expected |= {"a.json.edited": b"mine", "a.json.edited-2": b"other"}
+    assert {path.name: path.read_bytes() for path in Path("name").glob("*.*")} == expected
+
+
+def test_pointer_of_a_git_clone_is_nobodys_work(hfd, hub_factory):
+    hub = hub_factory([Repo("org/name", {"m.bin": b"\0weights"})])
+    Path("name").mkdir()
+    Path("name/m.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 8\n")
+    hfd(hub, "org/name")
+    assert files_in(Path("name")) == {"m.bin": sha256_of(b"\0weights")}
+
+
+def test_missing_curl_is_named_with_the_way_to_have_it(hfd, hub_factory, tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "awk", "wget"):
+        if (found := shutil.which(name)) is not None:
+            (programs / name).symlink_to(found)
+    hub = hub_factory([])
+    monkeypatch.setenv("PATH", str(programs))
+    done = hfd(hub, "org/name")
+    assert (done.returncode, "apt-get install curl" in done.stderr) == (7, True)
 
 
 @pytest.mark.parametrize(
