@@ -28,6 +28,7 @@ from qtool.models.other_ways import other_way
 from qtool.models.refetch import refetch_hint
 from qtool.models.tokenizer_files import require_tokenizer
 from qtool.models.weight_file import REFETCH_HINT
+from qtool.nvidia import has_nvidia_gpu
 from qtool.ram import read_ram
 
 START_S = 120
@@ -203,7 +204,7 @@ def _select(
 
 
 def _has_gpu(options: EngineOptions) -> bool:
-    return transformers.NVIDIA_DRIVER.exists() and options.n_gpu_layers != 0
+    return options.n_gpu_layers != 0 and has_nvidia_gpu(os.environ)
 
 
 def _choose_template(

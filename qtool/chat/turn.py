@@ -115,6 +115,8 @@ def describe_speed(turn: Turn) -> str:
     if exact is None and turn.n_pieces:
         count = say("about {n}", n=turn.n_pieces)
     parts = [say("{n} tokens in {duration_s:.1f} s", n=count, duration_s=turn.total_s)]
+    if exact == 1:
+        parts = [say("1 token in {duration_s:.1f} s", duration_s=turn.total_s)]
     if turn.first_token_s is not None:
         parts.append(say("first after {duration_s:.2f} s", duration_s=turn.first_token_s))
     if turn.decode_tokens_per_s:

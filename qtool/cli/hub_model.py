@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtool.errors import NotFoundError, UsageError
 from qtool.hub.auth import hub_cache_dir, is_hub_offline
+from qtool.language.message import say
 from qtool.models.local import LocalModel, find_repository, locate_model
 from qtool.models.reference import Reference, ReferenceKind, parse_reference
 from qtool.units import format_size
@@ -36,11 +37,11 @@ def locate_here(text: str, config: "Config", output: "Output | None" = None) -> 
         model = found
     else:
         raise NotFoundError(
-            f"{text} is neither a file here nor one of the Hugging Face cache",
+            say("{name} is neither a file here nor one of the Hugging Face cache", name=text),
             hint=f"qtool download hf://{text}",
         )
     if output is not None and not model.path.is_absolute() and _is_repository(text):
-        output.note(f"using ./{model.path}")
+        output.note(say("using ./{path}", path=model.path))
     return model
 
 
@@ -71,9 +72,14 @@ def obtain_from_hub(
     size = format_size(sum(file.size_bytes for file in planned.files))
     place = request.cache_dir
     if not output.is_interactive or is_agreed:
-        output.note(f"fetching {planned.repo_id} ({size}) to {place}")
-    elif not output.ask(f"Fetch {planned.repo_id} ({size}) to {place}?"):
-        raise UsageError("the model was not fetched", hint=f"qtool download {text}")
+        told = say(
+            "fetching {repo} ({size}) to {place}", repo=planned.repo_id, size=size, place=place
+        )
+        output.note(told)
+    elif not output.ask(
+        say("Fetch {repo} ({size}) to {place}?", repo=planned.repo_id, size=size, place=place)
+    ):
+        raise UsageError(say("the model was not fetched"), hint=f"qtool download {text}")
     return _fetch(request, planned, output)
 
 

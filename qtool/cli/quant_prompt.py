@@ -9,6 +9,7 @@ from qtool.download.quant_choice import (
     default_option,
     folder_question,
 )
+from qtool.language.message import say
 from qtool.models.local import LocalModel
 from qtool.output import Output
 from qtool.units import format_size
@@ -24,19 +25,29 @@ def ask_quant(question: QuantQuestion, output: Output) -> str:
     memory = MachineMemory.read()
     default = default_option(question, memory.fits)
     if question.wanted is not None:
-        output.note(f"{question.repo_id} has no single quantization {question.wanted!r}; it has:")
+        output.note(
+            say(
+                "{repo} has no single quantization {quant!r}; it has:",
+                repo=question.repo_id,
+                quant=question.wanted,
+            )
+        )
     else:
-        output.note(f"{question.repo_id} holds several quantizations:")
+        output.note(say("{repo} holds several quantizations:", repo=question.repo_id))
     for number, option in enumerate(question.options, start=1):
         output.note(_row(number, option, memory))
     while True:
-        answer = output.ask_text(f"Which one? [{default.name}]").strip()
+        answer = output.ask_text(say("Which one? [{name}]", name=default.name)).strip()
         if not answer:
             return default.name
         if (meant := _meant(answer, question)) is not None:
             return meant.name
         output.note(
-            f"there is no {answer!r}: a number from 1 to {len(question.options)}, or a name"
+            say(
+                "there is no {answer!r}: a number from 1 to {n}, or a name",
+                answer=answer,
+                n=len(question.options),
+            )
         )
 
 

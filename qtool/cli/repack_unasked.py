@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtool.language.message import say
+
 if TYPE_CHECKING:
     from qtool.config import Config
     from qtool.models.info import ModelInfo
@@ -30,14 +32,18 @@ def repack_unasked(info: "ModelInfo", output: "Output", config: "Config") -> Pat
         nonlocal is_said
         if not is_said:
             output.note(
-                f"repacking {name} for llama.cpp, which is several times faster on a CPU;"
-                " nothing is lost, and it is done once"
+                say(
+                    "repacking {name} for llama.cpp, which is several times faster on a CPU;"
+                    " nothing is lost, and it is done once",
+                    name=name,
+                )
             )
             is_said = True
-        output.status(f"repacking {name}: {done:.0%}")
+        output.status(say("repacking {name}: {done:.0%}", name=name, done=done))
 
     result = repack(info, store, on_progress=show)
     output.status()
     if result.is_new:
-        output.note(f"done in {format_duration(result.duration_s)}: {result.path}")
+        duration = format_duration(result.duration_s)
+        output.note(say("done in {duration}: {path}", duration=duration, path=result.path))
     return result.path

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from qtool.errors import IntegrityError, NotFoundError, UsageError
+from qtool.language.message import say
 from qtool.models.checkpoint import inspect_checkpoint
 from qtool.models.gguf import MAGIC
 from qtool.models.gguf_model import find_variants, inspect_gguf_file, inspect_variant
@@ -30,8 +31,9 @@ def inspect_model(path: Path, *, quant: str | None = None) -> ModelInfo:
     if not os.path.lexists(path):
         hint = nearby_hint(path)
         if path.suffix.lower() == ".gguf" and len(path.parts) > 2 and not path.is_absolute():
-            hint = f"if it is a file of a repository: qtool download hf://{path.as_posix()}"
-        raise NotFoundError(f"there is no file or folder {path}", hint=hint)
+            command = f"qtool download hf://{path.as_posix()}"
+            hint = say("if it is a file of a repository: {command}", command=command)
+        raise NotFoundError(say("there is no file or folder {path}", path=path), hint=hint)
     with open_weights(path) as file:
         head = file.read(len(MAGIC))
     suffix = path.suffix.lower()
@@ -40,7 +42,8 @@ def inspect_model(path: Path, *, quant: str | None = None) -> ModelInfo:
     if suffix == ".safetensors":
         return inspect_checkpoint(path, path.parent, path)
     raise UsageError(
-        f"{path} is not a model: neither GGUF nor safetensors", hint=f"ls -l {path.parent}"
+        say("{path} is not a model: neither GGUF nor safetensors", path=path),
+        hint=f"ls -l {path.parent}",
     )
 
 
@@ -54,11 +57,11 @@ def require_complete(info: ModelInfo) -> None:
     if info.missing_files:
         names = ", ".join(info.missing_files[:8]) + (" …" if len(info.missing_files) > 8 else "")
         count = len(info.missing_files)
-        lack = "1 file is missing" if count == 1 else f"{count} files are missing"
-        raise IntegrityError(
-            f"{info.path} is incomplete: {lack}: {names}",
-            hint=REFETCH_HINT,
-        )
+        lack = say("1 file is missing")
+        if count > 1:
+            lack = say("{n} files are missing", n=count)
+        told = say("{path} is incomplete: {lack}: {names}", path=info.path, lack=lack, names=names)
+        raise IntegrityError(told, hint=REFETCH_HINT)
 
 
 def _inspect_folder(folder: Path, quant: str | None) -> ModelInfo:

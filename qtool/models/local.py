@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.errors import NotFoundError
+from qtool.language.message import say
 from qtool.models.downloaded import find_downloaded
 from qtool.models.hub_cache import find_in_hub_cache
 from qtool.models.reference import Reference, ReferenceKind, parse_reference
@@ -48,7 +49,8 @@ def locate_model(
         if path.exists():
             return LocalModel(path)
         raise NotFoundError(
-            f"the starter model {starter.title} is not here yet", hint=f"qtool download {text}"
+            say("the starter model {title} is not here yet", title=starter.title),
+            hint=f"qtool download {text}",
         )
     reference = parse_reference(text)
     if reference.kind is not ReferenceKind.REPO:
@@ -58,11 +60,19 @@ def locate_model(
     if "/" not in (reference.repo_id or ""):
         names = ", ".join(["starter", *(one.name for one in load_starters())])
         raise NotFoundError(
-            f"there is no model {text} here: neither a file, nor a folder, nor one of {names}",
-            hint=f"qtool find {reference.repo_id} lists repositories of that name, to be given as"
-            " org/name; starter is a small model that needs no hub",
+            say(
+                "there is no model {name} here: neither a file, nor a folder, nor one of {names}",
+                name=text,
+                names=names,
+            ),
+            hint=say(
+                "qtool find {name} lists repositories of that name, to be given as org/name;"
+                " starter is a small model that needs no hub",
+                name=reference.repo_id,
+            ),
         )
-    raise NotFoundError(f"{text} is not on this machine", hint=f"qtool download {text}")
+    told = say("{name} is not on this machine", name=text)
+    raise NotFoundError(told, hint=f"qtool download {text}")
 
 
 def find_repository(

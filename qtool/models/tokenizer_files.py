@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from qtool.errors import IntegrityError
+from qtool.language.message import say, together
 from qtool.models.weight_file import REFETCH_HINT
 
 NAMES = frozenset(
@@ -25,7 +26,11 @@ def require_tokenizer(folder: Path) -> None:
     if not any(file.name in NAMES or file.suffix in SUFFIXES for file in files):
         missing.append("tokenizer.json")
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise IntegrityError(
-            f"{folder} is incomplete: {' and '.join(missing)} {verb} missing", hint=REFETCH_HINT
-        )
+        told = say("{path} is incomplete: {name} is missing", path=folder, name=missing[0])
+        if len(missing) > 1:
+            told = say(
+                "{path} is incomplete: {names} are missing",
+                path=folder,
+                names=together(missing, " and "),
+            )
+        raise IntegrityError(told, hint=REFETCH_HINT)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qtool.errors import IntegrityError, NotFoundError, UsageError
+from qtool.language.message import say
 
-REFETCH_HINT = "fetch it again: qtool download REPO (resumes, and verifies every file)"
+REFETCH_HINT = say("fetch it again: qtool download REPO (resumes, and verifies every file)")
 
 
 def is_file(path: Path) -> bool:

@@ -40,7 +40,7 @@ def test_commands_answer_in_chinese(start: Start):
         "/stats": "个 token，用时",
         "/set tempreture 1": "没有名为 'tempreture' 的参数",
         "/set top_k": "（由引擎决定）",
-        "/system -": "系统提示已去掉",
+        "/system -": "系统提示词已去掉",
         "/info": "上下文",
         "/undo": "已撤回 1 轮；什么也没剩下",
         "/sessions nothing": "没有这样的以前的对话",
