@@ -148,6 +148,15 @@ class Case:
         return self.snapshot.gpus is not UNKNOWN and not self.gpus
 
     @property
+    def has_driven_gpu(self) -> bool:
+        """Tell whether ``qtool chat`` reckons with a GPU: also where its driver does not answer.
+
+        See ``qtool.nvidia``.
+        """
+        is_silent = self.snapshot.gpus is UNKNOWN and bool(self.snapshot.driver_kernel)
+        return bool(self.gpus) or is_silent
+
+    @property
     def is_windows(self) -> bool:
         """Tell whether the system is Windows."""
         return self.snapshot.os.system == "Windows"

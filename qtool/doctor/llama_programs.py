@@ -19,7 +19,7 @@ def llama_kind(case: Case) -> LlamaKind | None:
         has_server=bool(snapshot.llama_server) or snapshot.llama_cpp == LlamaKind.SERVER,
         has_python=case.has(LlamaKind.PYTHON),
         is_python_named=_is_python_named(case),
-        has_gpu=bool(case.gpus) or bool(snapshot.driver_kernel),
+        has_gpu=case.has_driven_gpu,
     )
 
 

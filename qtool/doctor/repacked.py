@@ -20,7 +20,7 @@ def runs_repacked(case: Case) -> bool:
 
     On a GPU the kernels of transformers are made for these formats.
     """
-    if case.gpus or case.snapshot.llama_cpp != LlamaKind.WHEEL or case.model is None:
+    if case.has_driven_gpu or case.snapshot.llama_cpp != LlamaKind.WHEEL or case.model is None:
         return False
     return find_obstacle(case.model) is None
 

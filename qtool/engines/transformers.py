@@ -1,5 +1,6 @@
 """The transformers engine: (model folder, options, interpreter) to a command line."""
 
+import os
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,9 @@ from qtool.errors import UsageError
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
 from qtool.models.local import title_of
+from qtool.nvidia import has_nvidia_gpu
 
 PROGRAM = Path(__file__).parent / "transformers_server"
-
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-"""Where there is a GPU, RAM does not bound the context; what does not fit there says so itself."""
 
 
 def plan_launch(
@@ -36,7 +35,8 @@ def plan_launch(
     _refuse_what_is_not_had(options)
     if not options.is_pickle_trusted:
         _require_safetensors(info)
-    is_on_cpu = options.n_gpu_layers == 0 or not NVIDIA_DRIVER.exists()
+    # On a GPU RAM does not bound the context; what does not fit there says so itself.
+    is_on_cpu = options.n_gpu_layers == 0 or not has_nvidia_gpu(os.environ)
     settings = {
         "model": str(_folder(info).absolute()),
         "alias": title_of(info.path),

@@ -1,17 +1,20 @@
 """`qtool chat FOLDER` and `qtool repack`, as programs, on a tiny quantised model."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qtool.engines.transformers import NVIDIA_DRIVER
+from qtool.nvidia import has_nvidia_gpu
 from tests.conftest import Run
 from tests.unit.engines.repack.checkpoints import Model
 
 PROMPT = ("-p", "hello", "--temperature", "0", "-m", "4")
-without_gpu = pytest.mark.skipif(NVIDIA_DRIVER.exists(), reason="on a GPU transformers is chosen")
+without_gpu = pytest.mark.skipif(
+    has_nvidia_gpu(os.environ), reason="on a GPU transformers is chosen"
+)
 
 
 @pytest.fixture

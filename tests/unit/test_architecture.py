@@ -24,6 +24,7 @@ RANKS = {
     "config": 1,
     "output": 1,
     "ram": 1,
+    "nvidia": 1,
     "locks": 1,
     "language": 0,
     "units": 0,

@@ -1,13 +1,14 @@
 """Whether a model goes through llama.cpp after a repack, and not through transformers."""
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from qtool.engines import llama_cpp
 from qtool.engines.base import EngineKind, EngineOptions
-from qtool.engines.transformers import NVIDIA_DRIVER
 from qtool.models.info import ModelFormat, ModelInfo
+from qtool.nvidia import has_nvidia_gpu
 
 REPACKED_FORMATS = frozenset({ModelFormat.GPTQ, ModelFormat.AWQ})
 
@@ -27,7 +28,7 @@ def wants_repack(
         return False
     if wanted is not EngineKind.AUTO:
         return wanted is EngineKind.LLAMA_CPP
-    has_gpu = NVIDIA_DRIVER.exists() and options.n_gpu_layers != 0
+    has_gpu = options.n_gpu_layers != 0 and has_nvidia_gpu(os.environ)
     return python is None and not has_gpu
 
 

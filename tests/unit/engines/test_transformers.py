@@ -69,10 +69,8 @@ def test_model_with_missing_files_is_refused():
         plan_launch(plain(missing_files=("m-00002.safetensors",)), EngineOptions(), PYTHON)
 
 
-def test_memory_is_reckoned_without_a_sliding_window(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    monkeypatch.setattr(transformers, "NVIDIA_DRIVER", tmp_path / "none")
+def test_memory_is_reckoned_without_a_sliding_window(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transformers, "has_nvidia_gpu", lambda environ: False)
     shape = AttentionShape(32, 8, 128, sliding_window=128, n_sliding_layers=32)
     info, free = plain(attention=shape), int(2.2 * GIB)
     launch = plan_launch(info, EngineOptions(), PYTHON, free_memory_bytes=free)

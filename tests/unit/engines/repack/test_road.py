@@ -17,10 +17,8 @@ def info(form: ModelFormat = ModelFormat.GPTQ) -> ModelInfo:
 
 
 @pytest.fixture(params=[False, True], ids=["cpu", "gpu"])
-def has_gpu(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> bool:
-    monkeypatch.setattr(road, "NVIDIA_DRIVER", tmp_path if request.param else tmp_path / "none")
+def has_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(road, "has_nvidia_gpu", lambda environ: bool(request.param))
     return bool(request.param)
 
 
