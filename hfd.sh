@@ -507,16 +507,16 @@ place() {
 # keep_edited FILE PATH: a text that somebody has changed keeps its content under a second name. What
 # was verified as it is now is nobody's work, nor is the pointer that git leaves without git-lfs.
 keep_edited() {
-  local kept=$1.edited n=1 size date
+  local second=$1.edited n=1 size date
   [[ -s $1 && -f $1 ]] && LC_ALL=C grep -qI . "$1" 2>/dev/null || return 0
   [[ $(head -c 40 "$1") != 'version https://git-lfs.github.com/spec/'* ]] || return 0
   read -r size date _ <<<"$("${list_format[@]}" "$1")"
   ! awk -F '\t' -v size="$size" -v date="$date" -v path="$2" \
     '$2 == size && $3 == date && $4 == path { found = 1; exit } END { exit !found }' \
     "$work/known" || return 0
-  while [[ -e $kept ]] && ! cmp -s "$1" "$kept"; do kept=$1.edited-$((++n)); done
-  [[ -e $kept ]] || ln "$1" "$kept" 2>/dev/null || cp -p "$1" "$kept" || return
-  note "$2 was not as the hub has it, and is replaced; what it was is kept as ${kept##*/}"
+  while [[ -e $second ]] && ! cmp -s "$1" "$second"; do second=$1.edited-$((++n)); done
+  [[ -e $second ]] || ln "$1" "$second" 2>/dev/null || cp -p "$1" "$second" || return
+  note "$2 was not as the hub has it, and is replaced; what it was is kept as ${second##*/}"
 }
 
 # resolve URL: follows the hub's own redirects. $link is where the content is, $link_token what to

@@ -41,6 +41,18 @@ COMMANDS: dict[str, str] = {
     "config": "Show settings and where each comes from.",
 }
 
+OTHER_WORDS = {
+    "list": "models",
+    "ls": "models",
+    "rm": "models remove NAME",
+    "remove": "models remove NAME",
+    "pull": "download REPO",
+    "get": "download REPO",
+    "run": "chat MODEL",
+    "search": "find MODEL",
+}
+"""What other programs call it, and what it is called here."""
+
 
 class LazyGroup(typer.core.TyperGroup):
     """Load a command's module only when that command runs or is asked for help."""
@@ -171,6 +183,8 @@ def _help_for(exc: Exception) -> str:
 def _nearest_command(name: str) -> str:
     from difflib import get_close_matches
 
+    if name in OTHER_WORDS:
+        return f"qtool {OTHER_WORDS[name]}"
     close = get_close_matches(name, COMMANDS, n=1)
     return f"qtool {close[0]} --help" if close else "qtool --help"
 

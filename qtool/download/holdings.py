@@ -4,6 +4,8 @@ A folder counts as qtool's when it holds qtool's state (``layout.STATE_FOLDER``)
 Face cache there are also repositories that other programs fetched; they are listed, but not ours.
 """
 
+import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from qtool.download.partials import PARTIAL_FOLDER
 from qtool.download.registry import Registry
 from qtool.hub.repo import RepoType
 from qtool.models.refetch import noted_source
+
+log = logging.getLogger(__name__)
 
 _CACHE_PREFIXES = {f"{kind.value}s": kind for kind in RepoType}
 
@@ -55,17 +59,15 @@ class Holding:
 
 def find_folders(registry: Registry, beside: Path) -> Iterator[Holding]:
     """Yield the folders of the registry, and those in ``beside`` that it does not know."""
-    seen = set()
-    for noted in registry.all():
-        folder = Path(noted.path)
-        seen.add(folder)
-        if has_state(folder):
-            yield _folder(folder, noted.repo_id, _repo_type(noted.repo_type))
-    for folder in (beside, *_folders_in(beside)):
-        resolved = folder.resolve()
-        if resolved not in seen and has_state(resolved):
-            source = noted_source(resolved)
-            yield _folder(resolved, source.repo_id if source else resolved.name, RepoType.MODEL)
+    named = {Path(noted.path): noted for noted in registry.all()}
+    others = [folder.resolve() for folder in (beside, *_folders_in(beside))]
+    for folder in dict.fromkeys([*named, *others]):
+        noted, source = named.get(folder), noted_source(folder)
+        name = noted.repo_id if noted else source.repo_id if source else folder.name
+        kind = noted.repo_type if noted else RepoType.MODEL.value
+        with _passed_over(folder):
+            if has_state(folder):
+                yield _folder(folder, name, _repo_type(kind))
 
 
 def find_cached(cache: Path) -> Iterator[Holding]:
@@ -74,18 +76,8 @@ def find_cached(cache: Path) -> Iterator[Holding]:
         kind, _, name = folder.name.partition("--")
         if kind not in _CACHE_PREFIXES or not name:
             continue
-        files = [*_files_below(folder / "blobs"), *_files_below(folder / "snapshots")]
-        begun_bytes = _begun_bytes(folder)
-        yield Holding(
-            Place.CACHE,
-            name.replace("--", "/"),
-            folder,
-            sum(path.stat().st_size for path in files) + begun_bytes,
-            max((path.stat().st_mtime for path in files), default=folder.stat().st_mtime),
-            begun_bytes,
-            _CACHE_PREFIXES[kind],
-            is_ours=has_state(folder),
-        )
+        with _passed_over(folder):
+            yield _cached(folder, name.replace("--", "/"), _CACHE_PREFIXES[kind])
 
 
 def has_state(folder: Path) -> bool:
@@ -108,6 +100,30 @@ def _folder(folder: Path, name: str, repo_type: RepoType) -> Holding:
         begun_bytes,
         repo_type,
     )
+
+
+def _cached(folder: Path, name: str, repo_type: RepoType) -> Holding:
+    files = [*_files_below(folder / "blobs"), *_files_below(folder / "snapshots")]
+    begun_bytes = _begun_bytes(folder)
+    return Holding(
+        Place.CACHE,
+        name,
+        folder,
+        sum(map(_size_of, files)) + begun_bytes,
+        max(one.stat().st_mtime for one in (folder / "snapshots", folder) if one.exists()),
+        begun_bytes,
+        repo_type,
+        is_ours=has_state(folder),
+    )
+
+
+@contextlib.contextmanager
+def _passed_over(folder: Path) -> Iterator[None]:
+    """Leave a folder out that cannot be read, or is being removed."""
+    try:
+        yield
+    except OSError as exc:
+        log.debug("%s is passed over: %s", folder, exc)
 
 
 def _begun_bytes(folder: Path) -> int:

@@ -110,3 +110,11 @@ def test_starter_and_repacked_models_are_listed_and_go(models, place):
     assert sorted(map(Path, listed)) == sorted(files.values())
     assert models("remove", *files, "-y").returncode == 0
     assert not any(path.parent.exists() for path in files.values())
+
+
+@pytest.mark.parametrize(
+    ("word", "command"), [("list", "qtool models"), ("pull", "qtool download")]
+)
+def test_word_of_other_programs_is_answered_with_ours(run_qtool, word, command):
+    done = run_qtool(word, "org/name")
+    assert (done.returncode, f"hint: {command}" in done.stderr) == (2, True)

@@ -85,6 +85,19 @@ def test_note_that_is_no_note_is_passed_over(found, registry):
     assert found().name == "org/name"
 
 
+def test_folder_that_cannot_be_read_hides_no_other(fetch, found, registry, hub, monkeypatch):
+    other = fetch.target.parent / "other"
+    fetch(hub, local_dir=other, registry_dir=registry._folder)
+
+    def read(path):
+        if other in path.parents:
+            raise PermissionError(13, "not for you")
+        return Manifest(path)
+
+    monkeypatch.setattr("qtool.download.holdings.Manifest", read)
+    assert found().path == fetch.target
+
+
 def test_folder_goes_with_all_that_was_downloaded(fetch, found):
     removal = remove_download(found())
     assert (removal.freed_bytes, removal.left) == (MIB + 6, [])
