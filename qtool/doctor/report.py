@@ -32,20 +32,29 @@ def report_lines(
     verdict: Verdict,
     answer: GoalAnswer | None = None,
 ) -> Iterator[Line]:
-    """Yield the report: the answer to a goal, a summary, the findings, the verdict on a model.
+    """Yield the report: the answer to a goal, the verdict on a model, the machine, the findings.
 
-    A healthy machine without a goal and a model gets the summary and nothing else.
+    A healthy machine without a goal and a model gets a summary and its own description.
     """
-    if answer is not None:
-        yield from _answer_lines(answer)
-    is_denied = answer is not None and answer.runs is False
-    yield _summary(case, findings, verdict, is_denied=is_denied)
+    lead = list(_lead_lines(case, verdict, answer))
+    is_denied = (answer is not None and answer.runs is False) or (
+        case.model is not None and not all(one.runs for one in verdict.values())
+    )
+    summary = list(_summary(findings, _what_runs(case, verdict), is_denied=is_denied))
+    yield from lead or summary
+    yield from _machine_lines(case)
+    yield from summary if lead else ()
     for finding in findings:
         if finding.severity is not Severity.INFO or case.goal is not None:
             yield from _finding_lines(finding)
+
+
+def _lead_lines(case: Case, verdict: Verdict, answer: GoalAnswer | None) -> Iterator[Line]:
+    """Yield what was asked about: the goal, the model."""
+    if answer is not None:
+        yield from _answer_lines(answer)
     if case.model is not None:
         for name, one in verdict.items():
-            yield Line(LineKind.TEXT, "")
             yield from verdict_lines(case.model, name, one)
 
 
@@ -58,14 +67,24 @@ def _answer_lines(answer: GoalAnswer) -> Iterator[Line]:
 
 def machine_words(case: Case) -> Message:
     """Return the machine in a few words: Python, torch, GPUs, and what else counts."""
+    return together((_software_words(case), *_hardware_words(case)), SEMICOLON)
+
+
+def _machine_lines(case: Case) -> Iterator[Line]:
+    software, *hardware = (_software_words(case), *_hardware_words(case))
+    yield Line(LineKind.INFO, say("examined: {machine}", machine=software))
+    yield from (Line(LineKind.INFO, together(("  ", words))) for words in hardware)
+
+
+def _software_words(case: Case) -> Message:
+    """Return the examined Python, its torch, and the GPUs for it."""
     snapshot = case.snapshot
     where = "" if snapshot.interpreter is UNKNOWN else f" ({snapshot.interpreter.path})"
     python = f"Python {snapshot.python}"
     if snapshot.python is UNKNOWN:
         python = say("an unknown Python")
     torch = f"torch {case.torch_version}" if case.torch_version else _no_torch(case)
-    words = (f"{python}{where}" if where else python, torch, _gpu_words(case))
-    return together((together(words, COMMA), *_hardware_words(case)), SEMICOLON)
+    return together((f"{python}{where}" if where else python, torch, _gpu_words(case)), COMMA)
 
 
 def _hardware_words(case: Case) -> Iterator[Message]:
@@ -111,31 +130,33 @@ def _other_gpus(case: Case) -> tuple[str, ...]:
     return tuple(n if n.startswith(vendor) else f"{vendor} {n}".rstrip() for vendor, n in names)
 
 
-def _summary(case: Case, findings: Sequence[Finding], verdict: Verdict, *, is_denied: bool) -> Line:
+def _summary(findings: Sequence[Finding], runs: Message, *, is_denied: bool) -> Iterator[Line]:
+    """Yield how much is wrong; nothing where what was asked for is denied without a finding."""
     n_errors = sum(finding.severity is Severity.ERROR for finding in findings)
     n_warnings = sum(finding.severity is Severity.WARNING for finding in findings)
-    machine = machine_words(case)
     if n_errors or n_warnings:
         kind = LineKind.ERROR if n_errors else LineKind.WARNING
         counts = together(_counts(n_errors, n_warnings), say(" and "))
-        return Line(kind, together((counts, COLON, machine)))
-    if is_denied:
-        return Line(LineKind.INFO, say("examined: {machine}", machine=machine))
-    good = say("nothing wrong found: {machine}", machine=machine)
-    if case.model is None:
-        good += _what_runs(verdict)
-    return Line(LineKind.OK, good)
+        yield Line(kind, together((counts, ENDING_COLON)))
+    elif not is_denied:
+        yield Line(LineKind.OK, say("nothing wrong found") + runs)
 
 
 def _format_words(name: str) -> str:
     return say("unquantized") if name == ModelFormat.PLAIN else name.upper()
 
 
-def _what_runs(verdict: Verdict) -> Message:
-    """Return the formats that run on the machine, and which of them only after a repack."""
+def _what_runs(case: Case, verdict: Verdict) -> Message:
+    """Return the formats that run on the machine, and which only after a repack, or elsewhere."""
+    if case.model is not None:
+        return together(())
     runs = {_format_words(name): one for name, one in verdict.items() if one.runs}
     repacked = [name for name, one in runs.items() if one.engine == "llama.cpp" and name != "GGUF"]
-    as_they_are = [name for name in runs if name not in repacked]
+    as_they_are = [
+        together((name, f" (--env {one.environment})")) if one.environment else name
+        for name, one in runs.items()
+        if name not in repacked
+    ]
     if not runs:
         return together(())
     words = say("; runs {formats}", formats=together(as_they_are, COMMA))

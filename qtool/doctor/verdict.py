@@ -5,7 +5,7 @@ Nothing here was measured on a GPU; speeds are estimates from memory bandwidth.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtool.doctor import facts
 from qtool.doctor.answers import awq_answers, gptq_answers
@@ -16,13 +16,16 @@ from qtool.doctor.fixes import smaller_variant
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
 from qtool.doctor.llama_programs import by_naming_python
 from qtool.doctor.measured import as_measured
-from qtool.doctor.proven_sets import environment_for, proven_set
+from qtool.doctor.proven_sets import case_within, environment_for, proven_set
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import WRITTEN_OUT, Route, find_route
 from qtool.doctor.speed import tokens_per_s, tokens_per_s_on
 from qtool.doctor.versions import capability_words
 from qtool.language.message import say
 from qtool.models.info import ModelFormat, ModelInfo
+
+if TYPE_CHECKING:
+    from qtool.envs.environment import Environment
 
 # Without a model every format is judged that the usual repositories come in.
 COMMON_FORMATS = (ModelFormat.GGUF, ModelFormat.GPTQ, ModelFormat.AWQ, ModelFormat.PLAIN)
@@ -60,7 +63,8 @@ class FormatVerdict:
 
     ``dtype`` and ``attention`` are what qtool's engine computes with. ``cures`` are alternatives:
     environments or variants of the model with which it would run, or run on the GPU. ``gpus`` is
-    empty unless there are several that take part.
+    empty unless there are several that take part. ``environment`` names the one of qtool's own
+    that runs it, where the examined one does not.
     """
 
     runs: bool
@@ -75,6 +79,7 @@ class FormatVerdict:
     notes: tuple[str, ...] = ()
     cures: tuple[Fix, ...] = ()
     gpus: tuple[GpuRow, ...] = ()
+    environment: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; ``memory`` is null without a model."""
@@ -91,6 +96,7 @@ class FormatVerdict:
             "notes": list(self.notes),
             "fixes": [{"title": one.title, "commands": list(one.commands)} for one in self.cures],
             "gpus": [row.to_json() for row in self.gpus],
+            "environment": self.environment,
         }
 
 
@@ -108,6 +114,30 @@ def judge(case: Case) -> Verdict:
 def judge_format(case: Case, form: ModelFormat) -> FormatVerdict:
     """Return the verdict on one format, with memory and speed where the case has a model."""
     route = as_measured(case, form, find_route(case, form))
+    if not route.runs and route.lacks_packages and (own := environment_for(case, form)):
+        return _judge_elsewhere(case, form, own)
+    return _judge_route(case, form, route)
+
+
+def _judge_elsewhere(case: Case, form: ModelFormat, own: "Environment") -> FormatVerdict:
+    """Return the verdict on a format in an environment of qtool's, which was proven to run it."""
+    inside = case_within(case, own)
+    route = find_route(inside, form)
+    if not route.runs:  # its record does not tell all that the proof has seen
+        route = Route(True, say("{engine}, as proven", engine=own.engine), own.engine, Device.CPU)
+    found = _judge_route(inside, form, route)
+    why = say("with --env {name}, an environment of qtool's: {why}", name=own.name, why=found.why)
+    use = proven_set(case, form)
+    return replace(
+        found,
+        why=why,
+        notes=_notes(case, form),
+        cures=(*((use,) if use and found.runs else ()), *found.cures),
+        environment=own.name if found.runs else None,
+    )
+
+
+def _judge_route(case: Case, form: ModelFormat, route: Route) -> FormatVerdict:
     model = _as_held(as_run(case), route)
     fit = fit_on(case, model, route.device) if model and route.device else None
     runs, why = _weigh(case, form, route, fit)
@@ -135,11 +165,6 @@ def _weigh(case: Case, form: ModelFormat, route: Route, fit: Fit | None) -> tupl
 
     A context that nobody asked for may be shorter, as `qtool chat` will choose it.
     """
-    if not route.runs and route.lacks_packages and (name := environment_for(case, form)):
-        return False, say(
-            "{why}; but qtool's environment {name} runs it (--env {name})",
-            why=route.why, name=name,
-        )  # fmt: skip
     if not route.runs or fit is None:
         return route.runs, route.why
     match fit.kind:

@@ -8,9 +8,13 @@ from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import python_is_within, some
+from qtool.doctor.llama_programs import by_naming_python, llama_kind, program_words, uses_gpu
+from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import parse_capability
 from qtool.language.message import say
+from qtool.models.info import ModelFormat
+from qtool.models.llama_choice import LlamaKind
 
 PACKAGE = "llama-cpp-python"
 
@@ -123,4 +127,30 @@ def _missing_runtime(case: Case) -> tuple[str, ...]:
     return tuple(seen)
 
 
-RULES = (cpu_only, cuda_runtime_missing)
+def gpu_idle(case: Case) -> Iterator[Finding]:
+    """Warn that the llama.cpp that qtool takes leaves the GPU idle; a model's verdict says it, too.
+
+    An own llama-cpp-python without the GPU is ``cpu_only``'s.
+    """
+    kind = llama_kind(case)
+    is_known = bool(case.snapshot.llama_cpp) and kind not in (None, LlamaKind.PYTHON)
+    if not case.gpus or case.model is not None or not is_known or kind is None:
+        return
+    if uses_gpu(case, kind) is not False or not case.wants(Goal.GGUF):
+        return
+    yield Finding(
+        code="GGUF-GPU-IDLE",
+        severity=Severity.WARNING if case.goal is Goal.GGUF else Severity.INFO,
+        title=say("llama.cpp runs on the CPU here; the {gpu} does nothing", gpu=case.gpus[0].name),
+        explanation=say(
+            "qtool chat would take this one: {how}. It has no code for a GPU and runs every GGUF "
+            "several times more slowly than the GPU would. A llama.cpp with CUDA comes with an "
+            "environment of qtool's own, or as a llama-server on PATH.",
+            how=program_words(case, kind),
+        ),
+        evidence=(f"GPU: {case.gpus[0].name}", f"llama.cpp: {kind}"),
+        fixes=some(by_naming_python(case), proven_set(case, ModelFormat.GGUF)),
+    )
+
+
+RULES = (cpu_only, cuda_runtime_missing, gpu_idle)

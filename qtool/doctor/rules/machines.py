@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from qtool.doctor import facts
 from qtool.doctor.case import Case
 from qtool.doctor.commands import Commands
-from qtool.doctor.finding import Finding, Fix, Goal, Severity
+from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.snapshot import UNKNOWN, canonical_name
 from qtool.language.message import say
 
@@ -94,6 +94,40 @@ def wsl_1(case: Case) -> Iterator[Finding]:
     )
 
 
+def container_without_gpu(case: Case) -> Iterator[Finding]:
+    """Say that a container was started without the GPU that it is made for."""
+    container = case.snapshot.os.container
+    wish = case.snapshot.env_vars.get("NVIDIA_VISIBLE_DEVICES", "")
+    is_asked = bool(wish) and wish not in ("void", "none")
+    has_nothing = not case.snapshot.gpus and case.has_no_gpu and not case.snapshot.driver
+    if not container or not has_nothing or not case.wants(*TORCH_GOALS, Goal.GGUF):
+        return
+    if not is_asked and not case.torch_cuda:
+        return
+    yield Finding(
+        code="CONTAINER-NO-GPU",
+        severity=Severity.WARNING if is_asked else Severity.INFO,
+        title=say("This container sees no GPU"),
+        explanation=say(
+            "Its image is made for CUDA, and there is neither a driver nor a GPU in it: both come "
+            "from the host, if that has NVIDIA's container toolkit and the container is started "
+            "with its GPUs. All that follows is about the CPU."
+        ),
+        evidence=(
+            f"container: {container}",
+            f"NVIDIA_VISIBLE_DEVICES={wish}" if is_asked else f"torch {case.torch_version}",
+        ),
+        fixes=(Fix(say("On a host that has a GPU, start it with it"), (_with_gpus(container),)),),
+        confidence=Confidence.LIKELY,
+    )
+
+
+def _with_gpus(container: str) -> str:
+    if container == "podman":
+        return "# on the host: podman run --device nvidia.com/gpu=all IMAGE"
+    return "# on the host: docker run --gpus all IMAGE"
+
+
 def idle_amd_gpu(case: Case) -> Iterator[Finding]:
     """Say that torch does not use the AMD GPU that is there."""
     cards = [one for one in case.snapshot.accelerators or () if one.vendor == "AMD"]
@@ -115,4 +149,4 @@ def idle_amd_gpu(case: Case) -> Iterator[Finding]:
     )
 
 
-RULES = (conda_and_pip, wsl_1, idle_amd_gpu)
+RULES = (conda_and_pip, wsl_1, container_without_gpu, idle_amd_gpu)

@@ -14,7 +14,7 @@ from qtool.engines.llama_program import LlamaPrograms, choose_program
 from qtool.errors import EnvironmentFault
 from qtool.models.info import ModelFormat
 from qtool.models.llama_choice import LlamaKind
-from tests.unit.doctor.machines import RTX_3090, case_of
+from tests.unit.doctor.machines import RTX_3090, case_of, commands_of, findings_of
 
 PATH = "/usr/bin/llama-server"
 CUDA = {"path": PATH, "gpu_libraries": ["libggml-cuda.so"]}
@@ -77,6 +77,22 @@ def test_llama_cpp_python_for_the_gpu_that_chat_would_pass_by_is_named() -> None
 
     assert verdict.device == "cpu"
     assert verdict.cures[0].commands == ("qtool chat MODEL --python /env/bin/python",)
+
+
+def test_gpu_that_llama_cpp_leaves_idle_is_a_warning_with_its_cure() -> None:
+    fields = {"llama_cpp": "xllamacpp", "llama_server": None}
+    found = findings_of("gguf", **fields)["GGUF-GPU-IDLE"]
+
+    assert found.severity == "warning"
+    assert commands_of(found).splitlines() == [
+        "qtool env create gguf",
+        "qtool chat MODEL --env gguf",
+    ]
+    assert findings_of(None, **fields)["GGUF-GPU-IDLE"].severity == "info"
+    assert "GGUF-GPU-IDLE" not in findings_of("gptq", **fields)
+    assert "GGUF-GPU-IDLE" not in findings_of("gguf", gpus=[], **fields)
+    assert "GGUF-GPU-IDLE" not in findings_of("gguf", llama_cpp="xllamacpp", llama_server=CUDA)
+    assert "GGUF-GPU-IDLE" not in findings_of("gguf")  # nobody looked
 
 
 def test_gptq_is_repacked_by_our_own_wheel_alone() -> None:

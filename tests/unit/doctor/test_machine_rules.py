@@ -1,8 +1,10 @@
 """Rules about the machine around the environment: conda beside pip, WSL 1, an idle AMD GPU."""
 
+import pytest
+
 from qtool.doctor.finding import Severity
 from qtool.doctor.report import machine_words
-from tests.unit.doctor.machines import LINUX, case_of, findings_of
+from tests.unit.doctor.machines import LINUX, case_of, commands_of, findings_of
 
 AMD = {"vendor": "AMD", "name": "navi31", "arch": "gfx1100"}
 
@@ -63,3 +65,24 @@ def test_the_summary_names_other_makers_gpus_that_compute() -> None:
     case = case_of(gpus=[], accelerators=[AMD, apple, screen])
 
     assert machine_words(case).endswith("no torch, no NVIDIA GPU, AMD navi31, Apple M3 Max")
+
+
+@pytest.mark.parametrize(
+    ("wish", "version", "severity"),
+    [("all", None, "warning"), (None, "2.9.1+cu128", "info"), ("void", None, None)],
+)
+def test_a_container_without_the_gpu_it_is_made_for(
+    wish: str | None, version: str | None, severity: str | None
+) -> None:
+    found = findings_of(
+        "plain",
+        os={"system": "Linux", "arch": "x86_64", "container": "docker"},
+        gpus=[],
+        driver=None,
+        dists={"torch": version} if version else {},
+        torch={"version": version, "cuda": "12.8"} if version else None,
+        env_vars={"NVIDIA_VISIBLE_DEVICES": wish} if wish else {},
+    ).get("CONTAINER-NO-GPU")
+
+    assert (found and found.severity) == severity
+    assert found is None or "docker run --gpus all" in commands_of(found)
