@@ -20,17 +20,32 @@ class DamageKind(StrEnum):
     POINTER = "pointer"
 
 
+_OF_UNKNOWN_ORIGIN = frozenset({DamageKind.TOO_SHORT, DamageKind.TOO_LONG, DamageKind.CORRUPT})
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """What is wrong with a file.
 
     ``size_found_bytes`` is None where nothing was found. ``bad_ranges`` are the bytes to bring
     anew, empty where bytes are only to be cut off; None where it is not known which are wrong.
+    ``is_text``: what was found looks like text, which people edit.
     """
 
     kind: DamageKind
     size_found_bytes: int | None
     bad_ranges: tuple[Range, ...] | None = None
+    is_text: bool = False
+
+    @property
+    def is_edited(self) -> bool:
+        """Return whether somebody may have changed the file: a text that nobody ever published."""
+        return self.is_text and self.kind in _OF_UNKNOWN_ORIGIN
+
+    @property
+    def label(self) -> str:
+        """Return the damage in a word or two."""
+        return "changed" if self.is_edited else self.kind.value
 
     @property
     def bad_bytes(self) -> int | None:
@@ -46,6 +61,8 @@ class Damage:
 
     def described(self, file: RemoteFile) -> str:
         """Return what is wrong in words, without the file's name."""
+        if self.is_edited:
+            return "not as the hub has it; edited here?"
         found_bytes, expected = self.size_found_bytes or 0, format_size(file.size_bytes)
         match self.kind:
             case DamageKind.MISSING:

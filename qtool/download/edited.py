@@ -1,4 +1,4 @@
-"""Texts that somebody has changed: a run that replaces them keeps them beside, and says so.
+"""Files in place that a run replaces: what of them is kept, and what is said.
 
 A ``config.json`` that is neither what the hub lists nor any version that was fetched is a person's
 work. It gets a second name before the hub's content takes its own, so that no moment is without it.
@@ -9,60 +9,43 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.download.damage import DamageKind
 from qtool.download.disk import disk_errors
 from qtool.download.layout import place_of
 from qtool.download.target import Target, size_and_mtime
-from qtool.download.verify import Verifier
+from qtool.download.verify import Verifier, is_text
 from qtool.hub.repo import RemoteFile
 
 SUFFIX = ".edited"
-# As git tells a binary file: a NUL in so many first bytes.
-# https://github.com/git/git/blob/v2.43.0/xdiff-interface.c#L187
-_PROBE_BYTES = 8000
 _NOBODYS_WORK = frozenset({DamageKind.MISSING, DamageKind.POINTER, DamageKind.OUTDATED})
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
-    """A changed text and the name that it keeps."""
-
-    file: RemoteFile
-    kept: Path
-
-    @property
-    def note(self) -> str:
-        """Return what the user is told."""
-        return (
-            f"{self.file.path} was not as the hub has it, and is replaced; "
-            f"what it was is kept as {self.kept.name}"
-        )
-
-
-def keep_edited(
-    target: Target, verifier: Verifier, files: Iterable[RemoteFile]
-) -> Iterator[Edited]:
+def keep_edited(target: Target, verifier: Verifier, files: Iterable[RemoteFile]) -> Iterator[str]:
     """Give each of ``files`` that is somebody's work a second name, before it is replaced.
 
-    Raises ResourceError where that cannot be done, KeyboardInterrupt when stopped.
+    Yields what the user is told of it, and of other files that are not as they were fetched. Raises
+    ResourceError where the name cannot be given, KeyboardInterrupt when stopped.
     """
     for file in files:
         place = place_of(file, target.layout)
         with disk_errors(place):
-            if _is_text(place) and _is_somebodys_work(target, verifier, file):
-                yield Edited(file, _keep(place, target.layout.final_path(file)))
+            if is_text(place):
+                if _is_somebodys_work(target, verifier, file):
+                    kept = _keep(place, target.layout.final_path(file))
+                    yield (
+                        f"{file.path} was not as the hub has it, and is replaced; "
+                        f"what it was is kept as {kept.name}"
+                    )
+            elif place.is_file() and _was_right(target, file):
+                yield f"{file.path} was damaged after it had been verified; it is fetched anew"
 
 
-def _is_text(path: Path) -> bool:
-    """Return whether a file is there, holds anything, and looks like text. Raises OSError."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        probe = stream.read(_PROBE_BYTES)
-    return bool(probe) and b"\0" not in probe
+def _was_right(target: Target, file: RemoteFile) -> bool:
+    """Return whether a file in place was once verified to be what the hub lists now."""
+    entry = target.manifest.find(file.path)
+    return entry is not None and entry.digest is not None and entry.digest == file.digest
 
 
 def _is_somebodys_work(target: Target, verifier: Verifier, file: RemoteFile) -> bool:

@@ -190,9 +190,9 @@ class _Run:
         return self._fetch(errand, present, missing)
 
     def _with_edited_kept(self, errand: _Errand, files: Iterable[RemoteFile]) -> _Errand:
-        """Keep what somebody has changed of ``files``; note it in the plan."""
+        """Keep what somebody has changed of ``files``; note in the plan what is replaced."""
         verifier = Verifier(errand.target, self._on_event, self._stop)
-        notes = [edited.note for edited in keep_edited(errand.target, verifier, files)]
+        notes = keep_edited(errand.target, verifier, files)
         wanted = replace(errand.wanted, notes=(*errand.wanted.notes, *notes))
         return replace(errand, wanted=wanted)
 

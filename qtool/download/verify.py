@@ -26,6 +26,9 @@ MAX_EXTRA = 1000
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 _POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
 _MAX_POINTER_BYTES = 1024
+# As git tells a binary file: a NUL in so many first bytes.
+# https://github.com/git/git/blob/v2.43.0/xdiff-interface.c#L187
+_PROBE_BYTES = 8000
 
 
 class Verifier:
@@ -86,7 +89,7 @@ class Verifier:
         if size != file.size_bytes:
             kind = DamageKind.TOO_SHORT if size < file.size_bytes else DamageKind.TOO_LONG
         ranges = self._bad_ranges(file, size, digest or self._hash(path, file))
-        return Damage(kind, size, None if ranges is None else tuple(ranges))
+        return Damage(kind, size, None if ranges is None else tuple(ranges), is_text(path))
 
     def _bad_ranges(self, file: RemoteFile, size: int, digest: NotingDigest) -> list[Range] | None:
         """Return which bytes are wrong, as far as notes of right content or the size tell.
@@ -124,6 +127,15 @@ class Verifier:
             if found == digest:
                 return True
         return False
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file is there, holds anything, and looks like text. Raises OSError."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        probe = stream.read(_PROBE_BYTES)
+    return bool(probe) and b"\0" not in probe
 
 
 def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:

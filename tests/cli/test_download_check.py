@@ -146,3 +146,22 @@ def test_quiet_check_lists_what_is_wrong(qtool, model):
     done = qtool("org/name", "--verify", "--quiet")
     assert done.returncode == 6
     assert "m.gguf" in done.stdout
+
+
+def test_changed_text_is_called_that_and_its_cure_keeps_it(qtool, model):
+    config = model.parent / "config.json"
+    config.write_text('{"mine": 1}')
+    done = qtool("org/name", "--verify")
+    assert done.returncode == 6
+    assert "changed   config.json: not as the hub has it; edited here?" in done.stdout
+    command = shlex.split(done.stderr.partition("hint: ")[2], comments=True)
+    done = qtool(*command[2:])
+    assert (done.returncode, json.loads(config.read_text())) == (0, {})
+    assert config.with_name("config.json.edited").read_text() == '{"mine": 1}'
+
+
+def test_check_of_nothing_says_so_once_with_the_command_that_fetches(qtool):
+    done = qtool("org/name", "--verify", "--local-dir", "nowhere")
+    assert done.returncode == 6
+    assert done.stdout == "nowhere: nothing of it is there\n"
+    assert done.stderr.endswith("hint: qtool download org/name --local-dir nowhere\n")

@@ -115,3 +115,21 @@ def test_disk_without_links_holds_a_copy(fetch, hub, config, monkeypatch):
     statuses = {file.path: file.status for file in fetch(hub).files}
     assert statuses["config.json"] is FileStatus.DOWNLOADED
     assert (fetch.target / "config.json.edited").read_bytes() == MINE
+
+
+def test_weights_damaged_since_they_were_verified_are_named(fetch, hub):
+    fetch(hub)
+    weights = fetch.target / "m.bin"
+    content = weights.read_bytes()
+    weights.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    result = fetch(hub)
+    (note,) = result.notes
+    assert note.startswith("m.bin was damaged after it had been verified")
+    assert weights.read_bytes() == content
+    assert fetch(hub).notes == ()
+
+
+def test_weights_of_an_older_commit_are_not_called_damaged(fetch, hub):
+    fetch(hub)
+    hub.commit("org/name", {"m.bin": Generated(2 * MIB, seed=1)})
+    assert fetch(hub).notes == ()
