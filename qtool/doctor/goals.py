@@ -93,7 +93,7 @@ def _answer_format(case: Case, goal: Goal, errors: Sequence[str]) -> GoalAnswer:
     if goal is Goal.AWQ and case.has_no_gpu and not verdict.runs and not is_repacked:
         (why,) = awq_answers(case)
         return GoalAnswer(goal, False, why)
-    if errors:
+    if errors and verdict.environment is None:
         return GoalAnswer(goal, False, errors[0], verdict.notes)
     if not verdict.runs and _is_unknown(case, goal):
         return GoalAnswer(goal, None, verdict.why, verdict.notes)

@@ -1,6 +1,7 @@
 """Environments that qtool makes and proves itself, as cures: those there are, and recipes. Pure."""
 
 import shlex
+from typing import TYPE_CHECKING
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Fix
@@ -9,6 +10,9 @@ from qtool.envs.machine import Machine
 from qtool.envs.recipes import Recipe, load_recipes, refusals
 from qtool.language.message import say
 from qtool.models.info import ModelFormat
+
+if TYPE_CHECKING:
+    from qtool.envs.environment import Environment
 
 CUDA_MAJORS = (13, 12, 11)
 _NO_RECIPE = (ModelFormat.BITSANDBYTES, ModelFormat.COMPRESSED_TENSORS, ModelFormat.FP8)
@@ -34,9 +38,9 @@ def proven_set(case: Case, form: ModelFormat | None) -> Fix | None:
     """
     if form is None or form in _NO_RECIPE:
         return None
-    if (name := environment_for(case, form)) is not None:
-        title = say("The environment {name}, which qtool made and proved, runs it", name=name)
-        return Fix(title, (f"qtool chat {model_word(case)} --env {name}",))
+    if (own := environment_for(case, form)) is not None:
+        title = say("The environment {name}, which qtool made and proved, runs it", name=own.name)
+        return Fix(title, (f"qtool chat {model_word(case)} --env {own.name}",))
     recipe = recipe_for_format(case, form)
     if recipe is None:
         return None
@@ -48,12 +52,12 @@ def proven_set(case: Case, form: ModelFormat | None) -> Fix | None:
     return Fix(title, commands)
 
 
-def environment_for(case: Case, form: ModelFormat) -> str | None:
-    """Return the name of an environment of qtool's that runs ``form``, if there is one."""
+def environment_for(case: Case, form: ModelFormat) -> "Environment | None":
+    """Return an environment of qtool's that runs ``form`` and is not the examined one."""
     others = (
         one for one in case.environments if form in one.serves and not _is_examined(case, one.path)
     )
-    return next((one.name for one in others if one.is_intact), None)
+    return next((one for one in others if one.is_intact), None)
 
 
 def recipe_for_format(case: Case, form: ModelFormat) -> Recipe | None:

@@ -34,16 +34,21 @@ def report_lines(
 ) -> Iterator[Line]:
     """Yield the report: the answer to a goal, the verdict on a model, the machine, the findings.
 
-    A healthy machine without a goal and a model gets a summary and its own description.
+    A healthy machine without a goal and a model gets one line and nothing else.
     """
     lead = list(_lead_lines(case, verdict, answer))
     is_denied = (answer is not None and answer.runs is False) or (
         case.model is not None and not all(one.runs for one in verdict.values())
     )
     summary = list(_summary(findings, _what_runs(case, verdict), is_denied=is_denied))
-    yield from lead or summary
-    yield from _machine_lines(case)
-    yield from summary if lead else ()
+    if not lead and summary[0].kind is LineKind.OK:
+        one = say("{summary} (examined: {machine})",
+                  summary=summary[0].text, machine=machine_words(case))  # fmt: skip
+        yield Line(LineKind.OK, one)
+    else:
+        yield from lead or summary
+        yield from _machine_lines(case)
+        yield from summary if lead else ()
     for finding in findings:
         if finding.severity is not Severity.INFO or case.goal is not None:
             yield from _finding_lines(finding)
@@ -137,7 +142,7 @@ def _summary(findings: Sequence[Finding], runs: Message, *, is_denied: bool) -> 
     if n_errors or n_warnings:
         kind = LineKind.ERROR if n_errors else LineKind.WARNING
         counts = together(_counts(n_errors, n_warnings), say(" and "))
-        yield Line(kind, together((counts, ENDING_COLON)))
+        yield Line(kind, counts)
     elif not is_denied:
         yield Line(LineKind.OK, say("nothing wrong found") + runs)
 

@@ -13,10 +13,11 @@ from qtool.doctor.case import Case, GpuFacts
 from qtool.doctor.finding import Fix, Goal
 from qtool.doctor.fit import Device, Fit, FitKind, fit_on, fit_on_gpu
 from qtool.doctor.fixes import smaller_variant
+from qtool.doctor.inside import case_within
 from qtool.doctor.kernels import KernelState, flash_attn_kernels
 from qtool.doctor.llama_programs import by_naming_python
 from qtool.doctor.measured import as_measured
-from qtool.doctor.proven_sets import case_within, environment_for, proven_set
+from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import as_run
 from qtool.doctor.routes import WRITTEN_OUT, Route, find_route
 from qtool.doctor.speed import tokens_per_s, tokens_per_s_on

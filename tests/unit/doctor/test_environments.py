@@ -1,8 +1,10 @@
 """What the doctor tells recipes of the machine, and which environments it may change."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from qtool.doctor import environments
 from qtool.doctor.apply import environment_of
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import hint_for, indexes_for, machine_of, recipe_for
+from qtool.doctor.goals import answer_goal
+from qtool.doctor.inside import case_within
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.proven_sets import proven_set
 from qtool.doctor.verdict import judge
@@ -133,11 +137,19 @@ def test_a_tested_set_is_made_anew_instead(tmp_path: Path) -> None:
 # --- environments as cures ------------------------------------------------------------------
 
 
-def own(name: str, *serves: str, python: str = sys.executable) -> Environment:
+PROVEN = {"torch": "2.13.0+cpu", "transformers": "5.23.0", "gptqmodel": "7.6.0", "optimum": "2.3"}
+
+
+def own(
+    name: str,
+    *serves: str,
+    python: str = sys.executable,
+    versions: Mapping[str, str] = MappingProxyType({}),
+) -> Environment:
     return Environment(
         name=name, recipe=name, variant="cpu", path=Path("/data/envs") / name,
         python=Path(python), python_version="3.11", engine="transformers", serves=serves,
-        versions={}, proof=(), created_at="", size_bytes=0,
+        versions=versions, proof=(), created_at="", size_bytes=0,
     )  # fmt: skip
 
 
@@ -187,13 +199,54 @@ def test_where_an_own_environment_serves_the_examined_one_lacks_nothing() -> Non
     assert finding.severity == "info"
 
 
-def test_a_verdict_names_the_environment_that_runs_what_the_examined_one_does_not() -> None:
+def test_what_an_own_environment_runs_is_a_model_that_runs() -> None:
+    environments = (own("mine", "awq", versions=PROVEN),)
+    case = replace(case_of("awq", dists={}, **CPU), environments=environments)
+
+    verdict, answer = judge(case)["awq"], answer_goal(case, diagnose(case))
+
+    assert (verdict.runs, verdict.environment) == (True, "mine")
+    assert verdict.why.startswith("with --env mine, an environment of qtool's: transformers, by")
+    assert [fix.commands for fix in verdict.cures] == [("qtool chat MODEL --env mine",)]
+    assert answer is not None and answer.runs is True
+
+
+def test_a_model_that_an_own_environment_has_no_memory_for_does_not_run() -> None:
+    info = ModelInfo(path=Path("/m/x"), format=ModelFormat.PLAIN, weights_bytes=2**40)
+    environments = (own("mine", "plain", versions=PROVEN),)
+    case = replace(case_of(dists={}, ram_bytes=2**34, **CPU), environments=environments, model=info)
+
+    verdict = judge(case)["plain"]
+
+    assert (verdict.runs, verdict.environment) == (False, None)
+    assert verdict.why.endswith("it does not fit into memory")
+
+
+def test_an_environment_whose_record_says_little_is_believed_its_proof() -> None:
     case = replace(case_of("awq", dists={}, **CPU), environments=(own("mine", "awq"),))
 
-    verdict = judge(case)["awq"]
+    assert judge(case)["awq"].why == (
+        "with --env mine, an environment of qtool's: transformers, as proven"
+    )
 
-    assert verdict.runs is False
-    assert "(--env mine)" in verdict.why
+
+@pytest.mark.parametrize(
+    ("versions", "cuda"),
+    [
+        ({"torch": "2.11.0+cu128"}, "12.8"),
+        ({"torch": "2.11.0+cpu", "nvidia-cuda-runtime": "13.0.48"}, None),
+        ({"torch": "2.11.0", "nvidia-cuda-runtime": "13.0.48"}, "13.0"),
+        ({"torch": "2.11.0"}, None),
+    ],
+)
+def test_the_cuda_of_an_environment_is_read_off_its_wheels(
+    versions: dict[str, str], cuda: str | None
+) -> None:
+    inside = case_within(case_of(gpus=[T4]), own("mine", "gptq", versions=versions))
+
+    assert inside.torch is not None
+    assert inside.torch.cuda == cuda
+    assert inside.version("torch") == versions["torch"]
 
 
 def test_nothing_is_prescribed_where_nothing_is_wrong() -> None:

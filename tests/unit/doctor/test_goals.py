@@ -153,10 +153,11 @@ def test_the_summary_says_what_runs_repacked() -> None:
 
     (line,) = report_lines(case, diagnose(case), judge(case))
 
-    assert line.text.endswith("; runs GGUF, repacked also GPTQ, AWQ")
+    runs = "nothing wrong found; runs GGUF, repacked also GPTQ, AWQ (examined: Python "
+    assert line.text.startswith(runs)
 
 
-def test_the_summary_has_the_hardware_in_the_same_line() -> None:
+def test_a_healthy_machine_has_its_hardware_in_the_same_line() -> None:
     fields = {
         "cpu": {"name": "AMD EPYC 7B13", "n_cores": 8},
         "ram_bytes": 2**34,
@@ -293,3 +294,5 @@ def test_the_answer_is_the_first_line_of_the_report() -> None:
 
     assert lines[0].startswith("✗ GPTQ does not run here: auto-gptq's kernels are present but")
     assert "they do not load on torch 2.5.1" in lines[1]
+    assert lines[2].startswith("examined: Python ")
+    assert lines[lines.index("1 error") + 1] == ""
