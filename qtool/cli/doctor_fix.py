@@ -14,6 +14,7 @@ from qtool.doctor.apply import environment_of
 from qtool.doctor.backup import Backup
 from qtool.doctor.case import Case
 from qtool.doctor.cures import CurePlan
+from qtool.doctor.described import format_of
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.environments import recipe_for
 from qtool.doctor.finding import Finding, Severity
@@ -22,6 +23,7 @@ from qtool.doctor.prescription import prescribe
 from qtool.doctor.probes.interpreter import ASKED_FOR
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.treatment import Treatment
+from qtool.doctor.verdict import judge_format
 from qtool.envs.events import OnEvent
 from qtool.envs.store import Store
 from qtool.errors import EnvironmentFault, ExitCode, UsageError
@@ -127,7 +129,7 @@ def fix(
     except EnvironmentFault as fault:
         if prescription is None and _is_healthy(case, findings):
             document = {"plan": plan_json(CurePlan()), "applied": False}
-            output.result(document, [_nothing_to_cure(_prefix_of(case))])
+            output.result(document, [_nothing_to_cure(case, _prefix_of(case))])
             return ExitCode.OK
         if prescription is None:
             raise
@@ -143,7 +145,7 @@ def fix(
                         prefix=prefix)  # fmt: skip
             output.note(stays)
         return make_prescribed(output, prescription, look_again, terminal, is_dry=is_dry)
-    if _is_qtools_own(prefix):
+    if _is_qtools_own(prefix) and treatment.outlook().cures:
         itself = say("{prefix} is the environment of qtool itself: a cure may break qtool",
                      prefix=prefix)  # fmt: skip
         output.warn(itself)
@@ -208,7 +210,7 @@ def _nothing_lines(treatment: Treatment, plan: CurePlan, prefix: Path) -> list[s
     if plan.cures:
         return []
     if not any(finding.severity in _TO_CURE for finding in treatment.findings):
-        return [_nothing_to_cure(prefix)]
+        return [_nothing_to_cure(treatment.case, prefix)]
     command = f"qtool env create {recipe_for(treatment.case)}"
     return [
         say(
@@ -219,7 +221,15 @@ def _nothing_lines(treatment: Treatment, plan: CurePlan, prefix: Path) -> list[s
     ]
 
 
-def _nothing_to_cure(prefix: Path) -> Message:
+def _nothing_to_cure(case: Case, prefix: Path) -> Message:
+    """Say that nothing is wrong, or that it is no matter: another environment runs the model."""
+    form = case.model.format if case.model else format_of(case.goal)
+    name = judge_format(case, form).environment if form else None
+    if name:
+        return say(
+            "not needed: the environment {name} runs it (--env {name}); {prefix} stays as it is",
+            name=name, prefix=prefix,
+        )  # fmt: skip
     return say("nothing to cure in {prefix}", prefix=prefix)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from qtool.doctor.backup import Backup
+from qtool.envs.environment import Environment, write_record
+from qtool.envs.store import RECORD, Store
 from tests.cli.test_doctor import environment
 from tests.conftest import ROOT, Run
 from tests.envs.wheels import make_wheel, only_from
@@ -389,6 +391,50 @@ def test_a_systems_python_with_nothing_to_cure_is_no_fault(run_qtool: Run) -> No
     fine = run_qtool("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON, "--fix", "-y")
 
     assert (fine.returncode, "nothing to cure" in fine.stdout) == (0, True), fine.stderr
+
+
+@pytest.fixture
+def own_environment() -> str:
+    """Return the name of an environment of qtool's that runs what the examined one does not."""
+    folder = Store().root / "proven"
+    python = folder / "made" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    record = Environment(
+        name="proven", recipe="transformers", variant="cpu", path=folder / "made", python=python,
+        python_version="3.11.7", engine="transformers", serves=("gptq", "awq", "plain"),
+        versions={"torch": "2.13.0+cpu", "transformers": "5.23.0"}, proof=(), created_at="",
+        size_bytes=0,
+    )  # fmt: skip
+    (folder / RECORD).write_text(write_record(record))
+    return record.name
+
+
+def test_what_an_own_environment_runs_needs_no_cure(
+    run_qtool: Run, environment, own_environment: str
+) -> None:
+    arguments = ("doctor", "--goal", "plain", "--python", str(environment()))
+
+    report, cured = run_qtool(*arguments), run_qtool(*arguments, "--fix", "--dry-run")
+
+    assert report.returncode == 0, report.stdout
+    assert report.stdout.startswith("✓ an unquantized model runs here: with --env proven")
+    assert (cured.returncode, cured.stderr) == (0, "")
+    assert cured.stdout.startswith("not needed: the environment proven runs it (--env proven); ")
+
+
+def test_nobody_is_warned_of_a_cure_that_is_not_made(
+    as_own, broken: Path, wheels: Path, own_environment: str
+) -> None:
+    make_wheel(wheels, "torchvision", "0.18.1")
+    uv = str(Path(sys.executable).parent / "uv")
+    subprocess.run([uv, "-q", "pip", "uninstall", "--python", str(broken), "torch", "torchvision"],
+                   check=True)  # fmt: skip
+
+    shown = subprocess.run([*as_own, "--fix"], capture_output=True, text=True, check=False)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "not needed: the environment proven runs it" in shown.stdout
 
 
 @pytest.mark.environments
