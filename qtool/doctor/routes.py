@@ -141,7 +141,7 @@ def _route_gptq(case: Case) -> Route:
     device, where = torch_device(case)
     if device is None:
         return _refused(where)
-    if _loads_gptq_by_gptqmodel(case):
+    if loads_gptq_by_gptqmodel(case):
         why = say("transformers with gptqmodel; {where}", where=where)
         return Route(True, why, "transformers", device, _gptqmodel_kernel(case, device))
     is_heard = case.has_within("transformers", "<5") or case.lacks("transformers")
@@ -165,7 +165,8 @@ def _route_auto_gptq(case: Case, device: Device, where: Message) -> Route:
             return _refused(say("auto-gptq is there, but its CUDA kernels do not work"))
 
 
-def _loads_gptq_by_gptqmodel(case: Case) -> bool:
+def loads_gptq_by_gptqmodel(case: Case) -> bool:
+    """Tell whether transformers takes gptqmodel for GPTQ, also where auto-gptq is there as well."""
     if not case.has("optimum") and case.snapshot.dists is not UNKNOWN:
         return False
     if case.has_within("transformers", ">=5"):

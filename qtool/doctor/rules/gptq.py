@@ -8,6 +8,7 @@ from qtool.doctor.commands import Commands
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import build_gptq, gguf, legacy_gptq, modern, python_is_within, some
 from qtool.doctor.kernels import KernelReport, KernelState, gptq_kernels
+from qtool.doctor.routes import loads_gptq_by_gptqmodel
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.versions import is_within
 from qtool.language.message import say
@@ -28,7 +29,7 @@ def kernels_missing(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         code="GPTQ-KERNELS-MISSING",
-        severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
+        severity=_severity_of_kernels(case),
         title=say(
             "auto-gptq {auto_gptq} is installed without its CUDA kernels",
             auto_gptq=case.version("auto-gptq"),
@@ -55,7 +56,7 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
     words = built.words if built else report.built_for or say("another torch")
     yield Finding(
         code="GPTQ-KERNELS-ABI",
-        severity=case.severity_of_kernels(Goal.GPTQ, Goal.BUILD),
+        severity=_severity_of_kernels(case),
         title=say(
             "auto-gptq's kernels are present but do not load on torch {torch}",
             torch=case.torch_version,
@@ -76,6 +77,13 @@ def kernels_abi(case: Case) -> Iterator[Finding]:
         fixes=some(modern(case), legacy_gptq(case), build_gptq(case), _without_gpu(case)),
         confidence=report.confidence,
     )
+
+
+def _severity_of_kernels(case: Case) -> Severity:
+    """Nobody misses kernels of auto-gptq where transformers takes gptqmodel."""
+    if case.goal is not Goal.BUILD and loads_gptq_by_gptqmodel(case):
+        return Severity.INFO
+    return case.severity_of_kernels(Goal.GPTQ, Goal.BUILD)
 
 
 def _reason(report: KernelReport) -> str:

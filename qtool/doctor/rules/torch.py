@@ -19,6 +19,7 @@ from qtool.models.loaders import MINIMUM_TRANSFORMERS
 
 TORCH_OF_TRANSFORMERS_5 = ">=2.4"
 OLDEST_TRANSFORMERS = f">={MINIMUM_TRANSFORMERS}"
+JETSON_TORCH = "https://docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform/"
 NEEDS_TORCH = (Goal.GPTQ, Goal.AWQ, Goal.BNB, Goal.PLAIN, Goal.FLASH_ATTN)
 
 
@@ -29,7 +30,8 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         return
     range_ = _same_minor(case) or ">=2.0"
     fixes = (
-        _with_kernels_that_load(case)
+        _for_jetson(case)
+        or _with_kernels_that_load(case)
         or torch_fixes(case, range_, say("The same torch, built with CUDA"))
         or torch_fixes(case, ">=2.0", say("A torch built with CUDA for this GPU and driver"))
     )
@@ -50,6 +52,16 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         ),
         fixes=fixes,
     )
+
+
+def _for_jetson(case: Case) -> tuple[Fix, ...]:
+    """Say where a Jetson's torch comes from: no index of PyTorch's has one for it."""
+    if not case.snapshot.os.is_jetson:
+        return ()
+    release = f" (L4T {case.snapshot.os.l4t})" if case.snapshot.os.l4t else ""
+    where = f"# for your JetPack{release}: {JETSON_TORCH}"
+    title = say("NVIDIA's own torch for Jetson")
+    return (Fix(title, (Commands(case).uninstall("torch"), where)), gguf(case))
 
 
 def _with_kernels_that_load(case: Case) -> tuple[Fix, ...]:

@@ -203,6 +203,26 @@ def test_python_312_has_no_wheel_of_auto_gptq() -> None:
     assert "GPTQ-NO-WHEEL-FOR-PYTHON" not in findings_of("gptq", **{**fields, "python": "3.11.9"})
 
 
+def test_kernels_of_auto_gptq_are_not_missed_where_transformers_takes_gptqmodel() -> None:
+    dists = {"torch": "2.6.0+cu124", "transformers": "4.51.3", "optimum": "1.24.0",
+             "auto-gptq": "0.7.1", "numpy": "2.2.4"}  # fmt: skip
+    fields = {"torch": torch("2.6.0+cu124", "12.4"), "ext_files": {"auto-gptq": GPTQ_MODULES}}
+
+    assert errors_of("gptq", dists=dists, **fields) == {"GPTQ-KERNELS-ABI"}
+    assert errors_of("gptq", dists=dists | {"gptqmodel": "2.2.0"}, **fields) == set()
+    assert "GPTQ-KERNELS-ABI" in findings_of("gptq", dists=dists | {"gptqmodel": "2.2.0"}, **fields)
+
+
+def test_a_jetson_is_sent_to_nvidia_for_its_torch() -> None:
+    system = {"system": "Linux", "arch": "aarch64", "jetson": True, "l4t": "36.4.0"}
+    orin = {"name": "Orin", "cc": "8.7", "vram_mib": 30536}
+    dists = {"torch": "2.6.0", "transformers": "4.51.3"}
+    found = findings_of("plain", os=system, gpus=[orin], dists=dists, torch=torch("2.6.0", None))
+
+    assert "install-pytorch-jetson-platform" in commands_of(found["TORCH-CPU-ONLY"])
+    assert "download.pytorch.org" not in commands_of(found["TORCH-CPU-ONLY"])
+
+
 def test_who_has_no_gpu_need_not_be_warned_of_building_for_one() -> None:
     fields = {"dists": {"torch": "2.5.1"}, "torch": torch("2.5.1", None), "gpus": []}
     found = findings_of("build", driver=None, **fields)
