@@ -34,14 +34,18 @@ exit codes: 0 good, 1 several kinds of failure, 2 usage, 3 not found, 4 not auth
 TXT
 }
 
+# Makes room for a line where the progress stands on a terminal.
+clear_line() { [[ ! -t 2 ]] || printf '\r\033[K' >&2; }
+
 # complain CODE MESSAGE [HINT]: says what failed; returns CODE.
 complain() {
+  clear_line
   printf 'error: %s\n' "$2" >&2
   [[ -z ${3-} ]] || printf '\nhint: %s\n' "$3" >&2
   return "$1"
 }
 
-note() { printf '%s\n' "$*" >&2; }
+note() { clear_line && printf '%s\n' "$*" >&2; }
 
 die() { complain "$@" || exit; }
 
@@ -98,10 +102,16 @@ set_option() {
   esac
 }
 
+# What to type in place of $repo, which is no name of a repository.
+hint_for_repo() {
+  [[ $repo =~ ^([A-Za-z0-9_./-]+):([A-Za-z0-9_.-]+)$ ]] || { echo 'hfd.sh org/name' && return; }
+  echo "hfd.sh ${BASH_REMATCH[1]} --include '*${BASH_REMATCH[2]}*'"
+}
+
 check_options() {
   [[ -n $repo ]] || die 2 'no repository is given' 'hfd.sh org/name'
   [[ $repo =~ ^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?$ && $repo != *..* ]] ||
-    die 2 "$repo is not a repository name" 'hfd.sh org/name'
+    die 2 "$repo is not a repository name" "$(hint_for_repo)"
   [[ -n $revision && $revision != *..* && ! $revision =~ [[:space:][:cntrl:]] ]] ||
     die 2 "no repository can have the revision '$revision'"
   # One character that ends a header would send anything to the hub.
@@ -134,6 +144,8 @@ hand_over_to_qtool() {
   [[ -z $tool && -z ${HFD_NO_QTOOL-} && ! -d $folder/.hfd ]] || return 0
   [[ $(qtool --version 2>/dev/null) == 'qtool '[0-9]* ]] || return 0
   local glob arguments=("$repo" --revision "$revision" --local-dir "$folder")
+  # Unasked, qtool leaves out second copies of the weights; this script does not.
+  ((${#includes[@]})) || arguments+=(--include '*')
   for glob in ${includes[@]+"${includes[@]}"}; do arguments+=(--include "$glob"); done
   for glob in ${excludes[@]+"${excludes[@]}"}; do arguments+=(--exclude "$glob"); done
   [[ $kind_of_repo == model ]] || arguments+=(--dataset)
@@ -196,6 +208,12 @@ is_hub() {
   local rest=${endpoint#*://}
   local origin=${endpoint%%://*}://${rest%%/*}
   [[ $1 == "$origin" || $1 == "$origin"/* || $1 == "$origin"\?* ]]
+}
+
+# A hub that is not the one that was asked.
+other_hub() {
+  [[ $endpoint != https://huggingface.co ]] || { echo https://hf-mirror.com && return; }
+  echo https://huggingface.co
 }
 
 is_sound_url() { [[ $1 =~ ^https?://[[:graph:]]+$ && $1 != *[\"\\]* ]]; }
@@ -274,7 +292,7 @@ ask_api() {
     pause "$attempt" "$work/head"
   done
   [[ $status != 000 ]] || { complain 5 "$endpoint does not answer: $(head -n 1 "$work/said")" \
-    'check the connection, or try a mirror: HF_ENDPOINT=https://hf-mirror.com' || return; }
+    "check the connection, or try another hub: HF_ENDPOINT=$(other_hub)" || return; }
   refuse "$status" "$work/head"
 }
 
@@ -751,6 +769,7 @@ take_lock() {
 }
 
 prepare_folder() {
+  [[ -e $folder ]] || is_new=yes
   if ! mkdir -p "$folder/.hfd/parts" 2>/dev/null || ! folder=$(cd "$folder" && pwd); then
     die 8 "$folder cannot be made or written"
   fi
@@ -766,6 +785,11 @@ prepare_folder() {
 clean_up() {
   [[ -n ${is_locked-} ]] || return
   rm -rf "$state/work"
+  # Where nothing has arrived, nothing stays.
+  if [[ ! -s $state/verified ]] && rmdir "$parts" 2>/dev/null; then
+    rm -f "$state/verified" "$state/lock"
+    if rmdir "$state" 2>/dev/null && [[ -n ${is_new-} ]]; then rmdir "$folder" 2>/dev/null; fi
+  fi
   rm -f "$state/lock"
 }
 
@@ -773,7 +797,7 @@ interrupted() {
   trap '' INT TERM
   # shellcheck disable=SC2086 # process ids
   kill ${workers-} ${background-} ${reporter-} 2>/dev/null
-  note $'\nstopped; what has arrived is kept: the same command goes on where it stopped'
+  note $'stopped; what has arrived is kept: the same command goes on where it stopped'
   exit 130
 }
 
@@ -810,7 +834,7 @@ bring_all() {
   kill -9 "$reporter" # a gentle end could run our own trap there, were it to come early
   wait "$reporter" 2>/dev/null
   reporter=''
-  [[ ! -t 2 ]] || printf '\r\033[K' >&2
+  clear_line
   [[ -s $work/failed ]] || return 0
   note "files that failed: $(awk 'END { print NR }' "$work/failed")"
   if [[ $(sort -u "$work/failed" | wc -l) -gt 1 ]]; then return 1; fi
@@ -845,7 +869,9 @@ main() {
   if [[ -s $work/todo || -s $work/copies ]]; then bring_all || exit; fi
   remove_orphans
   read -r n_files n_bytes < <(awk '{ n += $1 } END { printf "%d %.0f\n", NR, n }' "$work/plan")
-  echo "$folder: $n_files files, $(human "$n_bytes"), verified"
+  what="$n_files files"
+  [[ $n_files != 1 ]] || what='1 file'
+  echo "$folder: $what, $(human "$n_bytes"), verified"
   [[ -s $work/placed ]] || echo 'nothing to do: all files are there and right'
 }
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.hfd.conftest import SCRIPT, files_in, files_of
@@ -242,11 +243,53 @@ def test_qtool_takes_over_with_all_options(hfd, hub_factory):
 
 
 @pytest.mark.usefixtures("fake_qtool")
+def test_qtool_that_takes_over_fetches_what_this_script_would(hfd, hub_factory):
+    done = hfd(hub_factory(), "org/name", "--exclude", "*.bin")
+    assert done.stdout.splitlines()[6:] == ["--include", "*", "--exclude", "*.bin", "token "]
+
+
+@pytest.mark.usefixtures("fake_qtool")
 def test_qtool_does_not_take_over_what_this_script_shall_do(hfd, hub_factory):
     hub = hub_factory([Repo("org/name", {"a.json": b"1"})])
     assert hfd(hub, "org/name", HFD_NO_QTOOL="1").returncode == 0
     assert hfd(hub, "org/name").returncode == 0  # its own state is in the folder
     assert hfd(hub, "org/name", "--tool", "curl", "--local-dir", "other").returncode == 0
+
+
+def test_quantization_behind_the_name_is_answered_with_a_glob(hfd, hub_factory):
+    done = hfd(hub_factory(), "org/tiny-GGUF:Q2_K")
+    assert done.returncode == 2
+    assert done.stderr.endswith("hint: hfd.sh org/tiny-GGUF --include '*Q2_K*'\n")
+
+
+@pytest.mark.parametrize(("is_there", "left"), [(False, []), (True, ["name"])])
+def test_failure_before_the_first_byte_leaves_no_folder(hfd, hub_factory, is_there, left):
+    if is_there:
+        Path("name").mkdir()
+    repo = Repo("org/name", {"a.json": b"1"}, gated="manual")
+    assert hfd(hub_factory([repo]), "org/name").returncode == 4
+    assert hfd(hub_factory(), "org/name").returncode == 3
+    assert [path.as_posix() for path in Path().rglob("*")] == left
+
+
+def test_hub_that_does_not_answer_is_not_recommended(hfd, hub_factory):
+    done = hfd(hub_factory(), "org/name", HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 5
+    assert done.stderr.endswith("HF_ENDPOINT=https://huggingface.co\n")
+
+
+def test_lines_on_a_terminal_do_not_run_into_the_progress(hub_factory):
+    hub = hub_factory(
+        [Repo("org/name", {"m.bin": Generated(6_000_000)})], rate_bytes_per_s=3_000_000
+    )
+    child = pexpect.spawn(
+        str(SCRIPT), ["org/name", "--tool", "curl"],
+        env={**os.environ, "HF_ENDPOINT": hub.url}, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+    child.expect_exact("MB/s")
+    child.expect(pexpect.EOF)
+    assert "\r\x1b[Km.bin (6.0 MB)" in child.before
+    assert "1 file, 6.0 MB, verified" in child.before
 
 
 def test_help_names_every_option():
