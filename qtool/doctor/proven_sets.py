@@ -28,6 +28,7 @@ def machine_of(case: Case) -> Machine:
         capabilities=case.capabilities,
         has_unknown_gpu=bool(case.gpus) and not case.capabilities,
         highest_cuda_major=max(runs, default=0) if is_known else None,
+        is_jetson=case.snapshot.os.is_jetson,
     )
 
 

@@ -19,6 +19,7 @@ class Machine:
     capabilities: tuple[Capability, ...] = ()
     has_unknown_gpu: bool = False
     highest_cuda_major: int | None = None
+    is_jetson: bool = False
 
     @property
     def has_gpu(self) -> bool:

@@ -141,6 +141,8 @@ def refusals(variant: Variant, machine: Machine) -> Iterator[Message]:
         return
     if not machine.has_gpu:
         yield say("needs an NVIDIA GPU")
+    if machine.is_jetson:
+        yield say("its packages have no code for a Jetson")
     for one in machine.capabilities:
         if not variant.lowest <= one <= variant.highest:
             yield say(

@@ -11,6 +11,7 @@ from qtool.envs.recipes import choose_variant, find_recipe, load_recipes
 from qtool.errors import EnvironmentFault, NotFoundError
 
 CPU = Machine("Linux", "x86_64")
+JETSON = Machine("Linux", "aarch64", ((8, 7),), is_jetson=True)
 VARIANTS = [
     pytest.param(recipe, variant, id=f"{recipe.name}-{variant.name}")
     for recipe in load_recipes().values()
@@ -27,6 +28,7 @@ def with_gpu(*capabilities: tuple[int, int], cuda: int | None = 12) -> Machine:
     [
         ("gguf", CPU, "cpu"),
         ("gguf", Machine("Darwin", "arm64"), "metal"),
+        ("gguf", JETSON, "cpu"),
         ("gguf", with_gpu((8, 6)), "nvidia"),
         ("gguf", with_gpu((5, 2)), "cpu"),
         ("transformers", CPU, "cpu"),
@@ -52,6 +54,7 @@ def test_the_first_variant_that_fits_is_taken(recipe: str, machine: Machine, var
         ("autoawq", with_gpu((8, 0), cuda=11), "this one runs CUDA 11", "transformers"),
         ("autoawq-t4", with_gpu((8, 0)), "7.5 to 7.5", "transformers"),
         ("transformers", Machine("Darwin", "arm64"), "this is Darwin", "gguf"),
+        ("vllm", JETSON, "no code for a Jetson", "transformers"),
     ],
 )
 def test_a_refusal_says_why_and_what_instead(
