@@ -181,8 +181,8 @@ choose_tools() {
   fi
   # 7.88.1 is 788, 8.5.0 is 805.
   curl_version=$(curl --version | awk 'NR == 1 { split($2, part, "."); print part[1] * 100 + part[2] }')
-  size_format=(stat -L -c %s) list_format=(stat -L -c '%s %Y %n')
-  stat -c %s / >/dev/null 2>&1 || size_format=(stat -L -f %z) list_format=(stat -L -f '%z %m %N')
+  size_format=(stat -L -c %s) list_format=(stat -L -c '%s %.9Y %n')
+  stat -c %s / >/dev/null 2>&1 || size_format=(stat -L -f %z) list_format=(stat -L -f '%z %Fm %N')
 }
 
 # ------------------------------------------------------------------------------------- the hub
@@ -530,7 +530,7 @@ keep_edited() {
   [[ $(head -c 40 "$1") != 'version https://git-lfs.github.com/spec/'* ]] || return 0
   read -r size date _ <<<"$("${list_format[@]}" "$1")"
   ! awk -F '\t' -v size="$size" -v date="$date" -v path="$2" \
-    '$2 == size && $3 == date && $4 == path { found = 1; exit } END { exit !found }' \
+    '$2 == size && $3 "" == date && $4 == path { found = 1; exit } END { exit !found }' \
     "$work/known" || return 0
   while [[ -e $second ]] && ! cmp -s "$1" "$second"; do second=$1.edited-$((++n)); done
   [[ -e $second ]] || ln "$1" "$second" 2>/dev/null || cp -p "$1" "$second" || return
