@@ -64,9 +64,11 @@ class Arguments:
 
     @property
     def chooses(self) -> bool:
-        """Tell whether files, a revision or a place are named."""
+        """Tell whether files, a revision, a place or a way to fetch are named."""
         named = (self.files, self.include, self.exclude, self.revision, self.local_dir)
-        return any(named) or self.is_cached or self.repo_type is not RepoType.MODEL
+        ways = (self.endpoints, self.connections, self.jobs, self.limit_rate)
+        is_usual = self.repo_type is RepoType.MODEL and self.backend == Backend.NATIVE
+        return any((*named, *ways)) or self.is_cached or not is_usual
 
 
 def fetch(arguments: Arguments, output: Output, config: Config) -> int:
@@ -79,7 +81,7 @@ def fetch(arguments: Arguments, output: Output, config: Config) -> int:
             )
         from qtool.cli.starter import download_starter
 
-        return download_starter(starter, output, config)
+        return download_starter(starter, arguments, output, config)
     request = build_request(arguments, config)
     _warn_of_exposed_token(request, output)
     return run(request, output)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S = 5.0
 MAX_FILE_BARS = 4
+MAX_FAILURES_SAID = 3
 NARROW_COLUMNS = 60
 
 
@@ -58,6 +59,7 @@ class PlainWatcher:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._next_line_s = time.monotonic() + PLAIN_INTERVAL_S
+        self._lines = EventLines()
 
     def __enter__(self) -> "PlainWatcher":
         """Do nothing."""
@@ -82,7 +84,7 @@ class PlainWatcher:
             case EndpointDropped():
                 self._output.warn(dropped_line(event))
             case Waiting() | Checking() | FileFinished():
-                if text := event_line(event):
+                if text := self._lines.of(event):
                     self._output.note(text)
 
     def _say_progress(self, progress: Progress) -> None:
@@ -106,6 +108,7 @@ class BarWatcher:
         self._bars: Bars | None = None
         self._total: TaskID | None = None
         self._files: dict[str, TaskID] = {}
+        self._lines = EventLines()
 
     def __enter__(self) -> "BarWatcher":
         """Do nothing yet."""
@@ -136,7 +139,7 @@ class BarWatcher:
             case EndpointDropped():
                 self._print(f"warning: {dropped_line(event)}")
             case Waiting() | Checking() | FileFinished():
-                if text := event_line(event):
+                if text := self._lines.of(event):
                     self._print(text)
 
     def _started(self) -> "Bars":
@@ -220,16 +223,24 @@ def planned_lines(planned: Planned) -> list[str]:
     return [f"{line}, into {planned.path}", *planned.notes]
 
 
-def event_line(event: Waiting | Checking | FileFinished) -> str | None:
-    """Return an event as a line, None when it is not worth one."""
-    match event:
-        case Waiting():
-            return f"{event.path}: {event.reason}; again in {format_duration(event.wait_s)}"
-        case Checking():
-            return f"{event.path}: there already, checking {format_size(event.size_bytes)}"
-        case FileFinished(result) if result.status is FileStatus.FAILED:
-            return f"{result.path}: failed"
-    return None
+class EventLines:
+    """Puts events into lines; of many failures the first few, as the end names them all."""
+
+    def __init__(self) -> None:
+        self._n_failures = 0
+
+    def of(self, event: Waiting | Checking | FileFinished) -> str | None:
+        """Return an event as a line, None when it is not worth one."""
+        match event:
+            case Waiting():
+                return f"{event.path}: {event.reason}; again in {format_duration(event.wait_s)}"
+            case Checking():
+                return f"{event.path}: there already, checking {format_size(event.size_bytes)}"
+            case FileFinished(result) if result.status is FileStatus.FAILED:
+                self._n_failures += 1
+                if self._n_failures <= MAX_FAILURES_SAID:
+                    return f"{result.path}: failed"
+        return None
 
 
 def dropped_line(event: EndpointDropped) -> str:

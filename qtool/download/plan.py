@@ -73,7 +73,7 @@ def plan(listing: Listing, selection: Selection) -> Plan:
     if selection.files:
         chosen = Plan(tuple(_named(own, selection.files, listing)))
     elif selection.quant:
-        chosen = Plan(_of_quant(own, selection.quant))
+        chosen = Plan(_of_quant(own, selection.quant, listing))
     elif selection.include:
         chosen = Plan(tuple(own))
     else:  # who excludes something does not ask for all that is left
@@ -168,8 +168,14 @@ def check_paths(files: Sequence[RemoteFile]) -> None:
                 )
 
 
-def _of_quant(files: Sequence[RemoteFile], quant: str) -> tuple[RemoteFile, ...]:
+def _of_quant(files: Sequence[RemoteFile], quant: str, listing: Listing) -> tuple[RemoteFile, ...]:
     """Return all parts of the GGUF model of one quantization."""
+    repo_id = listing.repo.repo_id
+    if not any(file.path.lower().endswith(".gguf") for file in files):
+        raise NotFoundError(
+            f"{repo_id} holds no GGUF, so there is no {quant} to choose",
+            hint=f"qtool find {shlex.quote(repo_id)} --format gguf   # repositories that do",
+        )
     # The others would be refused anyway, and must not stand in a message.
     printables = [file.path for file in files if not has_control(file.path)]
     variant = select_quant(group_gguf(printables), quant)

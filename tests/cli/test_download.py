@@ -179,7 +179,7 @@ def test_verification_exits_with_integrity_when_something_is_wrong(
     (tmp_path / "name/config.json").write_text("no")
     done = qtool(hub, "--verify")
     assert done.returncode == 6
-    assert "corrupt   config.json" in done.stdout
+    assert "changed   config.json" in done.stdout
     assert "1 of 2 files is not right" in done.stderr
 
 
@@ -209,6 +209,7 @@ def test_what_is_wrong_with_all_files_is_said_once(qtool, hub_factory):
     assert done.returncode == 4
     assert "0.txt and 4 more: org/name is gated" in done.stderr
     assert done.stderr.count("accept the terms at") == 1
+    assert done.stderr.count(": failed") == 3
     assert "name: no file of it is there" in done.stdout
 
 
@@ -327,7 +328,31 @@ def test_quiet_prints_the_path_alone(qtool, hub_factory, repo):
     assert (done.stdout, done.stderr) == ("name\n", "")
 
 
-def test_starter_takes_no_choice_of_files_or_place(run_qtool):
-    done = run_qtool("download", "starter", "--local-dir", "here")
+def test_quantization_where_there_is_no_gguf_is_answered_with_where_to_look(
+    run_qtool, hub_factory, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_ENDPOINT", hub_factory([Repo("org/name", {"a.json": b"{}"})]).url)
+    done = run_qtool("download", "org/name:Q8_0", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "org/name holds no GGUF, so there is no Q8_0" in done.stderr
+    assert "hint: qtool find org/name --format gguf" in done.stderr
+
+
+@pytest.mark.parametrize("option", [["--local-dir", "here"], ["-x", "4"], ["--limit-rate", "1M"]])
+def test_starter_takes_no_choice_of_files_place_or_way(run_qtool, option):
+    done = run_qtool("download", "starter", *option)
     assert done.returncode == 2
     assert "one file" in done.stderr
+
+
+def test_starter_can_be_looked_at_without_being_fetched(run_qtool, tmp_path, monkeypatch):
+    monkeypatch.setenv("QTOOL_CACHE", str(tmp_path))
+    planned = json.loads(run_qtool("download", "starter", "--dry-run", "--json").stdout)
+    assert [file["status"] for file in planned["files"]] == ["planned"]
+    assert list(tmp_path.iterdir()) == []
+    path = Path(planned["path"], planned["files"][0]["path"])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"GGUF")
+    done = run_qtool("download", "starter", "--verify")
+    assert (done.returncode, "the content is wrong" in done.stderr) == (6, True)
+    assert path.read_bytes() == b"GGUF"
