@@ -1,11 +1,12 @@
 """torch itself: its build, its companions, and the packages it cannot live with."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from qtool.doctor import facts
 from qtool.doctor.case import Case
-from qtool.doctor.commands import Commands, companion
+from qtool.doctor.commands import Commands, companion, torch_index_url
 from qtool.doctor.described import format_of
 from qtool.doctor.finding import Confidence, Finding, Fix, Goal, Severity
 from qtool.doctor.fixes import gguf, legacy_awq, legacy_gptq, modern, some
@@ -155,10 +156,28 @@ def companion_mismatch(case: Case) -> Iterator[Finding]:
             for name in wrong
         ),
         fixes=(
-            Fix(say("Bring them in step"), (Commands(case).install("--no-deps", *pairs),)),
+            Fix(
+                say("Bring them in step"),
+                (Commands(case).install("--no-deps", *pairs, *_index_of_torch(case)),),
+            ),
             Fix(say("Or remove what text models do not need"), (Commands(case).uninstall(*wrong),)),
         ),
     )
+
+
+def _index_of_torch(case: Case) -> tuple[str, ...]:
+    """Return where torch's companions come from, if not from the default index.
+
+    They have to be of torch's own CUDA major version, or for the CPU as it is; PyPI has one kind.
+    """
+    version = case.torch_version or ""
+    tag, cuda = version.partition("+")[2], case.torch_cuda
+    if not re.fullmatch(r"cpu|cu\d{3}|rocm\d[\d.]*", tag):
+        return ()
+    same = (one for one in facts.pypi_torch() if cuda and one.cuda_major == cuda[0])
+    if case.is_linux_x86 and any(is_within(version, one.torch) for one in same):
+        return ()
+    return ("--index-url", f"{torch_index_url(case)}{tag}")
 
 
 def _wanted(case: Case, name: str) -> str | None:

@@ -213,6 +213,27 @@ def test_kernels_of_auto_gptq_are_not_missed_where_transformers_takes_gptqmodel(
     assert "GPTQ-KERNELS-ABI" in findings_of("gptq", dists=dists | {"gptqmodel": "2.2.0"}, **fields)
 
 
+@pytest.mark.parametrize(
+    ("version", "cuda", "index"),
+    [
+        ("2.4.1+cu121", "12.1", None),  # as PyPI's
+        ("2.4.1", "12.1", None),
+        ("2.4.1+cu118", "11.8", "/cu118"),
+        ("2.4.1+cpu", None, "/cpu"),
+    ],
+)
+def test_companions_come_from_where_their_torch_does(
+    version: str, cuda: str | None, index: str | None
+) -> None:
+    dists = {"torch": version, "torchvision": "0.20.0", "transformers": "4.45.0"}
+    found = findings_of("plain", dists=dists, torch=torch(version, cuda), gpus=[], driver=None)
+    first = found["TORCHVISION-MISMATCH"].fixes[0].commands[0]
+
+    assert "torchvision==0.19.1" in first
+    assert ("--index-url" in first) is (index is not None)
+    assert index is None or first.endswith(index)
+
+
 def test_a_jetson_is_sent_to_nvidia_for_its_torch() -> None:
     system = {"system": "Linux", "arch": "aarch64", "jetson": True, "l4t": "36.4.0"}
     orin = {"name": "Orin", "cc": "8.7", "vram_mib": 30536}
