@@ -35,7 +35,7 @@ def show_diagnosis(output: Output, case: "Case", report: ReportFlags, *, has_goa
 
         lines = [
             *markdown_lines(case, findings, verdict, output.language),
-            *_kernel_block(case),
+            *_kernel_block(case, output),
         ]
         output.result(document, for_sharing(lines))
     else:
@@ -52,13 +52,14 @@ def show_diagnosis(output: Output, case: "Case", report: ReportFlags, *, has_goa
     return ExitCode.FINDINGS if is_bad or cannot_run or is_denied else ExitCode.OK
 
 
-def _kernel_block(case: "Case") -> "Iterator[str]":
+def _kernel_block(case: "Case", output: Output) -> "Iterator[str]":
     """Yield the table of the kernels as a block of code."""
     if case.snapshot.kernel_runs:
         from qtool.doctor.deep.kernel_report import kernel_lines
 
         yield from ("", "```text")
-        yield from (line.text for line in kernel_lines(case.snapshot.kernel_runs) if line.text)
+        lines = kernel_lines(case.snapshot.kernel_runs, case, output.language)
+        yield from (output.words(line.text) for line in lines if line.text)
         yield "```"
 
 
@@ -116,7 +117,7 @@ def _lines(
     if case.snapshot.kernel_runs:
         from qtool.doctor.deep.kernel_report import kernel_lines
 
-        lines += kernel_lines(case.snapshot.kernel_runs)
+        lines += kernel_lines(case.snapshot.kernel_runs, case, output.language)
     return lines
 
 

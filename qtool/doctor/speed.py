@@ -3,9 +3,12 @@
 Nothing here was measured on a GPU.
 """
 
+from pathlib import Path
+
 from qtool.doctor import facts
 from qtool.doctor.case import Case, GpuFacts
 from qtool.doctor.fit import Device
+from qtool.doctor.snapshot import KernelRun
 from qtool.models.info import ModelFormat, ModelInfo
 
 
@@ -26,6 +29,20 @@ def tokens_per_s(case: Case, model: ModelInfo, engine: str | None, device: Devic
     if core_rate and case.snapshot.cpu and case.snapshot.cpu.n_cores:
         rate = min(rate, core_rate * case.snapshot.cpu.n_cores)
     return round(rate / model.weights_bytes, 1)
+
+
+def expected_of_run(case: Case, run: KernelRun) -> float | None:
+    """Estimate how many tokens a second the model of a run would decode; ``None`` of products."""
+    if not run.is_token or not run.bytes_per_call or run.device != Device.CPU:
+        return None
+    architecture = case.model.architecture if case.model else None
+    model = ModelInfo(
+        Path(run.model),
+        ModelFormat.GGUF,
+        weights_bytes=run.bytes_per_call,
+        architecture=architecture,
+    )
+    return tokens_per_s(case, model, run.engine, Device.CPU)
 
 
 def tokens_per_s_on(model: ModelInfo, engine: str | None, gpu: GpuFacts) -> float | None:

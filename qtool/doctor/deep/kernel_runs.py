@@ -15,6 +15,10 @@ from qtool.doctor.snapshot_reader import read_kernel_run
 POLL_S = 0.02
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 """Nothing has to be fetched for a product of random numbers, and nothing shall be."""
+SPIN_COUNT = "1000"
+"""How long OpenMP's threads spin while they wait, as in qtool's engines (see
+``engines.llama_cpp_server``): beside one busy program the default is 4 to 20 times slower, and a
+measurement is of use only if it is of what a conversation gets."""
 FOLDER = Path(__file__).parent
 
 
@@ -37,7 +41,7 @@ def run_kernels(
         on_start(task.kind)
         child = ContainedChild(
             arguments_for(task, snapshot.interpreter.path),
-            environ={**environ, **OFFLINE},
+            environ={"GOMP_SPINCOUNT": SPIN_COUNT, **environ, **OFFLINE},
             timeout_s=timeout_s or task.timeout_s,
         )
         runs.append(run_of(task, _wait_for(child), snapshot))

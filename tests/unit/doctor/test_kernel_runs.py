@@ -11,7 +11,7 @@ import pytest
 from qtool.doctor.case import Case
 from qtool.doctor.deep.contained import Ending, Outcome
 from qtool.doctor.deep.kernel_report import kernel_lines
-from qtool.doctor.deep.kernel_runs import run_kernels, run_of, with_best_bandwidth
+from qtool.doctor.deep.kernel_runs import SPIN_COUNT, run_kernels, run_of, with_best_bandwidth
 from qtool.doctor.deep.kernel_tasks import KernelSettings, KernelTask, plan_kernels, read_widths
 from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.finding import Finding
@@ -19,6 +19,8 @@ from qtool.doctor.lines import translated
 from qtool.doctor.snapshot import Interpreter, KernelEnding, KernelRun, Snapshot
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.doctor.snapshot_writer import to_mapping
+from qtool.doctor.speed import expected_of_run
+from qtool.engines import llama_cpp_server
 from qtool.language.translation import Language
 from qtool.models.info import ModelFormat, ModelInfo, Quantization
 from tests.unit.doctor.machines import RTX_3090, case_of, torch
@@ -296,6 +298,28 @@ def test_decoding_is_told_in_tokens() -> None:
     assert "cpu     not compared" in text
 
 
+@pytest.mark.parametrize(
+    ("tokens_per_s", "mark", "is_said"), [(90, "✓", False), (60, "✓", False), (4, "!", True)]
+)
+def test_decoding_far_below_the_estimate_is_no_good_sign(
+    tokens_per_s: float, mark: str, is_said: bool
+) -> None:
+    case = case_of(gpus=[], driver=None, cpu={"n_cores": 2}, memory_bandwidth_bytes_per_s=3e10)
+    run = KernelRun("gguf", KernelEnding.MEASURED, "llama.cpp", "ggml", "cpu", is_token=True,
+                    seconds_per_call=1 / tokens_per_s, bytes_per_call=100_000_000)  # fmt: skip
+    expected = expected_of_run(case, run)
+    assert expected == 90.0  # 4.5 GB/s a core
+
+    lines = [line.text for line in kernel_lines((run,), case)]
+
+    assert any(line.startswith(f"  {mark} gguf: llama.cpp") for line in lines)
+    assert any("less than half of what is expected" in line for line in lines) is is_said
+
+
+def test_a_kernel_runs_with_the_waiting_of_the_engines() -> None:
+    assert SPIN_COUNT == llama_cpp_server.SPIN_COUNT
+
+
 def test_a_failed_run_is_marked() -> None:
     failed = KernelRun("awq", KernelEnding.HUNG, detail="no end within 5 s; killed")
 
@@ -306,3 +330,7 @@ def test_the_table_can_be_had_in_chinese() -> None:
     lines = [line.text for line in translated(kernel_lines((HALF, GPTQ)), Language.CHINESE)]
 
     assert "  全部在 CPU 上" in lines
+    header = next(
+        line for line in kernel_lines((HALF,), None, Language.CHINESE) if "耗时" in line.text
+    )
+    assert header.text.split() == ["内核", "设备", "误差", "一次耗时", "读取", "占内存带宽"]
