@@ -68,6 +68,8 @@ def find_folders(registry: Registry, beside: Path) -> Iterator[Holding]:
         with _passed_over(folder):
             if has_state(folder):
                 yield _folder(folder, name, _repo_type(kind))
+            elif noted:
+                registry.forget(folder)
 
 
 def find_cached(cache: Path) -> Iterator[Holding]:
@@ -82,21 +84,20 @@ def find_cached(cache: Path) -> Iterator[Holding]:
 
 def has_state(folder: Path) -> bool:
     """Return whether qtool has downloaded to ``folder``."""
-    state_dir = folder / STATE_FOLDER
-    return (state_dir / "manifest").is_file() or (state_dir / PARTIAL_FOLDER).is_dir()
+    return (folder / STATE_FOLDER).is_dir()
 
 
 def _folder(folder: Path, name: str, repo_type: RepoType) -> Holding:
-    manifest = folder / STATE_FOLDER / "manifest"
+    state_dir = folder / STATE_FOLDER
+    manifest = state_dir / "manifest"
     begun_bytes = _begun_bytes(folder)
     sizes = (_size_of(folder / entry.path) for entry in Manifest(manifest).entries())
-    changed = manifest if manifest.exists() else folder / STATE_FOLDER / PARTIAL_FOLDER
     return Holding(
         Place.FOLDER,
         name,
         folder,
         sum(sizes) + begun_bytes,
-        changed.stat().st_mtime,
+        max(one.stat().st_mtime for one in (manifest, state_dir) if one.exists()),
         begun_bytes,
         repo_type,
     )

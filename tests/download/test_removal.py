@@ -79,6 +79,20 @@ def test_folder_that_is_gone_is_forgotten(fetch, found, registry):
     assert list(registry._folder.iterdir()) == []
 
 
+def test_folder_of_which_nothing_is_qtools_any_more_is_forgotten(fetch, found, registry):
+    (fetch.target / "config.json").write_text("[]")
+    remove_download(found())
+    assert list(find_folders(registry, Path("/nowhere"))) == []
+    assert list(registry._folder.iterdir()) == []
+
+
+def test_download_that_has_only_begun_is_found(fetch, found, registry):
+    for path in (fetch.target / ".cache/qtool").iterdir():
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    (fetch.target / ".cache/qtool/lock").touch()
+    assert (found().name, found().size_bytes) == ("org/name", 0)
+
+
 def test_note_that_is_no_note_is_passed_over(found, registry):
     for name, content in {"a": b"[]", "b": b"{}", "c": b"\xff", "d": b'{"path": "x"}'}.items():
         (registry._folder / f"{name}.json").write_bytes(content)
