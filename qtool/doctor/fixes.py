@@ -72,7 +72,9 @@ def legacy_gptq(case: Case) -> Fix | None:
     """Go back to the torch that auto-gptq's published kernels were built for."""
     if not _has_gptq_wheel(case) or case.has_vendor_torch or case.has_no_gpu:
         return None
-    if case.driver_runs(12) is False or any(one > (9, 0) for one in case.capabilities):
+    limits = facts.fact("auto_gptq", "wheel_capabilities")
+    lowest = parse_capability(limits["lowest"]) or (0, 0)
+    if case.driver_runs(12) is False or not all(lowest <= c <= (9, 0) for c in case.capabilities):
         return None
     commands = Commands(case)
     is_fitting = case.has_within("transformers", ">=4.36,<4.50")

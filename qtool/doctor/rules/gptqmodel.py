@@ -90,6 +90,9 @@ def build_isolation(case: Case) -> Iterator[Finding]:
         return
     if case.has("auto-gptq") or case.has_no_gpu or not python_is_within(case, ">=3.9"):
         return
+    lowest = facts.capability("gptqmodel", "lowest_capability")
+    if any(one < lowest for one in case.capabilities):
+        return
     last = facts.fact("gptqmodel", "last_for_older_torch")
     is_old = is_within(case.torch_version, facts.fact("torch", "numpy1_only"))
     numpy = "numpy<2" if is_old else "numpy<2.3"

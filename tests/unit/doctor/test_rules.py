@@ -234,6 +234,17 @@ def test_companions_come_from_where_their_torch_does(
     assert index is None or first.endswith(index)
 
 
+def test_what_has_no_code_for_an_old_gpu_is_no_cure_for_it() -> None:
+    gtx_970 = {"name": "NVIDIA GeForce GTX 970", "cc": "5.2", "vram_mib": 4096}
+    dists = {"torch": "2.6.0+cu124", "transformers": "4.51.3"}
+    found = findings_of("gptq", gpus=[gtx_970], dists=dists, torch=torch("2.6.0+cu124", "12.4"))
+    commands = "\n".join(map(commands_of, found.values()))
+
+    assert "GPTQMODEL-BUILD-ISOLATION" not in found
+    assert "auto-gptq==0.7.1 transformers" not in commands
+    assert "--format gguf" in commands
+
+
 def test_a_jetson_is_sent_to_nvidia_for_its_torch() -> None:
     system = {"system": "Linux", "arch": "aarch64", "jetson": True, "l4t": "36.4.0"}
     orin = {"name": "Orin", "cc": "8.7", "vram_mib": 30536}
