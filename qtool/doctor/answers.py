@@ -18,7 +18,7 @@ def gptq_answers(case: Case) -> tuple[str, ...]:
         return (say("whether auto-gptq has its CUDA kernels is unknown"),)
     report = gptq_kernels(case)
     names = ", ".join(report.modules)
-    torch = f"torch {case.torch_version}" if case.torch_version else say("torch (not installed)")
+    torch = f"torch {case.torch_version}"
     match report.state:
         case KernelState.LOADS:
             text = say("auto-gptq has its CUDA kernels ({names}), and they load on {torch}",
@@ -26,6 +26,11 @@ def gptq_answers(case: Case) -> tuple[str, ...]:
         case KernelState.BROKEN:
             text = say("auto-gptq has its CUDA kernels ({names}), but they do not load on {torch}",
                        names=names, torch=torch)  # fmt: skip
+        case KernelState.WITHOUT_TORCH:
+            text = say(
+                "auto-gptq has its CUDA kernels ({names}), but there is no torch to load them",
+                names=names,
+            )
         case KernelState.MISSING:
             text = say("auto-gptq is installed without its CUDA kernels")
         case _:

@@ -20,6 +20,7 @@ class KernelState(StrEnum):
     LOADS = "loads"
     MISSING = "missing"  # the package has none
     BROKEN = "broken"  # there, and they do not load on this torch
+    WITHOUT_TORCH = "without torch"  # there, and no torch for them to load on
     UNKNOWN = "unknown"
 
 
@@ -66,6 +67,8 @@ def inspect_kernels(case: Case, package: str, known_modules: Sequence[str]) -> K
     modules = tuple(name for name in listed if name in known_modules)
     if not modules:
         return KernelReport(KernelState.MISSING)
+    if case.torch is None and (case.snapshot.torch is None or case.lacks("torch")):
+        return KernelReport(KernelState.WITHOUT_TORCH, modules)
     return (
         _by_import(case, modules)
         or _by_libraries(case, modules)

@@ -283,6 +283,18 @@ def test_nothing_in_the_way_of_building_is_said_too() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("found", [{}, {"missing_symbols": {GPTQ_MODULES[0]: ["_ZN2at1a"]}}])
+def test_without_torch_kernels_are_not_held_against_it(found: dict[str, Any]) -> None:
+    fields = {
+        "dists": {"auto-gptq": "0.7.1", "transformers": "4.36.2"}, "torch": None,
+        "ext_files": {"auto-gptq": GPTQ_MODULES}, "gpus": [T4], **found,
+    }  # fmt: skip
+
+    assert "TORCH-MISSING" in findings_of("gptq", **fields)
+    assert "GPTQ-KERNELS-ABI" not in findings_of("gptq", **fields)
+    assert "there is no torch to load them" in judge(case_of("gptq", **fields))["gptq"].notes[0]
+
+
 def test_the_answer_is_the_first_line_of_the_report() -> None:
     case = case_of("gptq", dists={"torch": "2.5.1", "auto-gptq": "0.7.1", "transformers": "4.45.0"},
                    torch=torch("2.5.1"), ext_files={"auto-gptq": GPTQ_MODULES})  # fmt: skip
