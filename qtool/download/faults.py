@@ -10,6 +10,7 @@ from enum import StrEnum
 from qtool.hub.headers import Headers
 from qtool.hub.refusals import BUSY_STATUSES, retry_after_s
 from qtool.hub.repo import RemoteFile
+from qtool.hub.unreachable import reason_of
 
 _UNSATISFIABLE = 416
 _UNSATISFIED_RANGE = re.compile(r"bytes\s+\*/(\d{1,19})", re.ASCII)
@@ -80,8 +81,8 @@ def check_response(
 
 def broken(exc: BaseException) -> TransferFault:
     """Return the fault for what the wire raised: no connection, a reset, silence."""
-    reason = "no byte for seconds" if isinstance(exc, TimeoutError) else str(exc)
-    return TransferFault(FaultKind.BROKEN, reason or type(exc).__name__)
+    reason = "no byte for seconds" if isinstance(exc, TimeoutError) else reason_of(exc)
+    return TransferFault(FaultKind.BROKEN, reason)
 
 
 def _check_range(

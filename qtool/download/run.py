@@ -28,6 +28,7 @@ from qtool.errors import NetworkError, NotFoundError
 from qtool.hub.choice import Choice, choose, list_on_first
 from qtool.hub.client import ATTEMPTS, HubClient
 from qtool.hub.connection import ConnectionPool
+from qtool.hub.other_kind import explained
 from qtool.hub.ranking import Ranking
 from qtool.hub.repo import Listing, RemoteFile
 from qtool.locks import ProcessLock
@@ -129,9 +130,12 @@ class _Run:
             HubClient(self._pool, endpoint, request.token, attempts=attempts)
             for endpoint in request.endpoints
         ]
-        if request.is_choice_automatic and len(clients) > 1:
-            return choose(clients, request.repo, self._ranking)
-        return list_on_first(clients, request.repo)
+        try:
+            if request.is_choice_automatic and len(clients) > 1:
+                return choose(clients, request.repo, self._ranking)
+            return list_on_first(clients, request.repo)
+        except NotFoundError as exc:
+            raise explained(exc, clients[0], request.repo) from exc
 
     @property
     def _ranking(self) -> Ranking | None:

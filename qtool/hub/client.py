@@ -17,7 +17,7 @@ from qtool.hub.origin import Origin, redact
 from qtool.hub.proxies import ProxyFailure
 from qtool.hub.refusals import BUSY_STATUSES, REDIRECT_STATUSES, refusal, retry_after_s
 from qtool.hub.repo import RepoRef
-from qtool.hub.unreachable import MIRROR_URL
+from qtool.hub.unreachable import MIRROR_URL, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def unreachable(endpoint: Endpoint, exc: BaseException) -> NetworkError:
     """Return the exception for an endpoint with which no exchange is possible."""
     if is_hopeless(exc):
         return untrusted(endpoint.url, exc)
-    reason = str(exc) or type(exc).__name__
+    reason = reason_of(exc)
     if isinstance(exc, ProxyFailure):
         return NetworkError(
             f"{endpoint.url}: {reason}",

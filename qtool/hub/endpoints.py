@@ -17,6 +17,12 @@ from qtool.hub.repo import RepoRef
 OFFICIAL_URL = "https://huggingface.co"
 
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
+# RFC 1918, behind whose addresses a hub seldom has a certificate.
+_PRIVATE = re.compile(
+    r"(localhost|\[::1\]|(127|10)(\.\d{1,3}){3}|(192\.168|172\.(1[6-9]|2\d|3[01]))(\.\d{1,3}){2})"
+    r"(:(?!443\b)\d+)?(/.*)?",
+    re.IGNORECASE,
+)
 _MODELSCOPE_HOSTS = frozenset({"modelscope.cn", "www.modelscope.cn", "modelscope.ai"})
 
 
@@ -141,11 +147,13 @@ def _api_of(url: str) -> HubApi:
 def normalise_url(text: str) -> str:
     """Return a base URL with scheme and lower-case host, without a slash at the end.
 
-    ``hf-mirror.com`` becomes ``https://hf-mirror.com``. Raises UsageError for anything else than
-    HTTP, for a query or fragment, and for credentials (they would end up in logs).
+    ``hf-mirror.com`` becomes ``https://hf-mirror.com``, ``localhost:8090`` (this machine, or one of
+    the local network) ``http://localhost:8090``. Raises UsageError for anything else than HTTP, for
+    a query or fragment, and for credentials (they would end up in logs).
     """
     stripped = text.strip()
-    url = stripped if "://" in stripped else f"https://{stripped}"
+    scheme = "http" if _PRIVATE.fullmatch(stripped) else "https"
+    url = stripped if "://" in stripped else f"{scheme}://{stripped}"
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -77,7 +77,7 @@ def find_variants(
                 raise
             log.debug("%s", exc)
             reasons[client.endpoint.url] = exc.message
-    raise no_hub_answers(f"lists variants of {model}", reasons)
+    raise no_hub_answers(f"lists variants of {model}", reasons, instead="")
 
 
 def list_queries(base: str, formats: Iterable[VariantFormat]) -> list[tuple[FoundBy, str]]:

@@ -92,10 +92,10 @@ def _not_authorised(
 def _repo_not_found(endpoint: Endpoint, repo: RepoRef, has_token: bool) -> NotFoundError:
     other = "model" if repo.repo_type.value == "dataset" else "dataset"
     private = "" if has_token else "; a private repository needs HF_TOKEN=…"
-    return NotFoundError(
-        f"{endpoint.url} has no {repo.repo_type} {repo.repo_id}",
-        hint=f"check the spelling; a {other} needs --repo-type {other}{private}",
-    )
+    hint = f"check the spelling; a {other} needs --repo-type {other}{private}"
+    if "/" not in repo.repo_id:
+        hint = f"most names are org/name; to look for it: qtool find {shlex.quote(repo.repo_id)}"
+    return NotFoundError(f"{endpoint.url} has no {repo.repo_type} {repo.repo_id}", hint=hint)
 
 
 def _revision_not_found(endpoint: Endpoint, repo: RepoRef) -> NotFoundError:

@@ -356,3 +356,11 @@ def test_starter_can_be_looked_at_without_being_fetched(run_qtool, tmp_path, mon
     done = run_qtool("download", "starter", "--verify")
     assert (done.returncode, "the content is wrong" in done.stderr) == (6, True)
     assert path.read_bytes() == b"GGUF"
+
+
+def test_dataset_asked_for_as_a_model_is_called_one(run_qtool, hub_factory, monkeypatch):
+    hub = hub_factory([Repo("org/data", {"a.json": b"{}"}, repo_type="dataset")])
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    done = run_qtool("download", "org/data")
+    assert done.returncode == 3
+    assert done.stderr.endswith("hint: qtool download org/data --dataset\n")

@@ -12,6 +12,14 @@ from qtool.hub.repo import RepoRef, RepoType
         ("hf-mirror.com", "https://hf-mirror.com"),
         ("HTTP://Example.ORG:8080/hub//", "http://example.org:8080/hub"),
         (" http://[::1]:9 ", "http://[::1]:9"),
+        ("localhost:8090", "http://localhost:8090"),
+        ("[::1]:9/hub", "http://[::1]:9/hub"),
+        ("172.16.0.4:8090", "http://172.16.0.4:8090"),
+        ("172.32.0.4:8090", "https://172.32.0.4:8090"),
+        ("192.168.1.2:443", "https://192.168.1.2:443"),
+        ("127.0.0.1:4430", "http://127.0.0.1:4430"),
+        ("localhost.example", "https://localhost.example"),
+        ("https://localhost:1", "https://localhost:1"),
     ],
 )
 def test_base_url_is_normalised(text, url):

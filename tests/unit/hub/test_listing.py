@@ -7,6 +7,7 @@ from qtool.hub.client import HubClient
 from qtool.hub.connection import ConnectionPool
 from qtool.hub.endpoints import Endpoint, EndpointOrigin
 from qtool.hub.listing import files_of_info, files_of_tree, list_repo
+from qtool.hub.other_kind import explained
 from qtool.hub.repo import Listing, RepoRef, RepoType
 from tests.hub import Fault, FaultKind, HubStyle, Repo
 
@@ -20,6 +21,13 @@ def listing_of(hub, repo=RepoRef("org/name"), *, token=None, style=EndpointOrigi
         return list_repo(client, repo)
     finally:
         pool.close()
+
+
+@pytest.fixture
+def pool():
+    pool = ConnectionPool()
+    yield pool
+    pool.close()
 
 
 def test_listing_has_sizes_and_digests(hub_factory):
@@ -177,3 +185,21 @@ def test_any_json_in_a_tree_is_listed_or_refused(entries):
     except ValueError:
         return
     assert all(isinstance(file.path, str) for file in files)
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_dataset_asked_for_as_a_model_is_called_one(hub_factory, pool, is_main):
+    data = Repo("org/data", {"a": b"1"}, repo_type="dataset")
+    asked = "main" if is_main else data.sha
+    repo, client = RepoRef("org/data", asked), HubClient(pool, Endpoint(hub_factory([data]).url))
+    with pytest.raises(NotFoundError) as caught:
+        list_repo(client, repo)
+    failure = explained(caught.value, client, repo)
+    assert failure.message.endswith("has no model org/data, but a dataset of that name")
+    revision = "" if is_main else f" --revision {data.sha}"
+    assert failure.hint == f"qtool download org/data{revision} --dataset"
+
+
+def test_what_is_nowhere_stays_what_it_is(hub_factory, pool):
+    client, failure = HubClient(pool, Endpoint(hub_factory().url)), NotFoundError("no such thing")
+    assert explained(failure, client, RepoRef("org/name")) is failure

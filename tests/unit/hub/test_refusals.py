@@ -39,6 +39,11 @@ def test_gated_repository_says_where_to_accept_and_how_to_give_a_token():
     assert "HF_TOKEN" in (error.hint or "")
 
 
+def test_name_without_an_owner_is_answered_with_a_search():
+    error = refusal(404, {}, HUB, RepoRef("tiny"), has_token=False)
+    assert (error.hint or "").endswith("qtool find tiny")
+
+
 def test_hub_message_with_control_characters_is_not_repeated():
     headers = {"X-Error-Message": "\x1b[2Jgone"}
     assert "\x1b" not in refusal(500, headers, HUB, REPO, has_token=False).message
