@@ -17,7 +17,7 @@ from qtool.chat.hints import OWN_COMMAND
 from qtool.chat.messages import Message, Role
 from qtool.chat.reasoning import Piece, split_reasoning
 from qtool.chat.request import Sampling
-from qtool.chat.stream import MAX_LINE_BYTES, read_events, read_reply
+from qtool.chat.stream import MAX_LINE_BYTES, count_of, read_events, read_reply
 from qtool.engines.base import Endpoint
 from qtool.errors import (
     AuthError,
@@ -54,9 +54,21 @@ FOREIGN = "endpoint"
 
 
 class ContextFullError(ResourceError):
-    """The conversation is longer than the engine's context."""
+    """The conversation is longer than the engine's context; the figures are there if it told."""
 
     code = "context_full"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        n_prompt_tokens: int | None = None,
+        n_ctx_tokens: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.n_prompt_tokens = n_prompt_tokens
+        self.n_ctx_tokens = n_ctx_tokens
 
 
 class TemplateRefusedError(UsageError):
@@ -168,7 +180,12 @@ def _post(
 def _refusal(status: int, body: bytes, endpoint: Endpoint) -> QtoolError:
     message = error_message(body)
     if _is_context_full(status, _error(body), message):
-        return ContextFullError(message, hint=say("start with a larger --ctx"))
+        return ContextFullError(
+            message,
+            hint=say("start with a larger --ctx"),
+            n_prompt_tokens=count_of(_error(body).get("n_prompt_tokens")),
+            n_ctx_tokens=count_of(_error(body).get("n_ctx")),
+        )
     if _error(body).get("type") == "model_error":  # ours; no request would be answered better
         hint = say("download the model anew: qtool download REPO --force")
         return IntegrityError(message, hint=hint)

@@ -7,9 +7,9 @@ from enum import StrEnum
 from qtool.chat.messages import (
     Message,
     Role,
-    count_oldest_turn,
     count_system,
     drop_oldest,
+    find_turns,
     split_last_turn,
     summary_turn,
 )
@@ -119,13 +119,13 @@ class Fill:
             return 0
         reserve = int(self.n_ctx_tokens * RESERVE_SHARE)
         limit = int(self.n_ctx_tokens * share) - min(reserve, max_new_tokens or reserve)
-        count = 0
-        while (self.estimate(drop_oldest(messages, count)) or 0) > limit:
-            oldest = count_oldest_turn(drop_oldest(messages, count))
-            if not oldest:
+        n_left, at, n_system = _n_characters(messages), 0, count_system(messages)
+        for count in find_turns(messages):
+            if round(n_left * self.tokens_per_character) <= limit:
                 break
-            count += oldest
-        return count
+            n_left -= _n_characters(messages[n_system + at : n_system + count])
+            at = count
+        return at
 
 
 def describe_relief(relief: Relief, gone: Sequence[Message], *, width: int = 40) -> str:

@@ -52,14 +52,11 @@ class Journal:
 
     def append(self, message: Message, *, n_replaced: int = 0, is_owed: bool = False) -> None:
         """Put ``message`` on disk before returning."""
-        details = {
-            "partial": message.is_partial,
-            "reasoning": message.reasoning,
-            "others": message.others,
-            "replaces": n_replaced,
-        }
-        item = {**message.to_api(), **{k: v for k, v in details.items() if v}}
-        self._write(item, is_owed=is_owed)
+        self._write(_item(message, n_replaced), is_owed=is_owed)
+
+    def append_all(self, messages: Sequence[Message]) -> None:
+        """Put ``messages`` on disk, all at once: the disk is waited for once."""
+        self._write(*(_item(message) for message in messages))
 
     def append_system(self, system: str | None) -> None:
         """Note that the system prompt is ``system`` from here on."""
@@ -80,24 +77,23 @@ class Journal:
             ResourceError, UsageError: as for every line.
         """
         if self._descriptor is None:
-            self._write(None)
+            self._write()
 
     def close(self) -> None:
         """Close the file, and write what is owed to it before that."""
         try:
             if self._owed:
-                self._write(None)
+                self._write()
         finally:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
 
-    def _write(self, item: dict[str, Any] | None, *, is_owed: bool = False) -> None:
-        """Append a line for ``item`` to what is owed; without one the file is there at least."""
-        lines = self._owed
-        if item is not None:
-            line = json.dumps({**item, "time": round(time.time(), 3)}, ensure_ascii=False)
-            lines += line.encode("utf-8", "replace") + b"\n"
+    def _write(self, *items: dict[str, Any], is_owed: bool = False) -> None:
+        """Append a line for each item to what is owed; without any the file is there at least."""
+        now = round(time.time(), 3)
+        fresh = (json.dumps({**item, "time": now}, ensure_ascii=False) for item in items)
+        lines = self._owed + b"".join(line.encode("utf-8", "replace") + b"\n" for line in fresh)
         try:
             if self._descriptor is None:
                 self._descriptor = self._create()
@@ -133,6 +129,16 @@ class Journal:
         return descriptor
 
 
+def _item(message: Message, n_replaced: int = 0) -> dict[str, Any]:
+    details = {
+        "partial": message.is_partial,
+        "reasoning": message.reasoning,
+        "others": message.others,
+        "replaces": n_replaced,
+    }
+    return {**message.to_api(), **{k: v for k, v in details.items() if v}}
+
+
 def _append(descriptor: int, lines: bytes) -> None:
     """Write all of ``lines`` and wait for the disk; leave no part of them where that fails."""
     length = os.fstat(descriptor).st_size
@@ -153,8 +159,8 @@ def new_journal(
     """Return a journal named after the moment, holding ``messages`` as its beginning."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{os.getpid()}.jsonl"
     journal = Journal(folder / name, model=model, is_once=is_once)
-    for message in messages:
-        journal.append(message)
+    if messages:
+        journal.append_all(messages)
     return journal
 
 

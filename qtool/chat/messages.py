@@ -118,8 +118,13 @@ def count_oldest_turn(messages: Sequence[Message]) -> int:
 
     A turn begins with what the user says; the system prompt belongs to none.
     """
+    return next(iter(find_turns(messages)), 0)
+
+
+def find_turns(messages: Sequence[Message]) -> list[int]:
+    """Return where turns begin, the first one left out, counted from after the system prompt."""
     turns = messages[count_system(messages) :]
-    return next((i for i, m in enumerate(turns[1:], 1) if m.role is Role.USER), 0)
+    return [i for i, message in enumerate(turns) if i and message.role is Role.USER]
 
 
 def count_system(messages: Sequence[Message]) -> int:

@@ -20,7 +20,7 @@ from qtool.engines.repack.road import Repacker, wants_repack
 from qtool.engines.select import Choice, needs_python, select_engine
 from qtool.engines.start_failure import explain_failure
 from qtool.errors import EnvironmentFault, IntegrityError, QtoolError, UsageError
-from qtool.language.message import say, together
+from qtool.language.message import say
 from qtool.models.formats import inspect_model, require_complete
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import LocalModel, title_of
@@ -194,13 +194,18 @@ def _select(
     from qtool.doctor.environments import hint_for
 
     try:
-        return select_engine(info, wish.kind, python, has_gpu=_has_gpu(wish.options))
+        return select_engine(
+            info,
+            wish.kind,
+            python,
+            has_gpu=_has_gpu(wish.options),
+            refusal=refusal.message if refusal else None,
+        )
     except EnvironmentFault as exc:
-        message = exc.message if refusal is None else together((exc.message, refusal.message), "; ")
         hint = hint_for(info, os.environ) or exc.hint
         if way := other_way(info):
             hint = say("{way}; or: {hint}", way=way, hint=hint) if hint else way
-        raise EnvironmentFault(message, hint=hint) from exc
+        raise EnvironmentFault(exc.message, hint=hint) from exc
 
 
 def _has_gpu(options: EngineOptions) -> bool:

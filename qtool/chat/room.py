@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from qtool.chat.client import ContextFullError, stream_chat
 from qtool.chat.context import SUMMARY_REQUEST, SUMMARY_TOKENS, Fill, Overflow, Relief
 from qtool.chat.hints import OWN_COMMAND
-from qtool.chat.messages import Message, Role, count_oldest_turn, count_system
+from qtool.chat.messages import Message, Role, count_system, find_turns
 from qtool.chat.request import Sampling
 from qtool.chat.screen import Screen
 from qtool.chat.turn import Draft
@@ -34,7 +34,7 @@ class RoomMaker:
             case Overflow.STOP:
                 return Relief()  # the engine says when it is really full
             case Overflow.SUMMARISE:
-                return self._summarise(messages, count)
+                return self._summarise(messages, count, self.fill)
             case Overflow.DROP_OLDEST:
                 return Relief(count)
 
@@ -44,8 +44,8 @@ class RoomMaker:
         Raises:
             ContextFullError: only the last message is left, or nothing may go.
         """
-        count = count_oldest_turn(Relief(relief.count).apply(messages))
-        if not count:
+        turns = [at for at in find_turns(messages) if at > relief.count]
+        if not turns:
             raise ContextFullError(
                 say("this message alone is too long: {why}", why=exc.message),
                 hint=say("say it in shorter pieces, or: {chat} --ctx N", chat=OWN_COMMAND),
@@ -56,14 +56,25 @@ class RoomMaker:
                 say("the context is full: {why}", why=exc.message),
                 hint=say("/undo, /clear, or start with a larger --ctx or --overflow drop-oldest"),
             ) from exc
+        fill = self._measure(relief.apply(messages), exc)
+        wanted = fill.plan_relief(messages, self.sampling.max_new_tokens)
+        if exc.n_prompt_tokens is None:  # more each time, or each turn would cost a request
+            wanted = relief.count + min(relief.count, (len(messages) - relief.count) // 2)
+        count = next((at for at in turns if at >= wanted), turns[-1])
         if policy is Overflow.SUMMARISE and relief.summary is None:
-            return self._summarise(messages, relief.count + count)
-        return Relief(relief.count + count, relief.summary)
+            return self._summarise(messages, count, fill)
+        return Relief(count, relief.summary)
 
-    def _summarise(self, messages: Sequence[Message], n_at_least: int) -> Relief:
+    def _measure(self, sent: Sequence[Message], exc: ContextFullError) -> Fill:
+        """Return what the engine's refusal of ``sent`` tells of the context."""
+        if exc.n_prompt_tokens is None:
+            return self.fill
+        return Fill(exc.n_ctx_tokens or self.fill.n_ctx_tokens).measure(sent, exc.n_prompt_tokens)
+
+    def _summarise(self, messages: Sequence[Message], n_at_least: int, fill: Fill) -> Relief:
         """Let the model sum up the older half of the conversation, or more where that must go."""
         sampling = replace(self.sampling, max_new_tokens=SUMMARY_TOKENS, stop=())
-        half = self.fill.plan_relief(messages, SUMMARY_TOKENS, share=0.5)
+        half = fill.plan_relief(messages, SUMMARY_TOKENS, share=0.5)
         relief = Relief(max(n_at_least, half))
         head = messages[: count_system(messages)]
         asked = [*head, *relief.gone(messages), Message(Role.USER, SUMMARY_REQUEST)]

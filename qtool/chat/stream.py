@@ -121,9 +121,9 @@ def _end(finish_reason: str | None, last: Mapping[str, Any]) -> ReplyEnd:
     details = _object(usage.get("prompt_tokens_details"))
     return ReplyEnd(
         finish_reason,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(details.get("cached_tokens", timings.get("cache_n"))),
+        prompt_tokens=count_of(usage.get("prompt_tokens")),
+        completion_tokens=count_of(usage.get("completion_tokens")),
+        cached_tokens=count_of(details.get("cached_tokens", timings.get("cache_n"))),
         decode_tokens_per_s=_rate(timings.get("predicted_per_second")),
     )
 
@@ -136,7 +136,8 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
     return (_object(item) for item in (value if isinstance(value, list) else ()))
 
 
-def _count(value: object) -> int | None:
+def count_of(value: object) -> int | None:
+    """Return ``value`` where a server sent a count; ``None`` where it is anything else."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
     return value if is_count else None  # type: ignore[return-value]
 

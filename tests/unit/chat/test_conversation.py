@@ -30,7 +30,8 @@ DONE = b"data: [DONE]\n\n"
 class Engine(http.server.ThreadingHTTPServer):
     """Answers with what ``reply`` yields for the messages asked.
 
-    400 refuses them as too long, 500 fails, ``None`` closes the connection without a word.
+    400 refuses them as too long, a pair of counts with those figures; 500 fails, ``None`` closes
+    the connection without a word.
     """
 
     daemon_threads = False
@@ -70,10 +71,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         reply = self.server.reply(asked)
         if reply is None:
             return
+        figures = {}
+        if isinstance(reply, tuple):
+            figures, reply = dict(zip(("n_prompt_tokens", "n_ctx"), reply, strict=True)), 400
         if isinstance(reply, int):
             kind = "exceed_context_size_error" if reply == 400 else "server_error"
             message = "the model's chat template fails" if reply == 422 else "refused"
-            error = {"type": kind, "message": message}
+            error = {"type": kind, "message": message, **figures}
             self.send_response(reply)
             self.end_headers()
             self.wfile.write(json.dumps({"error": error}).encode())
@@ -250,6 +254,29 @@ def test_reply_that_is_whole_already_has_nothing_to_add(talk):
     session = talk(lambda messages: iter([next(replies)]), screen)
     assert screen.notes == ["the model has nothing to add"]
     assert session.messages[-1].content == "all of it"
+
+
+LONG_TALK = [
+    message
+    for n in range(300)
+    for message in (Message(Role.USER, f"question {n:4}"), Message(Role.ASSISTANT, f"reply {n:8}"))
+]
+
+
+@pytest.mark.parametrize(("tells", "most"), [(True, 3), (False, 15)])
+def test_history_many_times_too_long_costs_few_requests(talk, tells: bool, most: int):
+    asked: list[int] = []
+
+    def refuse(messages):
+        asked.append(len(messages))
+        if len(messages) > 40:
+            return (len(messages) * 10, 400) if tells else 400
+        return iter(["heard"])
+
+    session = talk(refuse, Screen("a"), messages=LONG_TALK)
+    assert len(asked) <= most, asked
+    assert len(session.window) > 8, "no more goes than must, by about half"
+    assert len(session.messages) == 602
 
 
 def test_reply_without_a_word_is_told(talk):

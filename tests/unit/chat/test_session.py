@@ -223,6 +223,20 @@ def test_what_has_been_said_stays_on_a_full_disk_and_is_written_with_the_next(tm
     session.close()
 
 
+def test_long_beginning_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(descriptor) or sync(descriptor)
+    )
+    beginning = said(*map(str, range(500)))
+    session = Session(tmp_path, model="m", messages=beginning)
+    session.add(Message(Role.USER, "on"))
+    assert len(synced) == 3, "the head, what was there, and what is new"
+    assert read_journal(last_journal(tmp_path)) == session.messages
+    session.close()
+
+
 def test_what_is_owed_to_the_disk_is_written_at_the_end(tmp_path: Path):
     question, reply = said("a", "b")
     session = Session(tmp_path, model="m")
