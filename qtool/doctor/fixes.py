@@ -20,6 +20,7 @@ from qtool.doctor.toolkits import toolkit_commands
 from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import is_within, parse_capability
 from qtool.language.message import say
+from qtool.models.loaders import INT4_TORCH, MINIMUM_TRANSFORMERS
 
 MODERN_TORCH = ">=2.8,<2.14"
 _QUANT_SUFFIX = re.compile(
@@ -56,6 +57,19 @@ def modern(case: Case) -> Fix | None:
     install = commands.install("--upgrade", *_modern_set(case))
     title = say("Modern profile: transformers 5 with gptqmodel, for GPTQ and AWQ alike")
     return Fix(title, (*removal, *torch, install))
+
+
+def torch_alone(case: Case) -> Fix | None:
+    """Bring what runs GPTQ and AWQ on a CPU: qtool's own loader takes torch's 4-bit kernel."""
+    has_torch = is_within(case.torch_version, f">={INT4_TORCH}")
+    torch = () if has_torch else torch_commands(case, f">={INT4_TORCH}")
+    if not has_torch and not torch:
+        return None
+    title = say("torch and transformers alone, for qtool's own loader on the CPU")
+    loader = Commands(case).install(
+        f"transformers>={MINIMUM_TRANSFORMERS}", "accelerate", "safetensors"
+    )
+    return Fix(title, (*torch, loader))
 
 
 def _modern_set(case: Case) -> tuple[str, ...]:

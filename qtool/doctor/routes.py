@@ -108,13 +108,14 @@ def _route_most_repacked(case: Case, form: ModelFormat, refused: Route) -> Route
 
 def runs_int4(case: Case) -> bool:
     """Tell whether GPTQ and AWQ run on the CPU with torch and transformers alone."""
-    if case.model is not None and not _is_known_packing(case.model):
+    if case.model is not None and not is_known_packing(case.model):
         return False
     has_torch = is_within(case.torch_version, f">={INT4_TORCH}") and not case.has_vendor_torch
     return case.has_no_gpu and has_torch and lack_of_transformers(case) is None
 
 
-def _is_known_packing(model: ModelInfo) -> bool:
+def is_known_packing(model: ModelInfo) -> bool:
+    """Tell whether qtool's own loader reads how the codes of ``model`` are packed."""
     bits = model.quantization.bits if model.quantization else None
     return find_layout(model) is not None and bits in (None, *OWN_INT4_BITS[model.format])
 

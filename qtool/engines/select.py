@@ -1,13 +1,13 @@
 """Which engine runs a model: pure, and able to say why."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qtool.engines.base import EngineKind
 from qtool.engines.interpreters import EnginePython
 from qtool.errors import EnvironmentFault, UsageError
-from qtool.language.message import say
+from qtool.language.message import Message, say, together
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.loaders import INT4_FORMATS, INT4_TORCH, LOADERS, MINIMUM_TRANSFORMERS
 from qtool.models.local import title_of
@@ -32,10 +32,12 @@ def select_engine(
     python: EnginePython | None = None,
     *,
     has_gpu: bool = True,
+    refusal: str | None = None,
 ) -> Choice:
     """Choose the engine for ``info``; ``python`` is what the environment at hand has.
 
-    Where there is no GPU (``has_gpu``) GPTQ and AWQ need torch alone.
+    Where there is no GPU (``has_gpu``) GPTQ and AWQ need torch alone. ``refusal`` says why
+    llama.cpp does not run it, repacked.
 
     Raises:
         UsageError: the engine that is asked for does not run the model's format.
@@ -64,7 +66,7 @@ def select_engine(
         )
     if wanted is EngineKind.VLLM:
         return _vllm(info, python, "asked for")
-    return _transformers(info, python, wanted, has_gpu=has_gpu)
+    return _transformers(info, python, wanted, has_gpu=has_gpu, refusal=refusal)
 
 
 def _vllm(info: ModelInfo, python: EnginePython | None, why: str) -> Choice:
@@ -81,20 +83,19 @@ def _vllm(info: ModelInfo, python: EnginePython | None, why: str) -> Choice:
 
 
 def _transformers(
-    info: ModelInfo, python: EnginePython | None, wanted: EngineKind, *, has_gpu: bool
+    info: ModelInfo,
+    python: EnginePython | None,
+    wanted: EngineKind,
+    *,
+    has_gpu: bool,
+    refusal: str | None,
 ) -> Choice:
     if python is None or (missing := missing_packages(info, python.versions, has_gpu=has_gpu)):
         if python and has_gpu and "vllm" in python.versions and wanted is EngineKind.AUTO:
             return _vllm(info, python, f"transformers would need {' and '.join(missing)}")
-        lack = say("; missing there: {names}", names=", ".join(missing)) if python else ""
+        lack = _lack(python, missing) if python else None
         raise EnvironmentFault(
-            say(
-                "{model} is a {format} model, and nothing runs it{where}{lack}",
-                model=title_of(info.path),
-                format=info.format,
-                where=_where(python),
-                lack=lack,
-            ),
+            together(filter(None, (_nothing_runs(info), refusal, lack)), "\n  "),
             hint=say(
                 "qtool doctor {model}, then --python ENVIRONMENT", model=shlex.quote(str(info.path))
             ),
@@ -104,6 +105,26 @@ def _transformers(
     if _is_int4(info, python.versions, has_gpu=has_gpu):
         why += f"; torch {python.versions['torch']} computes with their codes on the processor"
     return Choice(EngineKind.TRANSFORMERS, why)
+
+
+def _nothing_runs(info: ModelInfo) -> Message:
+    name = title_of(info.path)
+    if info.format is ModelFormat.PLAIN:
+        return say("{model} is an unquantized model, and nothing runs it here", model=name)
+    return say(
+        "{model} is in the format {format}, and nothing runs it here",
+        model=name,
+        format=info.format.upper(),
+    )
+
+
+def _lack(python: EnginePython, missing: Sequence[str]) -> Message:
+    return say(
+        "missing in {python}, {why}: {names}",
+        python=python.path,
+        why=python.why,
+        names=", ".join(missing),
+    )
 
 
 def _where(python: EnginePython | None) -> str:
@@ -126,8 +147,9 @@ def missing_packages(
 
 
 def _is_int4(info: ModelInfo, versions: Mapping[str, str], *, has_gpu: bool) -> bool:
+    """Tell whether torch alone computes with the codes, the one that is there or would come."""
     is_packed = info.format in INT4_FORMATS and not has_gpu
-    return is_packed and "torch" in versions and _is_recent(versions["torch"], INT4_TORCH)
+    return is_packed and ("torch" not in versions or _is_recent(versions["torch"], INT4_TORCH))
 
 
 def _is_recent(version: str, minimum: str) -> bool:

@@ -15,11 +15,12 @@ from qtool.doctor.fixes import (
     legacy_gptq,
     modern,
     some,
+    torch_alone,
 )
 from qtool.doctor.proven_sets import environment_for, proven_set
 from qtool.doctor.repacked import runs_most_repacked, runs_repacked
 from qtool.doctor.requirements import asked_of
-from qtool.doctor.routes import runs_int4
+from qtool.doctor.routes import is_known_packing, runs_int4
 from qtool.doctor.rules.gptq import is_unsupported_system
 from qtool.doctor.snapshot import UNKNOWN
 from qtool.doctor.torch_sources import torch_commands
@@ -168,6 +169,11 @@ def _about_engines(case: Case) -> str:
             "None is needed for most models: qtool chat repacks them into a GGUF without loss, "
             "and llama.cpp runs that. The others run with transformers, on a CPU more slowly."
         )
+    if case.has_no_gpu and case.model is not None and is_known_packing(case.model):
+        return text + say(
+            "On a CPU none is needed: qtool's own loader runs it with torch and transformers. A "
+            "GGUF of the same model is several times faster and needs neither."
+        )
     if case.has_no_gpu:
         return text + say(
             "Without a GPU a GGUF of the same model is several times faster and needs none; the "
@@ -189,7 +195,8 @@ def _engines(case: Case) -> tuple[Fix, ...]:
         return some(repack, own, gguf(case))
     if case.has_no_gpu:
         title = say("Without a GPU: a GGUF of the model with llama.cpp")
-        return some(gguf(case, title), own, modern(case))
+        is_packed = case.model is not None and is_known_packing(case.model)
+        return some(gguf(case, title), own, torch_alone(case) if is_packed else modern(case))
     legacy = legacy_gptq(case) if case.goal is Goal.GPTQ else legacy_awq(case)
     return some(own, modern(case), legacy, gguf(case))
 

@@ -1,6 +1,7 @@
 """Answers to goals: does it run here, on what, why not; and that the cures follow the answer."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from qtool.doctor.diagnosis import diagnose
 from qtool.doctor.goals import GoalAnswer, answer_goal
 from qtool.doctor.report import report_lines
 from qtool.doctor.verdict import judge
+from qtool.models.info import ModelFormat, ModelInfo, Quantization
 from tests.unit.doctor.machines import (
     GPTQ_MODULES,
     RTX_3090,
@@ -179,6 +181,19 @@ def test_without_a_gpu_gguf_is_the_first_cure_and_no_legacy_one_follows(goal: st
 
     assert "gguf" in first.lower()
     assert not any("autoawq" in text or "auto-gptq" in text for text in others)
+
+
+def test_on_a_cpu_the_cure_of_what_is_not_repacked_is_torch_alone(tmp_path: Path) -> None:
+    quantization = Quantization("gptq", "config.json", bits=4, group_size=64, is_act_order=True)
+    case = replace(
+        case_of("gptq", dists={}, torch=None, **NO_GPU),
+        model=ModelInfo(tmp_path, ModelFormat.GPTQ, quantization),
+    )
+    (finding,) = (one for one in diagnose(case) if one.code == "ENGINE-MISSING")
+
+    commands = [command for fix in finding.fixes for command in fix.commands]
+    assert any("transformers>=4.36" in command for command in commands)
+    assert not any("gptqmodel" in command for command in commands)
 
 
 def test_for_a_plain_model_the_cure_brings_what_loads_it() -> None:

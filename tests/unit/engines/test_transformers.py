@@ -121,7 +121,18 @@ def test_packages_that_are_missing_are_named(
     if missing:
         with pytest.raises(EnvironmentFault, match=missing[-1]) as caught:
             select_engine(info, python=replace(PYTHON, versions=versions), has_gpu=True)
-        assert "/env/bin/python" in caught.value.message
+        _, lack = caught.value.message.splitlines()
+        assert lack == f"  missing in /env/bin/python, {PYTHON.why}: {', '.join(missing)}"
+
+
+def test_what_runs_nowhere_is_said_in_lines_the_cause_before_the_lack() -> None:
+    info, bare = plain(format=ModelFormat.GPTQ), replace(PYTHON, versions={})
+    with pytest.raises(EnvironmentFault) as caught:
+        select_engine(info, python=bare, has_gpu=False, refusal="llama.cpp cannot hold it")
+    head, refusal, lack = caught.value.message.splitlines()
+    assert head.endswith(" is in the format GPTQ, and nothing runs it here")
+    assert refusal == "  llama.cpp cannot hold it"
+    assert lack.endswith(": torch, transformers")  # torch alone computes with the codes
 
 
 @pytest.mark.parametrize("model_format", [ModelFormat.GPTQ, ModelFormat.AWQ])
