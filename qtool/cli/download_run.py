@@ -12,7 +12,7 @@ from qtool.cli.download_json import to_json
 from qtool.cli.download_summary import summary_lines
 from qtool.cli.download_view import make_watcher
 from qtool.config import Config
-from qtool.download import DownloadRequest, FileResult, Selection, download
+from qtool.download import DownloadRequest, Event, FileResult, Planned, Selection, download
 from qtool.download.quant_choice import AskQuant, QuantQuestion
 from qtool.download.request import Backend
 from qtool.errors import ExitCode, QtoolError, UsageError
@@ -146,11 +146,18 @@ def run(request: DownloadRequest, output: Output) -> int:
     watcher = make_watcher(output)
     # A dry run is how one looks at the list without choosing.
     ask = make_asker(output) if output.is_interactive and not request.is_dry_run else None
+    has_begun = False
+
+    def on_event(event: Event) -> None:
+        nonlocal has_begun
+        has_begun |= isinstance(event, Planned)
+        watcher.on_event(event)
+
     try:
         with watcher:
-            result = download(request, on_event=watcher.on_event, ask_quant=ask)
+            result = download(request, on_event=on_event, ask_quant=ask)
     except KeyboardInterrupt:
-        _report_interruption(output)
+        _report_interruption(output, has_begun=has_begun)
         return ExitCode.INTERRUPTED
     if request.is_verify_only:
         return report_check(result, request, output)
@@ -196,12 +203,13 @@ def exit_code(failures: tuple[FileResult, ...]) -> int:
     return codes.pop() if len(codes) == 1 else ExitCode.FINDINGS
 
 
-def _report_interruption(output: Output) -> None:
-    message = "stopped; what has arrived is kept"
+def _report_interruption(output: Output, *, has_begun: bool) -> None:
+    """Say what was stopped; a person who has not seen anything begin needs no word of it."""
+    message = "stopped; what has arrived is kept" if has_begun else "stopped before it began"
     hint = "run the same command again: it goes on where it stopped"
     if output.is_json:
         output.result({"error": {"code": "interrupted", "message": message, "hint": hint}})
-    else:
+    elif has_begun:
         output.warn(f"{message}. To go on, {hint.partition(':')[0]}.")
 
 

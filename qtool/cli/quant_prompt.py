@@ -1,5 +1,6 @@
 """The question which quantization to fetch: a numbered list with what fits this machine."""
 
+import re
 from dataclasses import replace
 
 from qtool.cli.machine_memory import MachineMemory
@@ -11,6 +12,7 @@ from qtool.download.quant_choice import (
 )
 from qtool.language.message import say
 from qtool.models.local import LocalModel
+from qtool.models.quants import normalize_quant
 from qtool.output import Output
 from qtool.units import format_size
 
@@ -36,19 +38,19 @@ def ask_quant(question: QuantQuestion, output: Output) -> str:
         output.note(say("{repo} holds several quantizations:", repo=question.repo_id))
     for number, option in enumerate(question.options, start=1):
         output.note(_row(number, option, memory))
+    n = len(question.options)
     while True:
         answer = output.ask_text(say("Which one? [{name}]", name=default.name)).strip()
         if not answer:
             return default.name
         if (meant := _meant(answer, question)) is not None:
             return meant.name
-        output.note(
-            say(
-                "there is no {answer!r}: a number from 1 to {n}, or a name",
-                answer=answer,
-                n=len(question.options),
-            )
-        )
+        if "\x1b" in answer:
+            wrong = say("arrow keys are not for this: a number from 1 to {n}, or a name", n=n)
+        else:
+            wrong = say("there is no {answer!r}: a number from 1 to {n}, or a name",
+                        answer=answer, n=n)  # fmt: skip
+        output.note(wrong)
 
 
 def settle_variant(model: LocalModel, output: Output) -> LocalModel:
@@ -70,5 +72,10 @@ def _meant(answer: str, question: QuantQuestion) -> QuantOption | None:
     if answer.isdecimal():
         index = int(answer) - 1
         return question.options[index] if 0 <= index < len(question.options) else None
-    by_name = {option.name.lower(): option for option in question.options}
-    return by_name.get(answer.lower())
+    by_name = {_squeezed(option.name): option for option in question.options}
+    return by_name.get(_squeezed(answer))
+
+
+def _squeezed(name: str) -> str:
+    """Return the letters and digits of a name: ``q4km`` is what some type for ``Q4_K_M``."""
+    return re.sub(r"[\W_]", "", normalize_quant(name))

@@ -131,6 +131,19 @@ def test_leaving_the_question_is_an_interruption(start, hub, tmp_path, key):
     child.sendcontrol(key)
     assert end(child) == 130
     assert not (tmp_path / "name").exists()
+    assert "stopped" not in " ".join(child.logfile_read.lines())
+
+
+@pytest.mark.parametrize(("line", "quant"), [("\x1b[B", "Q4_K_M"), ("q80", "Q8_0")])
+def test_arrow_keys_and_names_without_their_marks(start, hub, tmp_path, line, quant):
+    child = start(hub, "org/name")
+    child.expect("Which one")
+    child.sendline(line)
+    if line.startswith("\x1b"):
+        child.expect("arrow keys are not for this: a number from 1 to")
+        child.sendline("")
+    assert end(child) == 0
+    assert quants(tmp_path) == [f"m-{quant}.gguf"]
 
 
 @pytest.mark.parametrize("arguments", [["--json"], ["--quiet"], ["--dry-run"]])
