@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT)]
 
 from chat_terminal import Drawing, measure_drawing, time_to_prompt  # noqa: E402 - after the path
 from contest import Bar  # noqa: E402
-from report import describe_machine, promises, table  # noqa: E402
+from report import describe_load, describe_machine, promises, table  # noqa: E402
 
 from qtool.chat.client import connect, request_json  # noqa: E402
 from qtool.chat.plan import EngineWish, plan_engine  # noqa: E402
@@ -281,12 +281,16 @@ def _at_least(promise: str, share: float, limit: float) -> Bar:
 
 
 def page(
-    runs: Runs, turns: Sequence[int], kept: Sequence[Bar], beside: Iterable[tuple[str, str]]
+    runs: Runs,
+    turns: Sequence[int],
+    kept: Sequence[Bar],
+    beside: Iterable[tuple[str, str]],
+    others: str,
 ) -> str:
-    """Return the figures in Markdown."""
+    """Return the figures in Markdown; ``others`` says what else ran."""
     parts = [HEAD.format(n_turns=max(turns), n_new=N_NEW)]
     used = f"qtool {version('qtool')}, xllamacpp {version('xllamacpp')}"
-    parts.append(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}.\n{used}.\n")
+    parts.append(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}.\n{used}, {others}.\n")
     parts += ["## Promises\n", promises(kept), ABOUT_GROWTH]
     parts += ["## Beside them\n", table(("figure", "measured"), beside)]
     titles = {
@@ -310,10 +314,11 @@ def main() -> int:
     parser.add_argument("--turns", type=int, nargs="+", default=[1, 5, 10, 20, 50])
     parser.add_argument("--write", type=Path, metavar="FILE", help=f"default: {PAGE}")
     chosen = parser.parse_args()
+    others = describe_load()
     with tempfile.TemporaryDirectory(prefix="bench-chat-") as folder:
         runs, prompt_s, drawing = measure(chosen.turns, Path(folder))
     kept = list(bars(runs, prompt_s, drawing))
-    text = page(runs, chosen.turns, kept, remarks(runs, drawing))
+    text = page(runs, chosen.turns, kept, remarks(runs, drawing), others)
     (chosen.write or PAGE).write_text(text, encoding="utf-8")
     print(text)
     return 0 if all(bar.is_met for bar in kept) else 1

@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT)]
 from chat import obtain_models, run_loop  # noqa: E402 - after the path
 from contest import Bar  # noqa: E402
 from quality import Quality, judge  # noqa: E402
-from report import describe_machine, promises, table  # noqa: E402
+from report import describe_load, describe_machine, promises, table  # noqa: E402
 
 from qtool.chat.client import connect, request_json  # noqa: E402
 from qtool.chat.plan import EngineWish, plan_engine  # noqa: E402
@@ -53,7 +53,7 @@ HEAD = """# Quantised models on a CPU, measured
 
 `python scripts/bench/quantised.py` wrote this page: SmolLM2-135M-Instruct packed as symmetric GPTQ
 and AWQ, {n_new} greedy tokens after a prompt of some 450, through qtool's own engines. All ways
-take turns, {n_rounds} rounds; rates are medians, and promises medians of the ratios within a round.
+take turns, rounds: {n_rounds}; rates are medians, and promises medians of the ratios within a round.
 "native" is the same model as llama.cpp's Q4_0, its head and embedding in F16 as in the repacked
 one; "script" one call of `generate` in the checkpoint's type, float16, without qtool. Nothing of
 this was measured on a GPU.
@@ -128,7 +128,7 @@ def write_native(repacked: Path, target: Path) -> Path:
     return target
 
 
-def run_kind(kind: str, work: Path) -> tuple[Rounds, dict[str, Quality]]:
+def run_kind(kind: str, work: Path, n_rounds: int) -> tuple[Rounds, dict[str, Quality]]:
     """Return the rates of all ways of running one kind, and what the repacked ones keep of it."""
     python, plain, packed = obtain_models()
     folder = packed.parent / kind
@@ -148,7 +148,7 @@ def run_kind(kind: str, work: Path) -> tuple[Rounds, dict[str, Quality]]:
         LOOP: partial(loop_rates, python, folder, work),
         BFLOAT16: partial(measure, plain, torch),
     }
-    rounds = [_one_round(kind, ways) for _ in range(N_ROUNDS)]
+    rounds = [_one_round(kind, ways) for _ in range(n_rounds)]
     files = {REPACKED: repacked, HEAD_Q8: rounded}
     return rounds, {way: judge(file, packed.parent, kind) for way, file in files.items()}
 
@@ -234,11 +234,13 @@ def page(
     rates: Mapping[str, Rounds],
     qualities: Mapping[str, Mapping[str, Quality]],
     kept: Sequence[Bar],
+    others: str,
 ) -> str:
-    """Return the figures in Markdown."""
+    """Return the figures in Markdown; ``others`` says what else ran."""
     used = f"qtool {version('qtool')}, xllamacpp {version('xllamacpp')}"
-    parts = [HEAD.format(n_new=N_NEW, n_rounds=N_ROUNDS)]
-    parts.append(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}.\n{used}.\n")
+    n_rounds = len(next(iter(rates.values())))
+    parts = [HEAD.format(n_new=N_NEW, n_rounds=n_rounds)]
+    parts.append(f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}.\n{used}, {others}.\n")
     parts += ["## Promises\n", promises(kept), ABOUT_AWQ]
     for what in ("decode", "prefill"):
         ways = next(iter(rates.values()))[0]
@@ -264,16 +266,17 @@ def _median(rounds: Rounds, way: str, what: str) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--rounds", type=int, default=N_ROUNDS)
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page there, too")
     chosen = parser.parse_args()
-    rates, qualities = {}, {}
+    rates, qualities, others = {}, {}, describe_load()
     with tempfile.TemporaryDirectory(prefix="bench-quantised-") as folder:
         work = Path(folder)
         for kind in chosen.kinds:
-            rates[kind], qualities[kind] = run_kind(kind, work)
+            rates[kind], qualities[kind] = run_kind(kind, work, chosen.rounds)
         packed = obtain_models()[2].parent / chosen.kinds[0]
         kept = list(bars(rates, qualities, *time_chat(packed, work)))
-    text = page(rates, qualities, kept)
+    text = page(rates, qualities, kept, others)
     if chosen.write:
         chosen.write.write_text(text, encoding="utf-8")
     print(text)

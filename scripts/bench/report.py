@@ -59,3 +59,8 @@ def describe_machine() -> str:
         f"{names[0] if names else platform.machine()}, {cores} cores, {ram_bytes / 2**30:.0f} GiB, "
         f"Linux {platform.release()}, Python {platform.python_version()}"
     )
+
+
+def describe_load() -> str:
+    """Return how busy others keep the machine; ask before anything is measured."""
+    return f"load average {os.getloadavg()[0]:.1f} when it began"
