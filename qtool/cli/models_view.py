@@ -75,7 +75,7 @@ def _where(holding: Holding) -> str:
             return "starter model"
         case Place.REPACKED:
             return "repacked"
-    return _shortened(holding.path)
+    return short_path(holding.path)
 
 
 def _remarks(holding: Holding) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _remarks(holding: Holding) -> Iterator[str]:
         yield "by another program"
 
 
-def _shortened(path: Path) -> str:
+def short_path(path: Path) -> str:
     """Return a path as a person would write it: from here, or from home."""
     for base, sign in ((Path.cwd(), "."), (Path.home(), "~")):
         if path.is_relative_to(base):

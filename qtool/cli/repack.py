@@ -1,5 +1,6 @@
 """``qtool repack``: a GPTQ or AWQ model as GGUF for llama.cpp, without loss."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,11 @@ if TYPE_CHECKING:
     from qtool.config import Config
     from qtool.engines.repack.run import RepackResult
     from qtool.engines.repack.store import Repacked, RepackStore
+    from qtool.models.info import ModelInfo
     from qtool.output import Output
+
+WORTH_TELLING_S = 1.0
+"""A shorter time says nothing of the speed."""
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -80,19 +85,28 @@ def _locate(model: str, config: "Config", output: "Output") -> Path:
 def _repack(
     output: "Output", store: "RepackStore", path: Path, target: Path | None, is_embedding_q8: bool
 ) -> None:
+    from qtool.engines.repack.refusal import NotRepackable
     from qtool.engines.repack.run import repack
     from qtool.models.formats import inspect_model
     from qtool.models.local import title_of
 
     info = inspect_model(path)
-    result = repack(
-        info,
-        store,
-        target=target,
-        is_embedding_q8=is_embedding_q8,
-        on_progress=lambda done: output.status(f"repacking {title_of(path)}: {done:.0%}"),
-    )
-    output.status()
+    if target is not None and target.suffix.lower() != ".gguf":
+        output.warn(f"{target} does not end in .gguf: llama.cpp's programs look for that")
+    output.status(f"reading {title_of(path)} …")
+    try:
+        result = repack(
+            info,
+            store,
+            target=target,
+            is_embedding_q8=is_embedding_q8,
+            on_progress=lambda done: output.status(f"repacking {title_of(path)}: {done:.0%}"),
+        )
+    except NotRepackable as exc:
+        exc.hint = _way_to_run(info) or exc.hint
+        raise
+    finally:
+        output.status()
     document = {
         "path": str(result.path),
         "is_new": result.is_new,
@@ -104,32 +118,67 @@ def _repack(
     output.result(document, lines)
 
 
+def _way_to_run(info: "ModelInfo") -> str | None:
+    """Return the command that runs, as it is, what is not repacked; it may make an environment."""
+    import os
+
+    from qtool.doctor.environments import hint_for
+    from qtool.engines.interpreters import find_python
+    from qtool.engines.select import missing_packages
+    from qtool.models.info import ModelFormat
+    from qtool.nvidia import has_nvidia_gpu
+
+    if info.format is ModelFormat.GGUF:
+        return None
+    here = find_python(None, os.environ)
+    if missing_packages(info, here.versions, has_gpu=has_nvidia_gpu(os.environ)):
+        return hint_for(info, os.environ)
+    return f"qtool chat {shlex.quote(str(info.path))} --engine transformers"
+
+
 def _lines(result: "RepackResult") -> list[str]:
     from qtool.units import format_duration, format_size
 
     if not result.is_new:
         return [f"{result.path} is there already and up to date"]
-    rate = result.input_bytes / max(result.duration_s, 1e-9)
-    return [
-        f"{result.path}  {format_size(result.output_bytes)}",
-        f"repacked {format_size(result.input_bytes)} in {format_duration(result.duration_s)}"
-        f" ({format_size(rate)}/s)",
-    ]
+    work = f"repacked {format_size(result.input_bytes)}"
+    if result.duration_s >= WORTH_TELLING_S:
+        rate = format_size(result.input_bytes / result.duration_s)
+        work += f" in {format_duration(result.duration_s)} ({rate}/s)"
+    return [f"{result.path}  {format_size(result.output_bytes)}", work]
 
 
 def _list(output: "Output", store: "RepackStore") -> None:
+    from qtool.cli.models_view import short_path
     from qtool.output import Mode
     from qtool.units import format_size
 
     found = list(store.all())
-    lines = []
-    for one in found:
-        origin = f"made of {one.source}" if one.source else "its origin is not known"
-        gone = " (gone)" if one.source and one.is_orphan else ""
-        lines.append(f"{one.path}  {format_size(one.size_bytes)}  {origin}{gone}")
-    if not found and output.mode is not Mode.QUIET:
-        lines.append(f"nothing has been repacked yet; it would be kept in {store.folder}")
+    is_quiet = output.mode is Mode.QUIET
+    if found and is_quiet:
+        lines = [str(one.path) for one in found]
+    elif found:
+        width = max(len(one.path.stem) for one in found)
+        lines = [
+            f"{format_size(one.size_bytes):>8}  {one.path.stem:<{width}}  {_origin(one)}"
+            for one in found
+        ]
+        lines.append(f"kept in {short_path(store.folder)}")
+    else:
+        lines = (
+            []
+            if is_quiet
+            else [f"nothing has been repacked yet; it would be kept in {store.folder}"]
+        )
     output.result({"repacked": [_as_json(one) for one in found]}, lines)
+
+
+def _origin(one: "Repacked") -> str:
+    from qtool.cli.models_view import short_path
+
+    if one.source is None:
+        return "its origin is not known"
+    return f"made of {short_path(one.source)}" + " (gone)" * one.is_orphan
 
 
 def _prune(output: "Output", store: "RepackStore", folder: Path | None) -> None:

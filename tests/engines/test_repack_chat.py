@@ -108,6 +108,51 @@ def test_repacked_models_are_listed_and_removed(folder: Path, run_qtool: Run) ->
     assert not Path(made).exists()
 
 
+def test_the_list_is_a_table_of_names_and_quiet_of_paths(folder: Path, run_qtool: Run) -> None:
+    other = Model(seed=1).write(folder.with_name("another-one"))
+    made = [run_qtool("repack", str(one), "--quiet").stdout.strip() for one in (folder, other)]
+    *rows, kept_in = run_qtool("repack", "--list").stdout.splitlines()
+    words = [row.split() for row in rows]
+    assert [(row[2], row[5]) for row in words] == [
+        ("another-one", str(other)),
+        ("tiny-gptq", str(folder)),
+    ]
+    assert len({row.index("made of") for row in rows}) == 1
+    assert kept_in.startswith("kept in ")
+    assert sorted(run_qtool("repack", "--list", "--quiet").stdout.split()) == sorted(made)
+
+
+def test_a_gguf_is_nothing_to_repack(folder: Path, run_qtool: Run) -> None:
+    made = run_qtool("repack", str(folder), "--quiet").stdout.strip()
+    done = run_qtool("repack", made)
+    assert done.returncode == 7
+    assert "tiny-gptq.gguf is a GGUF already" in done.stderr
+    assert f"hint: qtool chat {made}" in done.stderr
+
+
+def test_a_refusal_says_how_the_model_runs(tmp_path: Path, run_qtool: Run) -> None:
+    model = act_ordered(tmp_path)
+    done = run_qtool("repack", str(model))
+    assert done.returncode == 7
+    assert "its inputs are permuted" in done.stderr
+    _, _, hint = done.stderr.partition("hint: ")
+    assert f"qtool chat {model} --e" in hint  # --engine transformers where that is, or --env
+
+
+def test_no_folder_is_made_for_an_output(folder: Path, tmp_path: Path, run_qtool: Run) -> None:
+    nowhere = tmp_path / "nowhere"
+    done = run_qtool("repack", str(folder), "-o", str(nowhere / "m.gguf"))
+    assert done.returncode == 2
+    assert f"there is no folder {nowhere} for m.gguf" in done.stderr
+    assert not nowhere.exists()
+
+
+def test_an_output_of_another_ending_is_warned_of(folder: Path, run_qtool: Run) -> None:
+    done = run_qtool("repack", str(folder), "-o", str(folder.with_suffix(".bin")))
+    assert done.returncode == 0
+    assert "does not end in .gguf" in done.stderr
+
+
 def test_an_empty_list_is_said_in_words(run_qtool: Run, own_settings: Path) -> None:
     done = run_qtool("repack", "--list")
     kept_in = own_settings / "cache" / "repacked"

@@ -15,6 +15,7 @@ from qtool.engines.repack.gemv import (
 from qtool.engines.repack.packed import WORD_BITS, PackedMatrix
 from qtool.engines.repack.refusal import NotRepackable
 from qtool.errors import IntegrityError
+from qtool.language.message import say
 from qtool.models.info import Quantization
 from qtool.models.repackable import AWQ_LAYOUTS, Layout
 
@@ -152,7 +153,8 @@ class Matrices:
         order = self._checkpoint.read(module + ".g_idx")
         plain = np.arange(matrix.n_inputs, dtype=order.dtype) // order.dtype.type(matrix.group_size)
         if not np.array_equal(order, plain):
-            raise NotRepackable(f"{module}: its inputs are permuted (act-order, desc_act)")
+            permuted = say("{module}: its inputs are permuted (act-order, desc_act)", module=module)
+            raise NotRepackable(permuted)
 
 
 def _require_matrix(module: str, *parts: "NDArray[Any]") -> None:

@@ -1,13 +1,17 @@
 """Repacking a model into the cache, or finding that it was."""
 
+import os
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.engines.repack.fingerprint import digest, files_of, stamp
+from qtool.engines.repack.refusal import NotRepackable, refuse_format
 from qtool.engines.repack.store import RepackStore
 from qtool.errors import IntegrityError, UsageError
+from qtool.language.message import say
 from qtool.models.gguf import MAGIC
 from qtool.models.info import ModelInfo
 from qtool.models.local import title_of
@@ -48,12 +52,14 @@ def repack(
     """Make the GGUF of a checkpoint in the cache, or at ``target``; in the cache, only once.
 
     Raises:
-        UsageError: ``target`` is a file that is no GGUF, such as one of the model's own.
+        UsageError: ``target`` is a file that is no GGUF, such as one of the model's own, or lies
+            in a folder that is not there.
         NotRepackable: llama.cpp has no exact form of the model.
         IntegrityError: the checkpoint is damaged, or was changed meanwhile.
         ResourceError: no room on the disk, or no permission.
     """
     begin = time.monotonic()
+    refuse_format(info)
     folder = _folder(info)
     if target is not None:
         _require_free(target, files_of(folder, info.files))
@@ -64,7 +70,10 @@ def repack(
     from qtool.engines.repack.write import write_gguf
 
     mark = _stamp(folder, info, is_embedding_q8)
-    plan = plan_repack(info, is_embedding_q8=is_embedding_q8)
+    try:
+        plan = plan_repack(info, is_embedding_q8=is_embedding_q8)
+    except NotRepackable as exc:
+        raise exc.of(info) from None
     path, is_new = target, True
     if path is None:
         options = {"is_embedding_q8": is_embedding_q8}
@@ -95,7 +104,11 @@ def repack(
 
 
 def _require_free(target: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to replace anything but an older GGUF. Raises UsageError."""
+    """Refuse to replace anything but an older GGUF, or to make folders. Raises UsageError."""
+    if not os.path.lexists(target.parent):
+        missing = say("there is no folder {folder} for {name}",
+                      folder=target.parent, name=target.name)  # fmt: skip
+        raise UsageError(missing, hint=f"mkdir -p {shlex.quote(str(target.parent))}")
     problem = None
     try:
         if target.exists():
