@@ -53,9 +53,9 @@ HEAD = """# Quantised models on a CPU, measured
 
 `python scripts/bench/quantised.py` wrote this page: SmolLM2-135M-Instruct packed as symmetric GPTQ
 and AWQ, {n_new} greedy tokens after a prompt of some 450, through qtool's own engines. All ways
-take turns, rounds: {n_rounds}; rates are medians, and promises medians of the ratios within a round.
-"native" is the same model as llama.cpp's Q4_0, its head and embedding in F16 as in the repacked
-one; "script" one call of `generate` in the checkpoint's type, float16, without qtool. Nothing of
+take turns, rounds: {n_rounds}; rates are medians, and promises medians of the ratios within a
+round. "native" is the same model as llama.cpp's Q4_0, its head and embedding in F16 as in the
+repacked one; "script" one call of `generate` in the checkpoint's type, float16, without qtool. Nothing of
 this was measured on a GPU.
 """
 
