@@ -55,8 +55,8 @@ HEAD = """# Quantised models on a CPU, measured
 and AWQ, {n_new} greedy tokens after a prompt of some 450, through qtool's own engines. All ways
 take turns, rounds: {n_rounds}; rates are medians, and promises medians of the ratios within a
 round. "native" is the same model as llama.cpp's Q4_0, its head and embedding in F16 as in the
-repacked one; "script" one call of `generate` in the checkpoint's type, float16, without qtool. Nothing of
-this was measured on a GPU.
+repacked one; "script" one call of `generate` in the checkpoint's type, float16, without qtool.
+Nothing of this was measured on a GPU.
 """
 
 ABOUT_AWQ = """AWQ and asymmetric GPTQ become Q4_1, for which llama.cpp has no kernel of eight rows
