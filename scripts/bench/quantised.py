@@ -128,8 +128,8 @@ def write_native(repacked: Path, target: Path) -> Path:
     return target
 
 
-def run_kind(kind: str, work: Path, n_rounds: int) -> tuple[Rounds, dict[str, Quality]]:
-    """Return the rates of all ways of running one kind, and what the repacked ones keep of it."""
+def plan_ways(kind: str, work: Path) -> dict[str, tuple[Path, EngineWish]]:
+    """Return the model and the engine of each way of running one kind; write what is missing."""
     python, plain, packed = obtain_models()
     folder = packed.parent / kind
     repacked, rounded = work / f"{kind}.gguf", work / f"{kind}-head.gguf"
@@ -139,17 +139,24 @@ def run_kind(kind: str, work: Path, n_rounds: int) -> tuple[Rounds, dict[str, Qu
     options = EngineOptions(n_ctx_tokens=N_CTX)
     cpp = EngineWish(options=options)
     torch = EngineWish(kind=EngineKind.TRANSFORMERS, options=options, python=python)
-    ways = {
-        REPACKED: partial(measure, repacked, cpp),
-        HEAD_Q8: partial(measure, rounded, cpp),
-        NATIVE: partial(measure, native, cpp),
-        INT4: partial(measure, folder, torch),
-        GPTQMODEL: partial(measure, folder, replace(torch, extra={"prefer_int4": False})),
-        LOOP: partial(loop_rates, python, folder, work),
-        BFLOAT16: partial(measure, plain, torch),
+    return {
+        REPACKED: (repacked, cpp),
+        HEAD_Q8: (rounded, cpp),
+        NATIVE: (native, cpp),
+        INT4: (folder, torch),
+        GPTQMODEL: (folder, replace(torch, extra={"prefer_int4": False})),
+        BFLOAT16: (plain, torch),
     }
+
+
+def run_kind(kind: str, work: Path, n_rounds: int) -> tuple[Rounds, dict[str, Quality]]:
+    """Return the rates of all ways of running one kind, and what the repacked ones keep of it."""
+    python, _, packed = obtain_models()
+    planned = plan_ways(kind, work)
+    ways = {way: partial(measure, *which) for way, which in planned.items()}
+    ways[LOOP] = partial(loop_rates, python, packed.parent / kind, work)
     rounds = [_one_round(kind, ways) for _ in range(n_rounds)]
-    files = {REPACKED: repacked, HEAD_Q8: rounded}
+    files = {way: planned[way][0] for way in (REPACKED, HEAD_Q8)}
     return rounds, {way: judge(file, packed.parent, kind) for way, file in files.items()}
 
 
