@@ -2,12 +2,15 @@
 
 An append-only text file of checksummed lines (as in ``journal``), one JSON object each. A later
 line about the same path replaces an earlier one. An entry is believed while the file's size and
-modification time are what they were.
+modification time are what they were, and may be removed only by the name of the repository that it
+was fetched from.
 """
 
 import json
 import os
+import re
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,17 +18,23 @@ from qtool.download.journal import decode_lines, encode_line
 
 NEVER_NS = -1
 """A modification time that no file has."""
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A file whose digest was found right. ``digest`` is None when the hub gave none."""
+    """A file whose digest was found right. ``digest`` is None when the hub gave none.
+
+    ``fetched_from`` is the repository (as of ``partials.repo_key``) that qtool fetched it from,
+    None for a file that was there before, or is needed by several repositories.
+    """
 
     path: str
     size: int
     mtime_ns: int
     digest: str | None
     commit: str
+    fetched_from: str | None = None
 
 
 class Manifest:
@@ -35,7 +44,7 @@ class Manifest:
         self._path = path
         self._lock = threading.Lock()
         self._entries: dict[str, Verified] = {}
-        self._digests: set[str] = set()
+        self._history: list[Verified] = []
         self._is_clean = True
         self._load()
 
@@ -65,12 +74,19 @@ class Manifest:
         """Return all that is known, the latest last."""
         return tuple(self._entries.values())
 
-    def digests(self) -> frozenset[str]:
-        """Return the digests of all content recorded, also of what was replaced since.
+    def history(self) -> tuple[Verified, ...]:
+        """Return all that was noted, also of what was replaced since; the oldest may be forgotten.
 
-        Those of long ago may be forgotten.
+        Files that were only found right again are in it once more.
         """
-        return frozenset(self._digests)
+        return tuple(self._history)
+
+    def forget(self, paths: Collection[str]) -> None:
+        """Drop what is known about files that are gone, and the history. Raises OSError."""
+        with self._lock:
+            self._entries = {p: entry for p, entry in self._entries.items() if p not in paths}
+            self._history = list(self._entries.values())
+            self._rewrite()
 
     def _load(self) -> None:
         try:
@@ -90,8 +106,7 @@ class Manifest:
     def _note(self, entry: Verified) -> None:
         self._entries.pop(entry.path, None)  # for the latest to be the last
         self._entries[entry.path] = entry
-        if entry.digest is not None:
-            self._digests.add(entry.digest)
+        self._history.append(entry)
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")
@@ -116,5 +131,11 @@ def _parse(record: str) -> Verified | None:
     except (ValueError, TypeError, RecursionError):
         return None
     is_sound = isinstance(entry.path, str) and isinstance(entry.size, int)
-    is_sound &= isinstance(entry.mtime_ns, int) and isinstance(entry.digest, str | None)
+    is_sound &= isinstance(entry.mtime_ns, int) and isinstance(entry.commit, str)
+    is_sound &= isinstance(entry.fetched_from, str | None) and _is_digest(entry.digest)
     return entry if is_sound else None
+
+
+def _is_digest(value: object) -> bool:
+    """Return whether a digest is one, or None. Notes may be forged, and a digest names a file."""
+    return value is None or (isinstance(value, str) and _DIGEST.fullmatch(value) is not None)

@@ -7,6 +7,8 @@ folder is gone is removed.
 import hashlib
 import json
 import logging
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,11 +48,17 @@ class Registry:
         """Yield the folders that are still there, and forget the others."""
         for path in sorted(self._folder.glob("*.json")):
             noted = _read(path)
-            if noted is not None and Path(noted.path).is_dir():
-                yield noted
-            else:
-                log.debug("%s: nothing there any more", noted.path if noted else path)
-                self._remove(path)
+            try:
+                if noted is not None and stat.S_ISDIR(os.stat(noted.path).st_mode):  # noqa: PTH116
+                    yield noted
+                    continue
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except (OSError, ValueError) as exc:  # it may be there, but closed to us
+                log.debug("%s: passed over: %s", path, exc)
+                continue
+            log.debug("%s: nothing there any more", path)
+            self._remove(path)
 
     def forget(self, target: Path) -> None:
         """Remove the note about a folder."""

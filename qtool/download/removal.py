@@ -1,127 +1,82 @@
-"""Removing what was downloaded: the files that qtool has recorded, and nothing else.
+"""Removing what was downloaded: the files that qtool itself has fetched for one repository.
 
-A file goes when it is as it was recorded (by its time, else by its digest). What somebody has
-changed or put there stays; folders of files that went go when nothing is left in them.
+A file goes when the manifest says that it was fetched for that repository, and it is as it was
+recorded (by its time, else by its digest). In doubt it stays, and is named: what somebody has
+changed or put there, what was there before and only found right, what another repository needs.
+Folders of files that went go when nothing is left in them; of the state folder, which may be a
+folder of other things (``~/.cache/qtool``), known names go.
 """
 
 import contextlib
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qtool.download.backends.staging import FOLDER as STAGING_FOLDER
+from qtool.download.backends.staging import LOCK as STAGING_LOCK
+from qtool.download.backends.staging import short_hash
+from qtool.download.begun import partials_of
+from qtool.download.cached import is_all_ours, remove_cached
 from qtool.download.digests import digest_of
-from qtool.download.disk import disk_errors
+from qtool.download.disk import disk_errors, size_on_disk
 from qtool.download.holdings import Holding, Place
 from qtool.download.manifest import Manifest, Verified
+from qtool.download.partials import PARTIAL_FOLDER
 from qtool.download.target import size_and_mtime
 from qtool.download.verify import with_digest
-from qtool.errors import IntegrityError
+from qtool.errors import IntegrityError, ResourceError
 from qtool.hub.paths import check_path
 from qtool.locks import ProcessLock
+from qtool.models.refetch import SOURCE_FILE
 
 _CLIENTS_NOTES = Path(".cache") / "huggingface"
+_IGNORE = b"*\n"
+_DIGEST = r"([0-9a-f]{40}|[0-9a-f]{64})(\.new)?"
+_STATE_FILES = {
+    "": rf"manifest(\.new)?|lock|{re.escape(STAGING_LOCK)}|{re.escape(SOURCE_FILE.name)}"
+    r"|\.gitignore|ref\.new|[0-9a-f]{32}\.link",
+    "prefixes": _DIGEST,
+    "small": r"[0-9a-f]+",
+}
+"""What files qtool keeps in the state folder, and in which folders of it."""
 
 
 @dataclass(slots=True)
 class Removal:
-    """What was done. ``left`` are downloaded files that stay, relative to the folder."""
+    """What was done. ``left`` are files of the download that stay, relative to the folder."""
 
     freed_bytes: int = 0
     left: list[str] = field(default_factory=list)
 
 
 def remove_download(holding: Holding) -> Removal:
-    """Remove what qtool has recorded of a folder or of a cached repository.
+    """Remove what qtool has fetched of a repository, from a folder or from the cache.
 
     Raises ResourceError when another qtool is at work on it, or a file cannot be removed.
     """
     if not holding.is_ours:
         raise ValueError(f"{holding.path} was not downloaded by qtool")
-    root, done = holding.path, Removal(holding.begun_bytes)
-    with disk_errors(root), ProcessLock(holding.state_dir / "lock", f"at work on {root}"):
-        manifest = Manifest(holding.state_dir / "manifest")
+    root, state_dir = holding.path, holding.state_dir
+    with disk_errors(root), ProcessLock(state_dir / "lock", f"at work on {root}"):
+        manifest = Manifest(state_dir / "manifest")
+        is_shared = _is_shared(state_dir, manifest, holding.repo_key)
         if holding.place is Place.CACHE:
-            _remove_cached(root, manifest, done)
+            if not is_all_ours(root, manifest, holding.repo_key):
+                raise ResourceError(f"{root} has changed meanwhile", hint="qtool models")
+            done = Removal(*remove_cached(root, manifest, holding.repo_key, is_as_recorded))
+            _remove_if_empty((Path(folder) for folder, _, _ in os.walk(root)), root)
         else:
-            _remove_files(root, manifest, done)
-        shutil.rmtree(holding.state_dir)
-        _remove_if_empty([root / ".cache"], root)
+            done = _remove_files(root, manifest, holding.repo_key)
+        done.freed_bytes += _remove_begun(state_dir, holding.repo_key, is_shared=is_shared)
+        done.left += _set_aside(root, state_dir)
+        if not is_shared:
+            _remove_state(root, state_dir)
     return done
 
 
-def _remove_files(root: Path, manifest: Manifest, done: Removal) -> None:
-    """Remove recorded files and the notes of huggingface_hub about them."""
-    gone = []
-    for entry in manifest.entries():
-        path = _own_path(root, entry)
-        if path is None:
-            continue
-        if _is_as_recorded(path, entry):
-            done.freed_bytes += path.stat().st_size
-            path.unlink()
-        else:
-            done.left.append(entry.path)
-        note = root / _CLIENTS_NOTES / "download" / f"{entry.path}.metadata"
-        for beside in (note, note.with_suffix(".lock")):
-            beside.unlink(missing_ok=True)
-        gone += [path.parent, note.parent]
-    notes = root / _CLIENTS_NOTES
-    if not any(path.is_file() for path in (notes / "download").rglob("*")):
-        (notes / ".gitignore").unlink(missing_ok=True)
-    _remove_if_empty([*gone, notes], root)
-
-
-def _remove_cached(root: Path, manifest: Manifest, done: Removal) -> None:
-    """Remove recorded blobs of a cached repository, the links to them, and files in their place."""
-    changed = {
-        entry.digest
-        for entry in manifest.entries()
-        if entry.digest is not None
-        and (blob := root / "blobs" / entry.digest).is_file()
-        and not _is_as_recorded(blob, entry)
-    }
-    digests = manifest.digests() - changed
-    for blob in (root / "blobs" / digest for digest in digests):
-        if blob.is_file():
-            done.freed_bytes += blob.stat().st_size
-            blob.unlink()
-    recorded = {entry.path: entry for entry in manifest.entries()}
-    snapshots = root / "snapshots"
-    for path in list(_paths_below(snapshots)):
-        name = path.relative_to(snapshots).as_posix().partition("/")[2]
-        if path.is_symlink():
-            is_ours = path.readlink().name in digests
-        else:  # without a digest, or in a cache without links
-            is_ours = name in recorded and _is_as_recorded(path, recorded[name])
-            done.freed_bytes += path.stat().st_size if is_ours else 0
-        if is_ours:
-            path.unlink()
-        else:
-            done.left.append(name)
-    _remove_if_empty((Path(folder) for folder, _, _ in os.walk(root)), root)
-    for ref in list(_paths_below(root / "refs")):
-        if not (snapshots / ref.read_text("ascii", "replace").strip()).is_dir():
-            ref.unlink()
-            _remove_if_empty([ref.parent], root)
-
-
-def _own_path(root: Path, entry: Verified) -> Path | None:
-    """Return where a recorded file lies, None where that is not below ``root``.
-
-    The record may have come with a folder of somebody else's.
-    """
-    try:
-        check_path(entry.path)
-    except IntegrityError:
-        return None
-    path = root / entry.path
-    is_below = path.parent.resolve().is_relative_to(root.resolve())
-    return path if is_below and path.is_file() else None
-
-
-def _is_as_recorded(path: Path, entry: Verified) -> bool:
+def is_as_recorded(path: Path, entry: Verified) -> bool:
     """Return whether a file is as it was. Its content is read where the time is another one."""
     found = size_and_mtime(path)
     if found is None or found[0] != entry.size:
@@ -129,6 +84,92 @@ def _is_as_recorded(path: Path, entry: Verified) -> bool:
     if found[1] == entry.mtime_ns or entry.digest is None:
         return found[1] == entry.mtime_ns
     return digest_of(path, with_digest(entry.path, entry.size, entry.digest)) == entry.digest
+
+
+def _is_shared(state_dir: Path, manifest: Manifest, repo_key: str) -> bool:
+    """Return whether the notes in the state folder are about files of other repositories too."""
+    owners = {entry.fetched_from for entry in manifest.entries()}
+    return bool((owners | set(partials_of(state_dir / PARTIAL_FOLDER))) - {repo_key, None})
+
+
+def _remove_files(root: Path, manifest: Manifest, repo_key: str) -> Removal:
+    """Remove the files of a repository, the notes of huggingface_hub about them, and our own."""
+    done, gone, folders = Removal(), set(), []
+    for entry in manifest.entries():
+        if entry.fetched_from not in (repo_key, None) or not _is_below(root, entry):
+            continue
+        path = root / entry.path
+        if entry.fetched_from is not None:
+            folders += [path.parent, _remove_clients_note(root, entry).parent]
+            if not path.is_symlink() and is_as_recorded(path, entry):
+                done.freed_bytes += path.stat().st_size
+                path.unlink()
+                gone.add(entry.path)
+        if os.path.lexists(path):
+            done.left.append(entry.path)
+    if gone:
+        manifest.forget(gone)
+    notes = root / _CLIENTS_NOTES
+    if not any(path.is_file() for path in (notes / "download").rglob("*")):
+        _remove_ignore(notes)
+    _remove_if_empty([*folders, notes], root)
+    return done
+
+
+def _is_below(root: Path, entry: Verified) -> bool:
+    """Return whether a recorded file lies below ``root``: the record may be somebody else's."""
+    try:
+        check_path(entry.path)
+    except IntegrityError:
+        return False
+    return (root / entry.path).parent.resolve().is_relative_to(root.resolve())
+
+
+def _remove_clients_note(root: Path, entry: Verified) -> Path:
+    """Remove huggingface_hub's note about a file that went, if it is about that content."""
+    note = root / _CLIENTS_NOTES / "download" / f"{entry.path}.metadata"
+    is_inside = note.parent.resolve().is_relative_to(root.resolve())
+    if is_inside and note.is_file() and (entry.digest or "").encode() in note.read_bytes().split():
+        note.unlink()
+    return note
+
+
+def _remove_begun(state_dir: Path, repo_key: str, *, is_shared: bool) -> int:
+    """Remove unfinished downloads; return their bytes. Those of unknown owners stay if shared."""
+    owned = partials_of(state_dir / PARTIAL_FOLDER)
+    parts = [*owned.get(repo_key, []), *([] if is_shared else owned.get(None, []))]
+    staged = list((state_dir / STAGING_FOLDER).glob(f"{short_hash(repo_key)}-*"))
+    freed_bytes = sum(map(size_on_disk, (*parts, *staged)))
+    for part in parts:
+        part.with_suffix(".journal").unlink(missing_ok=True)
+        part.unlink()
+    for path in staged:
+        path.unlink()
+    return freed_bytes
+
+
+def _set_aside(root: Path, state_dir: Path) -> Iterator[str]:
+    """Yield damaged files that ``repair`` keeps: they are somebody's, and stay."""
+    folder = state_dir / "damaged"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        yield path.relative_to(root).as_posix()
+
+
+def _remove_state(root: Path, state_dir: Path) -> None:
+    """Remove qtool's notes by their names, and the folders that hold nothing else."""
+    for name, pattern in _STATE_FILES.items():
+        folder = state_dir / name
+        for path in list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ():
+            if re.fullmatch(pattern, path.name) and (path.is_symlink() or path.is_file()):
+                path.unlink()
+    names = (PARTIAL_FOLDER, STAGING_FOLDER, "prefixes", "small", "damaged")
+    _remove_if_empty([state_dir / name for name in names], root)
+
+
+def _remove_ignore(folder: Path) -> None:
+    ignore = folder / ".gitignore"
+    if ignore.is_file() and ignore.read_bytes() == _IGNORE:
+        ignore.unlink()
 
 
 def _remove_if_empty(folders: Iterable[Path], root: Path) -> None:
@@ -142,8 +183,3 @@ def _remove_if_empty(folders: Iterable[Path], root: Path) -> None:
         if folder.is_relative_to(root) and folder not in busy:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _paths_below(root: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(root):
-        yield from (Path(folder, name) for name in names)

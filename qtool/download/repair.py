@@ -96,6 +96,7 @@ class Salvager:
             good = RangeSet([(0, min(size, file.size_bytes))]).without(bad_ranges)
             part, journal = self._partial_paths(file)
             self._partial.mkdir(parents=True, exist_ok=True)
+            self._target.disown(file)
             # A journal must never vouch for bytes of another partial file than its own.
             part.unlink(missing_ok=True)
             journal.unlink(missing_ok=True)

@@ -45,6 +45,8 @@ class Surveyor:
             entry = target.manifest.find(file.path)
             # Without a digest only the commit tells whether the content is still the same.
             if file.digest is not None or (entry and entry.commit == target.listing.commit):
+                if not target.is_alone_with(file):
+                    target.adopt(file)
                 return FileStatus.SKIPPED
         if file.digest is None or not self._is_right(file):
             return None

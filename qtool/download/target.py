@@ -6,7 +6,8 @@ from pathlib import Path
 
 from qtool.download.disk import disk_errors
 from qtool.download.layout import Layout
-from qtool.download.manifest import Manifest, Verified
+from qtool.download.manifest import NEVER_NS, Manifest, Verified
+from qtool.download.partials import repo_key
 from qtool.download.prefixes import PrefixStore
 from qtool.hub.repo import Listing, RemoteFile
 
@@ -36,17 +37,31 @@ class Target:
             return False
         return size_and_mtime(self.layout.final_path(file)) == (entry.size, entry.mtime_ns)
 
+    def is_alone_with(self, file: RemoteFile) -> bool:
+        """Return whether a file is not noted as one that was fetched for another repository."""
+        entry = self.manifest.find(file.path)
+        return entry is None or entry.fetched_from in (None, repo_key(self.listing))
+
     def publish(self, content: Path, file: RemoteFile) -> None:
         """Give verified and synced content its final name. Raises ResourceError."""
         with disk_errors(self.layout.final_path(file)):
             self.layout.publish(content, file)
-            self._note(file)
+            self._note(file, is_fetched=True)
 
     def adopt(self, file: RemoteFile) -> None:
         """Take a file for right whose content is in place and verified. Raises ResourceError."""
         with disk_errors(self.layout.final_path(file)):
             self.layout.adopt(file)
-            self._note(file)
+            self._note(file, is_fetched=False)
+
+    def disown(self, file: RemoteFile) -> None:
+        """Note that what comes of a file about to be mended is not qtool's, unless the file is.
+
+        It will have bytes that qtool did not fetch. Raises OSError.
+        """
+        if self._fetched_from(file, is_fetched=False) is None:
+            size, commit = file.size_bytes, self.listing.commit
+            self.manifest.add(Verified(file.path, size, NEVER_NS, file.digest, commit))
 
     def by_content(self, files: Iterable[RemoteFile]) -> dict[Path, RemoteFile]:
         """Return the first file of each content: in a cache, files of the same content are one."""
@@ -55,12 +70,29 @@ class Target:
             first.setdefault(self.layout.content_path(file), file)
         return first
 
-    def _note(self, file: RemoteFile) -> None:
+    def _note(self, file: RemoteFile, *, is_fetched: bool) -> None:
         status = self.layout.final_path(file).stat()
-        commit = self.listing.commit
         self.manifest.add(
-            Verified(file.path, status.st_size, status.st_mtime_ns, file.digest, commit)
+            Verified(
+                file.path,
+                status.st_size,
+                status.st_mtime_ns,
+                file.digest,
+                self.listing.commit,
+                self._fetched_from(file, is_fetched=is_fetched),
+            )
         )
+
+    def _fetched_from(self, file: RemoteFile, *, is_fetched: bool) -> str | None:
+        """Return this repository's key if the file is qtool's to remove, None in doubt.
+
+        Content that was there before, or was fetched for another repository, is not this one's.
+        """
+        own, before = repo_key(self.listing), self.manifest.find(file.path)
+        is_same = before is not None and before.digest == file.digest
+        if before is None or not is_same or before.fetched_from == own:
+            return own if is_fetched or is_same else None
+        return own if is_fetched and before.mtime_ns != NEVER_NS else None
 
 
 def size_and_mtime(path: Path) -> tuple[int, int] | None:

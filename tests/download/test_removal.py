@@ -1,5 +1,6 @@
 """Finding and removing downloads: what qtool recorded goes, whatever anybody else did stays."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from qtool.download.holdings import Place, find_cached, find_folders
+from qtool.download.journal import decode_lines, encode_line
 from qtool.download.manifest import Manifest, Verified
 from qtool.download.registry import Registry
 from qtool.download.removal import remove_download
 from qtool.errors import ResourceError
+from qtool.hub.repo import RepoRef
 from qtool.locks import ProcessLock
 from tests.hub import Generated, Repo
 
@@ -67,6 +70,12 @@ def test_folder_is_found_where_one_is(fetch, hub, found, registry):
     shutil.rmtree(registry._folder)
     assert found(fetch.target.parent).name == found(fetch.target).name == "org/name"
     assert list(find_folders(registry, Path("/nowhere"))) == []
+
+
+def test_cached_repository_is_no_folder_where_the_cache_is(cached, registry):
+    cache = cached().path.parent
+    for beside in (cache, cached().path):
+        assert list(find_folders(registry, beside)) == []
 
 
 def test_known_folder_is_listed_once_wherever_one_is(fetch, found):
@@ -156,10 +165,98 @@ def test_record_never_leads_out_of_the_folder(fetch, found, tmp_path, path):
     assert victim.read_text() == "mine"
 
 
+def test_files_that_were_there_before_stay_and_are_named(fetch, hub, registry):
+    mine = {"config.json": b"{}", "sub/a b.txt": b"text"}
+    for name, content in mine.items():
+        (fetch.target / name).parent.mkdir(parents=True, exist_ok=True)
+        (fetch.target / name).write_bytes(content)
+    for _ in range(2):
+        fetch(hub, registry_dir=registry._folder)
+    (holding,) = find_folders(registry, Path("/nowhere"))
+    assert sorted(remove_download(holding).left) == sorted(mine)
+    assert fetch.files() == mine
+
+
+def test_folder_of_which_all_was_there_before_is_not_ours(fetch, hub, registry):
+    fetch(hub)
+    before = fetch.files()
+    shutil.rmtree(fetch.target / ".cache")
+    fetch(hub, registry_dir=registry._folder)
+    (holding,) = find_folders(registry, Path("/nowhere"))
+    assert (holding.name, holding.is_ours, fetch.files()) == ("org/name", False, before)
+
+
+def test_file_that_was_there_before_and_was_mended_stays(fetch, hub, registry):
+    fetch(hub)
+    shutil.rmtree(fetch.target / ".cache")
+    model = fetch.target / "m.gguf"
+    model.write_bytes(model.read_bytes()[:-1])
+    fetch(hub, is_repair=True, registry_dir=registry._folder)
+    assert model.stat().st_size == MIB
+    holdings = find_folders(registry, Path("/nowhere"))
+    assert [(one.name, one.is_ours) for one in holdings] == [("org/name", False)]
+
+
+def test_notes_of_an_older_qtool_do_not_say_whose_a_file_is(fetch, found):
+    manifest = fetch.target / ".cache/qtool/manifest"
+    entries = [json.loads(line) for line in decode_lines(manifest.read_bytes())]
+    for entry in entries:
+        del entry["fetched_from"]
+    manifest.write_bytes(b"".join(encode_line(json.dumps(entry)) for entry in entries))
+    assert (found().is_ours, found().size_bytes) == (False, MIB + 6)
+
+
+def test_repositories_in_one_folder_are_listed_and_go_one_by_one(fetch, hub_factory, registry):
+    files = {"both.txt": b"both", "beta.txt": b"beta"}
+    alpha = {"both.txt": b"both", "alpha.txt": b"alpha"}
+    hub = hub_factory([Repo("org/alpha", alpha), Repo("org/beta", files)])
+    for name in ("org/alpha", "org/beta"):
+        fetch(hub, repo=RepoRef(name), registry_dir=registry._folder)
+    first, second = find_folders(registry, Path("/nowhere"))
+    assert [(one.name, one.is_ours) for one in (first, second)] == [
+        ("org/alpha", True),
+        ("org/beta", True),
+    ]
+    assert remove_download(second).left == ["both.txt"]
+    assert sorted(fetch.files()) == ["alpha.txt", "both.txt"]
+    assert remove_download(first).freed_bytes == 5
+    assert fetch.files() == {"both.txt": b"both"}
+
+
+def test_folder_that_took_the_place_of_another_goes_by_its_own_name(fetch, hub_factory, registry):
+    hub = hub_factory([Repo(name, {"a": b"1"}) for name in ("org/alpha", "org/beta")])
+    places = [fetch.target / "alpha", fetch.target / "beta"]
+    for name, place in zip(("org/alpha", "org/beta"), places, strict=True):
+        fetch(hub, repo=RepoRef(name), local_dir=place, registry_dir=registry._folder)
+    places[0].rename(fetch.target / "old")
+    places[1].rename(places[0])
+    holdings = find_folders(registry, Path("/nowhere"))
+    assert [(one.name, one.path) for one in holdings] == [("org/beta", places[0])]
+
+
+def test_state_folder_that_holds_other_things_keeps_them(fetch, found):
+    state_dir = fetch.target / ".cache/qtool"
+    others = ["repacked/0123456789abcdef/mine.gguf", "starters/x/s.gguf", "partial/mine", "note"]
+    for name in others:
+        (state_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (state_dir / name).write_text("mine")
+    remove_download(found())
+    below = [path for path in state_dir.rglob("*") if path.is_file()]
+    assert sorted(path.relative_to(state_dir).as_posix() for path in below) == sorted(others)
+
+
+def test_damaged_file_that_was_set_aside_stays_and_is_named(fetch, found):
+    aside = fetch.target / ".cache/qtool/damaged" / ("d" * 32)
+    aside.parent.mkdir()
+    aside.write_text("mine")
+    assert remove_download(found()).left == [aside.relative_to(fetch.target).as_posix()]
+    assert aside.read_text() == "mine"
+
+
 def test_begun_download_counts_and_goes(fetch, hub, found):
     partial = fetch.target / ".cache/qtool/partial"
     partial.mkdir(exist_ok=True)
-    (partial / "0123.part").write_bytes(b"x" * 8192)
+    (partial / f"{'0' * 32}.part").write_bytes(b"x" * 8192)
     holding = found()
     assert (holding.begun_bytes, holding.size_bytes) == (8192, MIB + 6 + 8192)
     assert remove_download(holding).freed_bytes == holding.size_bytes
@@ -185,18 +282,57 @@ def test_cached_repository_goes_as_a_whole(cached, hub):
     assert not holding.path.exists()
 
 
-def test_what_another_program_put_into_the_cache_stays(cached):
+@pytest.mark.parametrize("others", ["blob", "snapshot", "link", "revision"])
+def test_cached_repository_that_others_use_is_not_ours(cached, others):
+    folder = cached().path
+    (snapshot,) = (folder / "snapshots").iterdir()
+    newer = folder / "snapshots" / ("a" * 40)
+    match others:
+        case "blob":
+            (folder / "blobs" / ("b" * 40)).write_bytes(b"others")
+        case "link":
+            (snapshot / "x.bin").symlink_to("../../blobs/feed")
+        case "snapshot":
+            newer.mkdir()
+        case "revision":  # as hf download makes it, when most files are as they were
+            shutil.copytree(snapshot, newer, symlinks=True)
+    before = files_below(folder)
+    (holding,) = find_cached(folder.parent)
+    assert not holding.is_ours
+    with pytest.raises(ValueError, match="not downloaded by qtool"):
+        remove_download(holding)
+    assert files_below(folder) == before
+
+
+def test_cached_repository_that_others_use_since_it_was_listed_stays(cached):
     holding = cached()
-    other = holding.path / "snapshots" / ("a" * 40)
-    other.mkdir()
-    (holding.path / "blobs/feed").write_bytes(b"others")
-    (other / "x.bin").symlink_to("../../blobs/feed")
-    (holding.path / "refs/dev").write_text("a" * 40)
-    removal = remove_download(holding)
-    assert removal.left == ["x.bin"]
-    assert (other / "x.bin").read_bytes() == b"others"
-    assert files_below(holding.path / "refs") == ["dev"]
-    assert files_below(holding.path / "blobs") == ["feed"]
+    (holding.path / "blobs" / ("b" * 40)).write_bytes(b"others")
+    before = files_below(holding.path)
+    with pytest.raises(ResourceError, match="changed meanwhile"):
+        remove_download(holding)
+    assert files_below(holding.path) == before
+
+
+def test_cached_repository_that_was_there_before_is_not_ours(cached, fetch):
+    holding = cached()
+    shutil.rmtree(holding.state_dir)
+    assert not cached().is_ours
+
+
+@pytest.mark.parametrize("digest", ["{victim}", "../victim", "../../victim", "feed"])
+def test_digest_in_a_record_never_names_another_file(cached, digest, tmp_path):
+    holding = cached()
+    names = [tmp_path / "victim", holding.path / "victim", holding.path / "feed"]
+    for victim in names:
+        victim.write_text("mine")
+    entry = {
+        "path": "config.json", "size": 4, "mtime_ns": names[0].stat().st_mtime_ns, "commit": "c",
+        "digest": digest.format(victim=names[0]), "fetched_from": holding.repo_key,
+    }  # fmt: skip
+    manifest = holding.state_dir / "manifest"
+    manifest.write_bytes(encode_line(json.dumps(entry)) + manifest.read_bytes())
+    remove_download(holding)
+    assert [victim.read_text() for victim in names] == ["mine"] * 3
 
 
 def test_cached_text_that_was_changed_stays(cached):

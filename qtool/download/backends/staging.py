@@ -32,13 +32,13 @@ class Staging:
         self._lock_path = state_dir / LOCK
         self._listing = listing
         self._backend = backend
-        self._prefix = _short_hash(repo_key(listing))
+        self._prefix = short_hash(repo_key(listing))
 
     def path(self, file: RemoteFile) -> Path:
         """Return where the bytes of a file are collected."""
         identity = identity_of(self._listing, file)
         content = f"{identity.path}\0{identity.size}\0{identity.key}"
-        return self.folder / f"{self._prefix}-{_short_hash(content)}.{self._backend}"
+        return self.folder / f"{self._prefix}-{short_hash(content)}.{self._backend}"
 
     def notes(self, file: RemoteFile) -> Path:
         """Return where aria2c notes which bytes are there; without it they are worth nothing."""
@@ -110,5 +110,5 @@ class Staging:
                 raise KeyboardInterrupt
 
 
-def _short_hash(text: str) -> str:
+def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
