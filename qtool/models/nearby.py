@@ -5,6 +5,8 @@ import shlex
 from difflib import get_close_matches
 from pathlib import Path
 
+from qtool.language.message import say
+
 MAX_LISTED = 5
 _MODEL_SUFFIXES = (".gguf", ".safetensors")
 
@@ -16,16 +18,19 @@ def nearby_hint(path: Path) -> str:
     """
     parent = path.parent
     if not parent.is_dir():
-        return f"there is no folder {parent} either"
+        return say("there is no folder {folder} either", folder=parent)
     names = _models_in(parent)
     if close := get_close_matches(path.name, names, n=1):
-        return f"did you mean {shlex.quote(str(parent / close[0]))}?"
+        return say("did you mean {path}?", path=shlex.quote(str(parent / close[0])))
     files = [name for name in names if name.lower().endswith(_MODEL_SUFFIXES)]
-    where = "the current folder" if parent == Path() else str(parent)
+    where = say("the current folder") if parent == Path() else str(parent)
     if not files:
-        return f"there is no model file in {where}; qtool find NAME lists what hubs have"
+        return say(
+            "there is no model file in {folder}; qtool find NAME lists what hubs have", folder=where
+        )
     rest = " …" if len(files) > MAX_LISTED else ""
-    return f"in {where} there is: {', '.join(files[:MAX_LISTED])}{rest}"
+    listed = f"{', '.join(files[:MAX_LISTED])}{rest}"
+    return say("in {folder} there is: {names}", folder=where, names=listed)
 
 
 def _models_in(folder: Path) -> list[str]:
