@@ -47,7 +47,12 @@ def doctor(examined: ExamineFlags, report: ReportFlags, fixing: FixFlags, voice:
         _warn_of_unfinished_cure(output, case.snapshot)
     if report.diff_file:
         return show_difference(output, question, case, report)
-    return show_diagnosis(output, case, report, has_goal=examined.goal is not None)
+    code = show_diagnosis(output, case, report, has_goal=question.asked.goal is not None)
+    if examined.is_running:
+        from qtool.cli.doctor_deep import say_what_was_not_run
+
+        say_what_was_not_run(output, case)
+    return code
 
 
 def _fix(output: Output, question: Question, case: "Case", fixing: FixFlags) -> int:

@@ -35,22 +35,27 @@ def run_kernels(output: Output, asked: ExamineFlags, case: "Case") -> "Case":
     """Return the case with what became of running each kernel."""
     from qtool.doctor.deep import kernel_runs
     from qtool.doctor.deep.kernel_tasks import plan_kernels
-    from qtool.doctor.repacked import runs_repacked
 
-    gguf = gguf_to_decode(case)
-    tasks = plan_kernels(case, gguf)
-    if case.model is not None and gguf is None and runs_repacked(case):
-        path = shlex.quote(str(case.model.path))
-        output.note(say("llama.cpp can be run after the repack: qtool repack {path}", path=path))
-    elif not tasks:
-        nothing = say("no kernel to run: the examined Python has no torch, and there is no GGUF")
-        output.note(nothing)
+    tasks = plan_kernels(case, gguf_to_decode(case))
     progress = _Progress(output, lambda kind: say("running the {kind} kernel", kind=kind))
     snapshot = kernel_runs.run_kernels(
         case.snapshot, tasks, os.environ, timeout_s=asked.timeout_s, on_start=progress.show
     )
     output.status()
     return replace(case, snapshot=snapshot)
+
+
+def say_what_was_not_run(output: Output, case: "Case") -> None:
+    """Say below the report what ``--run`` had nothing to run of."""
+    from qtool.doctor.repacked import runs_repacked
+
+    if case.model is not None and runs_repacked(case) and gguf_to_decode(case) is None:
+        path = shlex.quote(str(case.model.path))
+        output.note(
+            say("not run: llama.cpp can be once this has been done: qtool repack {path}", path=path)
+        )
+    elif not case.snapshot.kernel_runs:
+        output.note(say("no kernel to run: the examined Python has no torch, and there is no GGUF"))
 
 
 class _Progress:

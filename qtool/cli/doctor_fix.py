@@ -45,9 +45,15 @@ class Terminal:
         self._is_agreed = is_agreed
         self._is_own = _is_qtools_own(prefix)
         self._is_named = _is_named(case)
+        self._brings_cuda_for_nothing = False
+        self._has_use_for_cuda = not (case.has_no_gpu and case.is_linux_x86)
 
     def show(self, plan: CurePlan) -> None:
-        """Show what is going to be done."""
+        """Show what is going to be done; gigabytes of no use make no the answer of Return."""
+        self._brings_cuda_for_nothing = not self._has_use_for_cuda and any(
+            step.verb == "install" and "torch" in step.packages and step.index_url is None
+            for step in plan.steps
+        )
         for text in self.plan_texts(plan):
             self._output.note(text)
 
@@ -69,7 +75,8 @@ class Terminal:
                 ),
                 hint=f"{self._command} -y",
             )
-        return self._ask(question, default=not self._is_own)
+        default = not self._is_own and not self._brings_cuda_for_nothing
+        return self._ask(question, default=default)
 
     def agrees_to_another(self, question: str) -> bool:
         """Ask whether to make another environment, which leaves the examined one alone.

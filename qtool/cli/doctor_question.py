@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qtool.cli.doctor_options import ExamineFlags
@@ -33,9 +33,15 @@ class Question:
         from qtool.doctor.case import make_case
 
         goal = self.asked.goal or (None if self.info else goal_of_file)
-        return make_case(
+        case = make_case(
             snapshot, goal, self.info, self.asked.n_ctx_tokens, environments=self._environments()
         )
+        return replace(case, model_origin=self._origin())
+
+    def _origin(self) -> str | None:
+        from qtool.models.origin import find_origin
+
+        return find_origin(self.info.path) if self.info else None
 
     def _environments(self) -> "Iterable[Environment]":
         """Return what ``qtool env`` made here; of another machine's that is not known."""
@@ -64,7 +70,7 @@ class Question:
 
 
 def read_question(asked: ExamineFlags, output: Output) -> Question:
-    """Return the question, its model's headers read.
+    """Return the question, its model's headers read; a goal that the model is not is left aside.
 
     Raises:
         NotFoundError: there is no such model.
@@ -73,7 +79,31 @@ def read_question(asked: ExamineFlags, output: Output) -> Question:
     info = _inspect(asked.model, output) if asked.model else None
     if info and asked.n_ctx_tokens:
         _check_context(info, asked.n_ctx_tokens, asked.model)
-    return Question(asked, info)
+    return Question(_about_the_model(asked, info, output) if info else asked, info)
+
+
+def _about_the_model(asked: ExamineFlags, info: "ModelInfo", output: Output) -> ExamineFlags:
+    """Leave a goal aside that is another format than the model's, and say so.
+
+    bitsandbytes is a way to run unquantized models.
+    """
+    from qtool.doctor.described import format_of
+    from qtool.models.info import ModelFormat
+    from qtool.models.local import title_of
+
+    wanted = format_of(asked.goal)
+    is_by_bnb = (wanted, info.format) == (ModelFormat.BITSANDBYTES, ModelFormat.PLAIN)
+    if wanted in (None, info.format) or is_by_bnb:
+        return asked
+    output.note(
+        say(
+            "--goal {goal} is left aside: {model} is in the format {format}",
+            goal=asked.goal,
+            model=title_of(info.path),
+            format=info.format.upper(),
+        )
+    )
+    return replace(asked, goal=None)
 
 
 def _inspect(text: str, output: Output) -> "ModelInfo":

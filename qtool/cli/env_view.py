@@ -40,10 +40,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def created_lines(environment: Environment, *, is_new: bool) -> Iterator[str]:
     """Yield the result of ``create``."""
     if is_new:
-        yield say("{name} made: {python}", name=environment.name, python=environment.python)
+        yield say("{name} made: qtool chat MODEL --env {name}", name=environment.name)
     else:
-        yield say("{name} is here already: {python}",
-                  name=environment.name, python=environment.python)  # fmt: skip
+        yield say("{name} is here already: qtool chat MODEL --env {name}", name=environment.name)
     yield from (say("  proven: {what}", what=line) for line in environment.proof)
 
 
@@ -129,7 +128,7 @@ class Progress:
         if self._bar:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task("", total=None)
+            self._task = self._bar.add_task(self._output.words(say("working …")), total=None)
 
     def _show(self, text: str) -> None:
         if self._bar and self._task is not None:

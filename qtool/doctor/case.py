@@ -32,7 +32,7 @@ class Case:
 
     ``is_ctx_asked``: the context length is the user's wish, not a default. ``unreachable``:
     addresses of wheel indexes that are known not to answer. ``environments``: those that
-    ``qtool env`` made on this machine.
+    ``qtool env`` made on this machine. ``model_origin``: the repository that the model is from.
     """
 
     snapshot: Snapshot
@@ -42,6 +42,7 @@ class Case:
     is_ctx_asked: bool = False
     unreachable: frozenset[str] = frozenset()
     environments: "tuple[Environment, ...]" = ()
+    model_origin: str | None = None
 
     # --- distributions ---
 

@@ -21,6 +21,7 @@ from qtool.doctor.torch_sources import torch_commands
 from qtool.doctor.versions import is_within, parse_capability
 from qtool.language.message import say
 from qtool.models.loaders import INT4_TORCH, MINIMUM_TRANSFORMERS
+from qtool.models.origin import is_telling
 
 MODERN_TORCH = ">=2.8,<2.14"
 _QUANT_SUFFIX = re.compile(
@@ -271,11 +272,14 @@ def smaller_variant(case: Case, fit: Fit) -> Fix:
 def _searched_name(case: Case) -> str:
     """Return the name to look for variants of: a repository as it is, else the model's name.
 
-    A hub knows what its repositories were made from; of a file or folder only the name tells.
+    A hub knows what its repositories were made from; of a file or folder only the name tells,
+    if it is one that hubs could know.
     """
     described = case.snapshot.model.name if case.snapshot.model else ""
     if "/" in described or case.model is None:
         return described or "MODEL"
+    if case.model_origin:
+        return case.model_origin
     path = case.model.path
     name = path.stem if path.suffix.lower() == ".gguf" else path.name
-    return _QUANT_SUFFIX.sub("", name) or "MODEL"
+    return _QUANT_SUFFIX.sub("", name) if is_telling(name) else "MODEL"

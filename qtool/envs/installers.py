@@ -95,7 +95,7 @@ def choose_installer(environ: Mapping[str, str], wanted: InstallerKind | None = 
     if wanted is InstallerKind.PIP:
         return Installer(InstallerKind.PIP, say("asked for"))
     if wanted is None and has_pip_sources(environ) and not has_uv_sources(environ):
-        why = say("pip is told where packages come from, uv is not")
+        why = say("only pip has an index configured")
         return Installer(InstallerKind.PIP, why)
     return Installer(
         InstallerKind.UV, say("it is here") if wanted is None else say("asked for"), uv

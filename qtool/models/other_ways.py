@@ -5,15 +5,15 @@ from pathlib import Path
 
 from qtool.models.gguf_model import find_variants
 from qtool.models.info import ModelFormat, ModelInfo
-from qtool.models.local import title_of
+from qtool.models.origin import find_origin, is_telling
 from qtool.models.quants import GgufRole
-from qtool.models.refetch import noted_source
 
 
 def other_way(info: ModelInfo) -> str | None:
     """Return a sentence with the command: of a GGUF in the same folder, else of finding one.
 
-    ``None`` for a quantized model: other ways of running it are the engine's business.
+    ``None`` for a quantized model: other ways of running it are the engine's business; and for
+    one whose name no hub could know.
     """
     folder = info.path if info.path.is_dir() else info.path.parent
     beside = [
@@ -23,8 +23,9 @@ def other_way(info: ModelInfo) -> str | None:
         return f"qtool chat {_shown(folder / beside[0].files[0])} runs the GGUF beside it"
     if info.format is not ModelFormat.PLAIN:
         return None
-    noted = noted_source(folder)
-    name = noted.repo_id if noted else title_of(folder.absolute())
+    name = find_origin(folder) or folder.absolute().name
+    if "/" not in name and not is_telling(name):
+        return None
     return f"qtool find {shlex.quote(name)} --format gguf lists variants that run without torch"
 
 

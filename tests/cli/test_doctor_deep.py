@@ -30,6 +30,7 @@ from tests.engines.conftest import engine_python
 from tests.unit.doctor.machines import machine
 from tests.unit.doctor.test_deep import BREEDS, HANG, NOISE, OURS, SEGFAULT, left_over
 from tests.unit.doctor.test_verdict import llama
+from tests.unit.engines.repack.checkpoints import Model
 
 __all__ = ["engine_python", "environment", "starter_like"]
 
@@ -257,6 +258,30 @@ def test_a_quantised_folder_is_decoded_as_what_it_was_repacked_to(
     store.note_source(made, folder, stamp(files_of(folder, info.files)))
 
     assert (before, gguf_to_decode(case)) == (None, made)
+
+
+def test_what_was_not_run_is_said_below_the_report(
+    run_qtool: Run, environment: Environment, tmp_path: Path
+) -> None:
+    folder = Model().write(tmp_path / "tiny-gptq")
+
+    result = run_qtool("doctor", str(folder), "--python", str(environment()), "--run")
+
+    assert result.stderr.splitlines()[-1].startswith("not run: ")
+    assert result.stderr.rstrip().endswith(f"qtool repack {folder}")
+
+
+def test_a_goal_that_the_model_is_not_is_left_aside(
+    run_qtool: Run, environment: Environment, tmp_path: Path
+) -> None:
+    model = tmp_path / "tiny.gguf"
+    tiny_gguf.write(str(model))
+
+    result = run_qtool("doctor", str(model), "--python", str(environment()), "--goal", "awq")
+
+    assert "--goal awq is left aside: tiny.gguf is in the format GGUF" in result.stderr
+    assert "AWQ" not in result.stdout
+    assert result.stdout.startswith("✓ runs: tiny.gguf")
 
 
 def test_a_gguf_that_llama_cpp_cannot_load_does_not_run(

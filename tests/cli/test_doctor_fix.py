@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from qtool.cli.doctor_fix import Terminal
 from qtool.doctor.backup import Backup
+from qtool.doctor.cures import Cure, CurePlan
+from qtool.doctor.finding import Fix
+from qtool.doctor.steps import Step
 from qtool.envs.environment import Environment, write_record
 from qtool.envs.store import RECORD, Store
+from qtool.output import Output
 from tests.cli.test_doctor import environment
 from tests.conftest import ROOT, Run
 from tests.envs.wheels import make_wheel, only_from
+from tests.unit.doctor.machines import case_of
 
 __all__ = ["environment"]
 
@@ -391,6 +397,39 @@ def test_a_systems_python_with_nothing_to_cure_is_no_fault(run_qtool: Run) -> No
     fine = run_qtool("doctor", "--goal", "gptq", "--python", SYSTEM_PYTHON, "--fix", "-y")
 
     assert (fine.returncode, "nothing to cure" in fine.stdout) == (0, True), fine.stderr
+
+
+class Asked(Output):
+    """Remembers what Return would have answered."""
+
+    defaults: list[bool]
+    is_interactive = True
+
+    def ask(self, question: str, *, default: bool = True) -> bool:
+        self.defaults = [*getattr(self, "defaults", []), default]
+        return False
+
+
+@pytest.mark.parametrize(
+    ("gpus", "index_url", "default"),
+    [
+        ([], None, False),
+        ([], "https://download.pytorch.org/whl/cpu", True),
+        ([{"name": "Tesla T4", "cc": "7.5"}], None, True),
+    ],
+)
+def test_return_is_no_to_gigabytes_of_cuda_without_a_gpu(
+    tmp_path: Path, gpus: list, index_url: str | None, default: bool
+) -> None:
+    step = Step("pip install torch", (), {}, "install", {"torch": ""}, index_url)
+    plan = CurePlan((Cure("TORCH-MISSING", Fix("torch", ("pip install torch",)), (step,)),))
+    output = Asked()
+    terminal = Terminal(output, tmp_path, case_of("plain", gpus=gpus), is_agreed=False)
+
+    terminal.show(plan)
+    terminal.agrees("apply this?")
+
+    assert output.defaults == [default]
 
 
 @pytest.fixture

@@ -179,8 +179,9 @@ def commands(fix: Fix | None) -> str:
         ("/m/Llama-2-13B-chat-GPTQ", "Llama-2-13B-chat"),
         ("/m/Mistral-7B-Instruct-v0.3-AWQ-INT4", "Mistral-7B-Instruct-v0.3"),
         ("/m/SmolLM2-135M-Instruct-Q4_K_M.gguf", "SmolLM2-135M-Instruct"),
-        ("/m/model-iq2_xs.gguf", "model"),
-        ("/m/my model", '"my model"'),
+        ("/m/model-iq2_xs.gguf", "MODEL"),  # hubs know none of that name
+        ("/m/my model", "MODEL"),
+        ("/m/my 7B", '"my 7B"'),
     ],
 )
 def test_a_gguf_is_looked_for_by_the_models_own_name(path: str, name: str) -> None:
@@ -189,6 +190,14 @@ def test_a_gguf_is_looked_for_by_the_models_own_name(path: str, name: str) -> No
     first, *_ = gguf(replace(case_of(), model=info)).commands
 
     assert first == f"qtool find {name} --format gguf"
+
+
+def test_a_gguf_is_looked_for_by_the_repository_that_a_folder_is_from() -> None:
+    info = ModelInfo(path=Path("/m/mine"), format=ModelFormat.GPTQ)
+
+    first, *_ = gguf(replace(case_of(), model=info, model_origin="org/base")).commands
+
+    assert first == "qtool find org/base --format gguf"
 
 
 def test_a_gguf_of_a_repository_is_looked_for_by_the_repository() -> None:
