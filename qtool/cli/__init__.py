@@ -18,6 +18,7 @@ import typer.core
 from typer._click.exceptions import NoArgsIsHelpError
 
 from qtool import __version__
+from qtool.cli.help import dress
 from qtool.errors import (
     EnvironmentFault,
     ExitCode,
@@ -67,7 +68,7 @@ class LazyGroup(typer.core.TyperGroup):
             return None
         command = typer.main.get_command(import_module(f"qtool.cli.{cmd_name}").app)
         command.name = cmd_name
-        return command
+        return dress(command, cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands from the table, importing none."""
@@ -86,7 +87,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -164,7 +165,9 @@ def _translate(exc: Exception) -> QtoolError:
         what = f"{exc.filename}: " if exc.filename else ""
         failure = EnvironmentFault(f"{what}{exc.strerror or exc}", hint="qtool config show")
     elif hasattr(exc, "format_message") and hasattr(exc, "exit_code"):  # Typer's usage errors
-        failure = UsageError(exc.format_message(), hint=_help_for(exc))
+        from qtool.cli.usage import usage_error
+
+        failure = usage_error(exc)
     else:
         failure = QtoolError(
             f"{type(exc).__name__}: {exc}",
@@ -172,12 +175,6 @@ def _translate(exc: Exception) -> QtoolError:
         )
     failure.__cause__ = exc
     return failure
-
-
-def _help_for(exc: Exception) -> str:
-    context = getattr(exc, "ctx", None)
-    path = context.command_path if context is not None else "qtool"
-    return f"{path} --help"
 
 
 def _nearest_command(name: str) -> str:

@@ -1,19 +1,30 @@
 """``qtool config``: what is set, and by what."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from qtool.cli.options import Debug, Json, Quiet, make_output
 from qtool.config import Config, Value
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Name = Annotated[str, typer.Argument(show_default=False, help="As `qtool config show` lists them.")]
+Text = Annotated[
+    str, typer.Argument(metavar="VALUE", show_default=False, help="Several with commas between.")
+]
+
+_MAX_VALUE_COLUMNS = 28
 
 
-@app.callback()
-def config() -> None:
-    """Show settings and where each comes from."""
+@app.callback(invoke_without_command=True)
+def config(
+    context: typer.Context, is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False
+) -> None:
+    """Show settings and where each comes from, or write one to config.toml."""
+    if context.invoked_subcommand is None:
+        show(is_json, is_quiet, is_debug)
 
 
 @app.command()
@@ -31,13 +42,44 @@ def show(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False
     output.result(data, [f"# {current.path}", *(_line(value) for value in values)])
 
 
+@app.command()
+def path(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False) -> None:
+    """Print where config.toml is; it need not exist."""
+    output = make_output(is_json, is_quiet, is_debug)
+    place = Config().path
+    output.result({"path": str(place), "exists": place.exists()}, [str(place)])
+
+
+@app.command("set")
+def set_(
+    name: Name, text: Text, is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False
+) -> None:
+    """Write a setting to config.toml; the rest of that file stays as it is."""
+    from qtool.cli.config_file import write_setting
+
+    output = make_output(is_json, is_quiet, is_debug)
+    current = Config()
+    value = write_setting(current.path, name, text)
+    effective = Config().lookup(name)
+    if effective.origin.startswith("$"):
+        output.warn(f"{effective.origin} is set, and outdoes it")
+    data = {"path": str(current.path), "name": name, "value": _plain(value)}
+    output.result(data, [f"{name} = {_shown(value)} in {current.path}"])
+
+
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ", ".join(value)
+    return "-" if value in (None, "") else str(value)
+
+
 def _line(value: Value) -> str:
-    shown = value.value
-    if isinstance(shown, tuple):
-        shown = ", ".join(shown)
-    shown = "-" if shown in (None, "") else shown
-    return f"{value.setting.name:22} {shown!s:28} {value.origin:12} {value.setting.help}"
+    """Return a setting in columns; where a value is too long for its own, on a line of its own."""
+    shown, setting = _shown(value.value), value.setting
+    if len(shown) > _MAX_VALUE_COLUMNS:
+        shown += f"\n{'':{22 + 1 + _MAX_VALUE_COLUMNS}}"
+    return f"{setting.name:22} {shown:{_MAX_VALUE_COLUMNS}} {value.origin:12} {setting.help}"

@@ -20,33 +20,40 @@ Reference_ = Annotated[
     ),
 ]
 Files = Annotated[list[str] | None, typer.Argument(metavar="[FILES]…", help="Only these files.")]
-Include = Annotated[list[str] | None, typer.Option(help="Only files that match, such as '*.json'.")]
-Exclude = Annotated[list[str] | None, typer.Option(help="No files that match.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
+Include = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="Only files that match, such as '*.json'.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No files that match.")]
+Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit.")]
 Type = Annotated[RepoType, typer.Option("--repo-type", help="Kind of repository.")]
 Dataset = Annotated[bool, typer.Option("--dataset", help="The same as --repo-type dataset.")]
 LocalDir = Annotated[
-    Path | None, typer.Option(help="Target folder.", show_default="./<name>", file_okay=False)
+    Path | None, typer.Option(help="Target folder; else ./<name>.", file_okay=False)
 ]
 Cache = Annotated[bool, typer.Option("--cache", help="Into the Hugging Face cache.")]
 EndpointUrls = Annotated[
     list[str] | None,
     typer.Option(
         "--endpoint",
-        help="Hub or mirror; several (repeated, or with commas) are used at once.",
-        show_default="HF_ENDPOINT, else the fastest",
+        metavar="URL",
+        help="Hub or mirror; several (repeated, or with commas) are used at once. "
+        "Else HF_ENDPOINT, else the fastest.",
     ),
 ]
 Connections = Annotated[
     int | None,
-    typer.Option("-x", "--connections", min=1, max=64, help="Connections.", show_default="auto"),
+    typer.Option(
+        "-x", "--connections", min=1, max=64, help="Connections; else as many as are worth it."
+    ),
 ]
 Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Files at a time at most.")]
-Rate = Annotated[str | None, typer.Option("--limit-rate", help="Bytes per second, such as 5M.")]
+Rate = Annotated[
+    str | None, typer.Option("--limit-rate", metavar="RATE", help="Bytes per second, such as 5M.")
+]
 Token = Annotated[
     str | None,
     typer.Option(
-        help="Hub token; better HF_TOKEN, which other users cannot see.", show_default="HF_TOKEN"
+        metavar="TOKEN", help="Hub token; better in HF_TOKEN, where other users cannot see it."
     ),
 ]
 BackendName = Annotated[
@@ -65,7 +72,7 @@ Repair = Annotated[
 ]
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 def main(
     reference: Reference_,
     files: Files = None,

@@ -22,24 +22,24 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="org/name")]
 Format = Annotated[
-    VariantFormat | None, typer.Option("--format", help="Only this format.", show_default="all")
+    VariantFormat | None, typer.Option("--format", help="Only this format; else all.")
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Variants at most.")]
 EndpointUrls = Annotated[
     list[str] | None,
     typer.Option(
-        "--endpoint", help="Hub or mirror; repeat it for several.", show_default="HF_ENDPOINT"
+        "--endpoint", metavar="URL", help="Hub or mirror; repeat it for several. Else HF_ENDPOINT."
     ),
 ]
 Token = Annotated[
     str | None,
     typer.Option(
-        help="Hub token; better HF_TOKEN, which other users cannot see.", show_default="HF_TOKEN"
+        metavar="TOKEN", help="Hub token; better in HF_TOKEN, where other users cannot see it."
     ),
 ]
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 def main(
     model: Model,
     variant_format: Format = None,

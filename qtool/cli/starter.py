@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtool.config import Config
 from qtool.errors import ExitCode, IntegrityError, UsageError
 from qtool.language.message import say
-from qtool.models.starters import Starter, starter_path
+from qtool.models.starters import DEFAULT_NAME, Starter, find_starter, starter_path
 from qtool.output import Output
 from qtool.units import format_size
 
@@ -116,7 +116,12 @@ def _lines(starter: Starter, path: Path, status: str) -> list[str]:
     if status == "planned":
         return [f"{size:>9}  {path.name}", f"1 file, {size} to fetch into {path.parent}"]
     known = ["nothing to do: it is there already"] if status == "skipped" else []
-    return [f"{path}: {size}, verified", *known, f"next: qtool chat {starter.name}"]
+    return [f"{path}: {size}, verified", *known, f"next: qtool chat {short_name(starter)}"]
+
+
+def short_name(starter: Starter) -> str:
+    """Return the name that people know a starter model by."""
+    return DEFAULT_NAME if starter == find_starter(DEFAULT_NAME) else starter.name
 
 
 def _fetch(starter: Starter, output: Output, config: Config) -> Path:

@@ -2,13 +2,18 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 import qtool
+from qtool.cli import COMMANDS, app
+from qtool.cli.examples import EXAMPLES
 from tests.conftest import Run
 
 
@@ -28,6 +33,11 @@ def test_no_arguments_shows_help_as_a_usage_error(run_qtool: Run):
         (["downlod"], "qtool download --help"),
         (["chat", "--temperature", "warm"], "warm"),
         (["chat", "--no-such-option"], "--no-such-option"),
+        (["chat", "--temperatur", "1"], "no option --temperatur; did you mean --temperature"),
+        (["download"], "qtool download needs REPO[:QUANT][@REV]\n\nhint: qtool download org/"),
+        (["find", "--limit", "3"], "qtool find needs MODEL\n\nhint: qtool find org/name"),
+        (["download", "a/b", "-x", "99"], "-x/--connections: 99 is not in the range 1<=x<=64"),
+        (["models", "nonsense"], "there is no command 'nonsense'"),
         (["config", "shw"], "shw"),
         (["chat", "starter", "-p", ""], "the prompt is empty"),
         (["chat", "--temperature", "nan"], "takes a number"),
@@ -45,6 +55,20 @@ def test_wrong_usage_ends_with_2_and_says_why(run_qtool: Run, arguments: list[st
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_parse(run_qtool: Run, command: str):
+    said = run_qtool(command, "--help").stdout
+    assert "<str>" not in said and "{" not in said and "--install-completion" not in said
+    assert said.count(f"  qtool {command}") == len(EXAMPLES[command])
+    for line, _ in EXAMPLES[command]:
+        group: Any = typer.main.get_command(app)
+        words = shlex.split(line)
+        while words and hasattr(group, "commands"):
+            group = group.get_command(None, words.pop(0))
+        assert group is not None, line
+        group.make_context(command, words)
 
 
 def test_usage_error_with_json_is_an_object_on_stdout(run_qtool: Run):
@@ -101,6 +125,19 @@ def test_config_show_names_the_origin_of_each_value(
     assert settings["download.endpoint"]["value"] == ["https://hf-mirror.com"]
     assert settings["download.endpoint"]["origin"] == "$HF_ENDPOINT"
     assert settings["download.connections"]["origin"] == "default"
+
+
+def test_config_set_keeps_the_rest_and_says_what_outdoes_it(
+    run_qtool: Run, own_settings: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = Path(run_qtool("config", "path").stdout.rstrip("\n"))
+    place.write_text("# mine\n")
+    monkeypatch.setenv("HF_ENDPOINT", "https://a")
+    done = run_qtool("config", "set", "download.endpoint", "https://b")
+    assert (done.returncode, "$HF_ENDPOINT is set, and outdoes it" in done.stderr) == (0, True)
+    assert place.read_text() == '# mine\n\n[download]\nendpoint = ["https://b"]\n'
+    monkeypatch.delenv("HF_ENDPOINT")
+    assert f"https://b                    {place}" in run_qtool("config").stdout
 
 
 @pytest.mark.parametrize(

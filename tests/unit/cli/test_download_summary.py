@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from qtool.cli.download_summary import summary_lines
+from qtool.cli.starter import short_name
 from qtool.download import DownloadRequest, DownloadResult
 from qtool.hub.repo import RepoRef
+from qtool.models.starters import load_starters
 from qtool.output import Output
 
 
@@ -23,3 +25,7 @@ def test_rate_is_told_where_it_tells_something(bytes_transferred, seconds, line)
         "org/name", "main", "c0ffee", Path("name"), (), bytes_transferred, seconds
     )
     assert line in summary_lines(result, request, Output(environ={}))
+
+
+def test_starter_is_called_as_people_know_it():
+    assert short_name(load_starters()[0]) == "starter"
