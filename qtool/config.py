@@ -49,6 +49,16 @@ def _parse_count(value: object) -> int:
     return number
 
 
+def _parse_connections(value: object) -> int:
+    try:
+        number = _parse_count(value)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MAX_CONNECTIONS:
+        raise ValueError(f"a whole number from 1 to {MAX_CONNECTIONS}")
+    return number
+
+
 def _parse_language(value: object) -> str:
     if value not in LANGUAGES:
         raise ValueError(f"one of {', '.join(LANGUAGES)}")
@@ -76,6 +86,7 @@ def _parse_duration(value: object) -> float:
         raise ValueError("a duration, such as 10m") from None
 
 
+MAX_CONNECTIONS = 64
 AUTOMATIC = "auto"
 LANGUAGES = (AUTOMATIC, "en", "zh")
 """Languages that reports can be had in; ``auto`` is the locale's, or English."""
@@ -118,7 +129,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "download.connections",
-        _parse_count,
+        _parse_connections,
         4,
         ("QTOOL_CONNECTIONS",),
         "connections of a download; unless set, 4 to 30 as they pay, 48 for small files",
@@ -174,10 +185,15 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:
-    """Return where ``config.toml`` is looked for; it need not exist."""
+    """Return where ``config.toml`` is looked for; it need not exist. Raises UsageError."""
     environ = os.environ if environ is None else environ
     if named := environ.get("QTOOL_CONFIG"):
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError as exc:
+            raise UsageError(
+                f"QTOOL_CONFIG is {named!r}: nobody knows that home", hint="unset QTOOL_CONFIG"
+            ) from exc
     return _platform_dir("user_config_dir") / "config.toml"
 
 
@@ -264,7 +280,9 @@ def _mend(origin: str) -> str | None:
 
 def _read_file(path: Path) -> dict[str, object]:
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise UsageError(f"{path} is not a file", hint="qtool config path")
+        text = path.read_text(encoding="utf-8-sig")  # Notepad puts a mark at the beginning
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as exc:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def test_empty_variable_counts_as_unset(tmp_path: Path):
     [
         ("[download\n", "not valid TOML"),
         ("[download]\nconections = 3\n", "did you mean download.connections"),
-        ("[download]\nconnections = 0\n", "at least 1"),
-        ("[download]\nconnections = true\n", "at least 1"),
+        ("[download]\nconnections = 0\n", "from 1 to 64"),
+        ("[download]\nconnections = true\n", "from 1 to 64"),
         ("[download]\nendpoint = [1]\n", "list of texts"),
         ("[chat]\ntemperature = 'hot'\n", "number"),
         ("loose = 1\n", "loose"),
@@ -53,6 +54,31 @@ def test_wrong_file_is_an_error_that_names_it(tmp_path: Path, text: str, words: 
 
 def test_missing_file_is_no_error(tmp_path: Path):
     assert Config({}, tmp_path / "none" / "config.toml").values()
+
+
+def test_file_that_notepad_wrote_is_read(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf[chat]\r\nctx = 4096\r\n")
+    assert Config({}, path).get("chat.ctx") == 4096
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str):
+    path = tmp_path / "config.toml"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(UsageError, match="is not a file"):
+        Config({}, path).get("chat.ctx")
+
+
+def test_home_of_nobody_is_told_so():
+    with pytest.raises(UsageError, match="~nobody-of-that-name"):
+        Config({"QTOOL_CONFIG": "~nobody-of-that-name/x.toml"})
+
+
+@pytest.mark.parametrize("text", ["0", "65", "1000000", "many", "4.5"])
+def test_connections_have_the_bounds_of_the_option(tmp_path: Path, text: str):
+    with pytest.raises(UsageError, match="a whole number from 1 to 64"):
+        Config({"QTOOL_CONNECTIONS": text}, tmp_path / "none").get("download.connections")
 
 
 def test_folders_can_be_moved_by_the_environment(tmp_path: Path):
