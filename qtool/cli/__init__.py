@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stdout = sys.stdout
     try:
         code = _run(arguments)
-        sys.stdout.flush()
+        if code != ExitCode.OK:
+            _drop_what_is_unwritten(stdout)
     except BrokenPipeError:
         code = _silence(stdout)
     except KeyboardInterrupt:
@@ -130,7 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> int:
     output = output_for(arguments)
     try:
-        return app(args=list(arguments), prog_name="qtool", standalone_mode=False) or ExitCode.OK
+        code = app(args=list(arguments), prog_name="qtool", standalone_mode=False)
+        sys.stdout.flush()  # here, for a full disk to be told as any other failure
+        return code or ExitCode.OK
     except QtoolError as exc:
         failure = exc
     except (typer.Abort, KeyboardInterrupt):
@@ -226,6 +229,14 @@ def _tolerate_narrow_encodings() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def _drop_what_is_unwritten(stdout: TextIO) -> None:
+    """Keep the end of the program from failing once more at a disk that is full."""
+    try:
+        stdout.flush()
+    except OSError:
+        _silence(stdout)
 
 
 def _silence(stdout: TextIO) -> int:

@@ -1,5 +1,6 @@
 """``qtool config``: what is set, and by what."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ Text = Annotated[
 ]
 
 _MAX_VALUE_COLUMNS = 28
+_CREDENTIALS = re.compile(r"^(\w+://)[^/@]*@")  # user and password of an address
 
 
 @app.callback(invoke_without_command=True)
@@ -68,12 +70,14 @@ def set_(
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_CREDENTIALS.sub(r"\1***@", one) for one in value)
     return str(value) if isinstance(value, Path) else value
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        value = ", ".join(value)
+        value = ", ".join(_plain(value))
     return "-" if value in (None, "") else str(value)
 
 

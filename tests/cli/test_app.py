@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import typer.main
 import qtool
 from qtool.cli import COMMANDS, app
 from qtool.cli.examples import EXAMPLES
+from qtool.cli.option_groups import OPTION_GROUPS
 from tests.conftest import Run
 
 
@@ -71,6 +73,17 @@ def test_help_ends_with_examples_that_parse(run_qtool: Run, command: str):
         group.make_context(command, words)
 
 
+@pytest.mark.parametrize("command", OPTION_GROUPS)
+def test_help_lists_every_option_once_under_its_heading(run_qtool: Run, command: str):
+    params = typer.main.get_command(app).get_command(None, command).params  # type: ignore[attr-defined]
+    options = {option for one in params for option in one.opts}
+    grouped = [option for group in OPTION_GROUPS[command].values() for option in group]
+    assert set(grouped) <= options and len(set(grouped)) == len(grouped)
+    said = run_qtool(command, "--help").stdout
+    assert all(f"\n{heading}:\n" in said for heading in OPTION_GROUPS[command])
+    assert all(re.search(rf"^  (-\w+, )?{option}\b", said, re.M) for option in grouped)
+
+
 def test_usage_error_with_json_is_an_object_on_stdout(run_qtool: Run):
     done = run_qtool("chat", "--no-such-option", "--json")
     assert done.returncode == 2
@@ -93,13 +106,25 @@ def test_no_model_and_nobody_to_ask_ends_with_2(run_qtool: Run):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_disk_behind_stdout_is_no_defect(run_qtool: Run):
+@pytest.mark.parametrize("command", [("config", "show"), ("--version",), ("models", "--json")])
+def test_full_disk_behind_stdout_is_no_defect(
+    run_qtool: Run, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with open("/dev/full", "w") as full:
-        done = run_qtool(
-            "config", "show", stdout=full, stderr=subprocess.PIPE, capture_output=False
-        )
+        done = run_qtool(*command, stdout=full, stderr=subprocess.PIPE, capture_output=False)
     assert done.returncode == 8
-    assert "no space is left" in done.stderr
+    # As JSON the error itself belongs on the full disk; the exit code tells.
+    assert "--json" in command or "no space is left" in done.stderr
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr
+
+
+def test_password_in_an_address_is_not_shown(run_qtool: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@hub.example/x,https://other.example")
+    for options in ((), ("--json",)):
+        done = run_qtool("config", "show", *options)
+        assert "secret" not in done.stdout
+        assert "https://***@hub.example/x" in done.stdout and "other.example" in done.stdout
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
