@@ -42,7 +42,9 @@ Both = Annotated[
 Continue = Annotated[
     bool,
     typer.Option(
-        "--continue", "-c", help="Go on with the last conversation (with -p: or question)."
+        "--continue",
+        "-c",
+        help="Go on with the last conversation; with -p also with what was last asked by -p.",
     ),
 ]
 MaxNewTokens = Annotated[

@@ -1,5 +1,6 @@
-"""What ``--help`` shows beyond Typer's own: plain words for values, and examples."""
+"""What ``--help`` shows beyond Typer's own: plain words for values, headings, and examples."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,10 @@ def dress(command: Any, name: str) -> Any:
     for one in (command, *getattr(command, "commands", {}).values()):
         _name_values(one.params)
         _unbrace(one)
+    if not hasattr(command, "commands"):
+        command.format_options = lambda context, formatter: _write_options(
+            name, command.get_params(context), context, formatter
+        )
     command.format_epilog = lambda context, formatter: _write_examples(name, formatter)
     return command
 
@@ -40,6 +45,37 @@ def _unbrace(command: Any) -> None:
     """Let the usage name what is required as it is: ``MODEL``, not ``{MODEL}``."""
     pieces = command.collect_usage_pieces
     command.collect_usage_pieces = lambda context: [one.strip("{}") for one in pieces(context)]
+
+
+def _write_options(name: str, params: Iterable[Any], context: Any, formatter: Any) -> None:
+    """Write arguments, then options under their headings."""
+    from qtool.cli.option_groups import OPTION_GROUPS
+
+    heading_of = {
+        option: heading
+        for heading, options in OPTION_GROUPS.get(name, {}).items()
+        for option in options
+    }
+    sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+    sections |= {heading: [] for heading in OPTION_GROUPS.get(name, {})}
+    sections["Options"] = []
+    for one in params:
+        if (record := one.get_help_record(context)) is None:
+            continue
+        is_argument = one.param_type_name == "argument"
+        headings = (heading_of[option] for option in one.opts if option in heading_of)
+        heading = "Arguments" if is_argument else next(headings, "Options")
+        sections[heading].append((record[0], _without_noise(record[1])))
+    for heading, records in sections.items():
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _without_noise(meaning: str) -> str:
+    """Return a help text without bounds that nobody comes near, and brackets in brackets."""
+    meaning = re.sub(r"(-?[\d.]+)<=x<=\d{6,}", r"x>=\1", meaning)
+    return re.sub(r"\[default: \(([^()]*)\)", r"[default: \1", meaning)
 
 
 def _write_examples(name: str, formatter: Any) -> None:
