@@ -30,7 +30,7 @@ def write_setting(path: Path, name: str, text: str) -> Any:
     except ValueError as exc:
         raise UsageError(f"{name} takes {exc}, not {text!r}") from exc
     try:
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
         _replace(path, with_setting(before, name, _literal(value, text)))
     except OSError as exc:
         raise ResourceError(f"cannot write {path}: {exc.strerror or exc}") from exc

@@ -85,6 +85,13 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, name: str, text: str, v
     assert Config({}, path).get(name) == value
 
 
+def test_mark_of_notepad_goes(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf[chat]\r\nctx = 16\r\n")
+    write_setting(path, "chat.ctx", "32")
+    assert path.read_bytes() == b"[chat]\nctx = 32\n"
+
+
 def test_link_stays_a_link(tmp_path: Path):
     (tmp_path / "dotfiles").write_text(FULL)
     (tmp_path / "dotfiles").chmod(0o600)
