@@ -8,6 +8,7 @@ import typer
 from qtool.cli.options import Debug, Json, Quiet, make_output
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from qtool.download.holdings import Holding
@@ -61,15 +62,16 @@ def remove(
 ) -> None:
     """Remove models that qtool has fetched or made. It asks first.
 
-    Files that you have changed or put there stay, and so does what other programs have fetched.
+    Files that you have changed or put there stay, and so does what other programs have fetched. A
+    repository in the Hugging Face cache goes when no other program has put anything into it.
     """
     from qtool.cli.models_view import removed_lines, to_json
 
     output = make_output(is_json, is_quiet, is_debug)
     found = _find_all()
-    chosen = {holding.path: holding for name in names for holding in [_find(name, found)]}
-    _agree(tuple(chosen.values()), names, output, is_agreed=is_agreed)
-    removals = [(holding, _remove(holding)) for holding in chosen.values()]
+    chosen = tuple(dict.fromkeys(one for name in names for one in _find(name, found)))
+    _agree(chosen, names, output, is_agreed=is_agreed)
+    removals = [(holding, _remove(holding)) for holding in chosen]
     document = {
         "removed": [{**to_json(one), "left": done.left} for one, done in removals],
         "freed_bytes": sum(done.freed_bytes for _, done in removals),
@@ -102,18 +104,30 @@ def _made_by_qtool(cache_dir: Path) -> "list[Holding]":
     from qtool.engines.repack.store import RepackStore
     from qtool.models.starters import load_starters, starter_path
 
-    places = [(starter.name, starter_path(starter, cache_dir)) for starter in load_starters()]
-    starters = [(Place.STARTER, name, path) for name, path in places if path.is_file()]
-    repacked = [(Place.REPACKED, one.path.stem, one.path) for one in RepackStore(cache_dir).all()]
-    return [
-        Holding(place, name, path, status.st_size, status.st_mtime)
-        for place, name, path in (*starters, *repacked)
-        for status in [path.stat()]
+    starters = [
+        Holding(Place.STARTER, starter.name, path, status.st_size, status.st_mtime)
+        for starter in load_starters()
+        for path in [starter_path(starter, cache_dir)]
+        if (status := _status_of(path)) is not None
     ]
+    repacked = [
+        Holding(Place.REPACKED, one.path.stem, one.path, status.st_size, status.st_mtime)
+        for one in RepackStore(cache_dir).all()
+        if (status := _status_of(one.path)) is not None
+    ]
+    return [*starters, *repacked]
 
 
-def _find(name: str, found: "Sequence[Holding]") -> "Holding":
-    """Return what ``name`` means.
+def _status_of(path: Path) -> "os.stat_result | None":
+    """Return what the disk says of a file, None where it cannot be read."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _find(name: str, found: "Sequence[Holding]") -> "tuple[Holding, ...]":
+    """Return what ``name`` means: one model, or all that qtool has brought to a path.
 
     Raises:
         NotFoundError: there is nothing of that name.
@@ -121,25 +135,30 @@ def _find(name: str, found: "Sequence[Holding]") -> "Holding":
     """
     import shlex
 
-    from qtool.cli.models_view import others_command
+    from qtool.cli.models_view import refusal
     from qtool.errors import NotFoundError, UsageError
 
     matches = [one for one in found if one.name.casefold() == name.casefold()]
-    matches = matches or [one for one in found if one.path == Path(name).resolve()]
-    if not matches:
-        raise NotFoundError(f"there is no model {name!r} here", hint="qtool models")
     if len(matches) > 1:
         paths = ", ".join(str(one.path) for one in matches)
         raise UsageError(
             f"{name} is here {len(matches)} times: {paths}",
             hint=f"qtool models remove {shlex.quote(str(matches[0].path))}",
         )
-    if not matches[0].is_ours:
-        raise UsageError(
-            f"{name} was fetched by another program; qtool removes what it knows of",
-            hint=others_command(matches[0]),
-        )
-    return matches[0]
+    matches = matches or [one for one in found if _is_at(one, name)]
+    if not matches:
+        raise NotFoundError(f"there is no model {name!r} here", hint="qtool models")
+    ours = tuple(one for one in matches if one.is_ours)
+    if not ours:
+        message, hint = refusal(matches[0])
+        raise UsageError(message, hint=hint)
+    return ours
+
+
+def _is_at(holding: "Holding", path: str) -> bool:
+    import os
+
+    return os.path.realpath(holding.path) == os.path.realpath(path)
 
 
 def _agree(
@@ -163,14 +182,13 @@ def _agree(
 
 
 def _remove(holding: "Holding") -> "Removal":
-    import shutil
-
     from qtool.download.disk import disk_errors
     from qtool.download.holdings import Place
     from qtool.download.removal import Removal, remove_download
+    from qtool.engines.repack.store import remove_file
 
     if holding.place in (Place.FOLDER, Place.CACHE):
         return remove_download(holding)
     with disk_errors(holding.path):
-        shutil.rmtree(holding.path.parent)
+        remove_file(holding.path)
     return Removal(holding.size_bytes)

@@ -44,27 +44,41 @@ def list_lines(holdings: Sequence[Holding]) -> Iterator[str]:
         )
     if len(holdings) > 1:
         yield f"{format_size(sum(one.size_bytes for one in holdings)):>8}  in all"
-    if any(not one.is_ours for one in holdings):
+    if any(one.place is Place.CACHE and not one.is_ours for one in holdings):
         yield "what another program has fetched, qtool leaves alone: hf cache ls"
 
 
 def removed_lines(removals: Sequence[tuple[Holding, Removal]]) -> Iterator[str]:
     """Yield what was removed, and what of it stays."""
     for holding, done in removals:
-        yield f"removed {holding.name} ({_where(holding)}), {format_size(done.freed_bytes)} freed"
+        name, freed = _in_one_line(holding.name), format_size(done.freed_bytes)
+        yield f"removed {name} ({_where(holding)}), {freed} freed"
         if done.left:
             more = len(done.left) - _MAX_LEFT_SHOWN
-            names = ", ".join(done.left[:_MAX_LEFT_SHOWN]) + (f" and {more} more" * (more > 0))
-            yield f"  left alone, not as qtool fetched it: {names}"
+            names = ", ".join(map(_in_one_line, done.left[:_MAX_LEFT_SHOWN])) + (
+                f" and {more} more" * (more > 0)
+            )
+            yield f"  left alone, not as qtool fetched it, or not fetched by it: {names}"
 
 
-def others_command(holding: Holding) -> str:
-    """Return the command that removes what another program has put into the cache."""
-    return f"hf cache rm {shlex.quote(f'{holding.repo_type}/{holding.name}')}"
+def refusal(holding: Holding) -> tuple[str, str]:
+    """Return why qtool does not remove what is not its own, and who can."""
+    name = holding.name
+    if holding.place is Place.CACHE:
+        return (
+            f"{name} was fetched by another program, at least in part; qtool leaves it alone",
+            f"hf cache rm {shlex.quote(f'{holding.repo_type}/{name}')}",
+        )
+    return (
+        f"{name} was there before qtool, or nothing says who fetched it; qtool leaves it alone",
+        f"look at it, and remove the folder yourself: {shlex.quote(str(holding.path))}",
+    )
 
 
 def _title(holding: Holding) -> str:
-    return holding.name + (" (dataset)" if holding.repo_type is RepoType.DATASET else "")
+    return _in_one_line(holding.name) + (
+        " (dataset)" if holding.repo_type is RepoType.DATASET else ""
+    )
 
 
 def _where(holding: Holding) -> str:
@@ -75,14 +89,19 @@ def _where(holding: Holding) -> str:
             return "starter model"
         case Place.REPACKED:
             return "repacked"
-    return short_path(holding.path)
+    return _in_one_line(short_path(holding.path))
+
+
+def _in_one_line(text: str) -> str:
+    """Return ``text`` with what would end the line written as Python writes it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _remarks(holding: Holding) -> Iterator[str]:
     if holding.begun_bytes:
         yield f"{format_size(holding.begun_bytes)} of a download that has not ended"
     if not holding.is_ours:
-        yield "by another program"
+        yield "by another program" if holding.place is Place.CACHE else "not fetched by qtool"
 
 
 def short_path(path: Path) -> str:

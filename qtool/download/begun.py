@@ -21,7 +21,4 @@ def partials_of(folder: Path) -> dict[str | None, list[Path]]:
 
 
 def _owner(journal: Path) -> str | None:
-    try:
-        return read_owner(journal.read_bytes())
-    except FileNotFoundError:
-        return None
+    return read_owner(journal.read_bytes()) if journal.is_file() else None

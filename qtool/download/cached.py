@@ -49,7 +49,7 @@ def remove_cached(
     for digest, entry in {entry.digest: entry for entry in fetched if entry.digest}.items():
         blob = root / "blobs" / digest
         if blob.is_file() and not blob.is_symlink() and is_as_recorded(blob, entry):
-            freed_bytes += blob.stat().st_size
+            freed_bytes += freed_by(blob)
             blob.unlink()
     left = []
     recorded = {(entry.commit, entry.path): entry for entry in fetched}
@@ -58,7 +58,7 @@ def remove_cached(
         if path.is_symlink():
             is_gone = not path.exists()
         elif is_gone := own is not None and is_as_recorded(path, own):
-            freed_bytes += path.stat().st_size
+            freed_bytes += freed_by(path)
         if is_gone:
             path.unlink()
         else:
@@ -67,9 +67,15 @@ def remove_cached(
     return freed_bytes, left
 
 
+def freed_by(path: Path) -> int:
+    """Return what removing a file frees: nothing where it has another name. Raises OSError."""
+    status = path.stat()
+    return status.st_size if status.st_nlink == 1 else 0
+
+
 def _remove_refs(root: Path, commits: set[str]) -> None:
     """Remove the names of commits of which nothing is left."""
-    for ref in list(_paths_below(root / "refs")):
+    for ref in [path for path in _paths_below(root / "refs") if path.is_file()]:
         commit = ref.read_text("ascii", "replace").strip()
         is_left = any(_paths_below(root / "snapshots" / commit))
         if commit in commits and not is_left:

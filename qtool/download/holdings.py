@@ -21,7 +21,7 @@ from qtool.download.manifest import Manifest, Verified
 from qtool.download.partials import PARTIAL_FOLDER
 from qtool.download.registry import Noted, Registry
 from qtool.hub.repo import RepoType
-from qtool.models.refetch import noted_source
+from qtool.models.refetch import SOURCE_FILE, noted_source
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,13 @@ def find_cached(cache: Path) -> Iterator[Holding]:
 
 
 def has_state(folder: Path) -> bool:
-    """Return whether qtool has downloaded to ``folder``. Raises OSError where it cannot be read."""
+    """Return whether qtool has downloaded to ``folder``, and its notes lie there.
+
+    Raises OSError where that cannot be read.
+    """
     state_dir = folder / STATE_FOLDER
+    if state_dir.is_symlink() or state_dir.parent.is_symlink():
+        return False  # it is another folder's
     is_begun = (state_dir / "lock").is_file() or (state_dir / PARTIAL_FOLDER).is_dir()
     return is_begun or (state_dir / "manifest").is_file()
 
@@ -132,7 +137,8 @@ def _in_folder(folder: Path, noted: Noted | None) -> Iterator[Holding]:
 
 def _main_key(folder: Path, noted: Noted | None) -> str:
     """Return the repository that a folder was used for last, by its own note or the registry's."""
-    source = noted_source(folder)
+    # A pipe in its place would never answer.
+    source = noted_source(folder) if (folder / SOURCE_FILE).is_file() else None
     if source is None:
         return f"{noted.repo_type}:{noted.repo_id}" if noted else f"{RepoType.MODEL}:{folder.name}"
     is_same = noted is not None and noted.repo_id == source.repo_id

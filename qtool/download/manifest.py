@@ -89,10 +89,9 @@ class Manifest:
             self._rewrite()
 
     def _load(self) -> None:
-        try:
-            content = self._path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        if not self._path.is_file():  # also a pipe, which would never answer
             return
+        content = self._path.read_bytes()
         records = decode_lines(content)
         for record in records:
             entry = _parse(record)

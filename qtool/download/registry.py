@@ -7,7 +7,6 @@ folder is gone is removed.
 import hashlib
 import json
 import logging
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -45,20 +44,19 @@ class Registry:
             log.debug("%s: not noted among the downloads: %s", target, exc)
 
     def all(self) -> Iterator[Noted]:
-        """Yield the folders that are still there, and forget the others."""
+        """Yield the folders that are there, and forget those that are gone for good."""
         for path in sorted(self._folder.glob("*.json")):
             noted = _read(path)
             try:
-                if noted is not None and stat.S_ISDIR(os.stat(noted.path).st_mode):  # noqa: PTH116
-                    yield noted
-                    continue
-            except (FileNotFoundError, NotADirectoryError):
-                pass
-            except (OSError, ValueError) as exc:  # it may be there, but closed to us
+                is_there = noted is not None and _is_there(Path(noted.path))
+            except (OSError, ValueError) as exc:
                 log.debug("%s: passed over: %s", path, exc)
                 continue
-            log.debug("%s: nothing there any more", path)
-            self._remove(path)
+            if noted is not None and is_there:
+                yield noted
+            else:
+                log.debug("%s: nothing there any more", path)
+                self._remove(path)
 
     def forget(self, target: Path) -> None:
         """Remove the note about a folder."""
@@ -73,6 +71,19 @@ class Registry:
             path.unlink(missing_ok=True)
         except OSError as exc:
             log.debug("%s: %s", path, exc)
+
+
+def _is_there(folder: Path) -> bool:
+    """Return whether a folder is there.
+
+    Raises OSError or ValueError where that cannot be told: what it lies in is closed to us, or not
+    there either, as on a disk that is not mounted just now.
+    """
+    folder.parent.stat()
+    try:
+        return stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _read(path: Path) -> Noted | None:

@@ -18,7 +18,7 @@ from qtool.download.backends.staging import FOLDER as STAGING_FOLDER
 from qtool.download.backends.staging import LOCK as STAGING_LOCK
 from qtool.download.backends.staging import short_hash
 from qtool.download.begun import partials_of
-from qtool.download.cached import is_all_ours, remove_cached
+from qtool.download.cached import freed_by, is_all_ours, remove_cached
 from qtool.download.digests import digest_of
 from qtool.download.disk import disk_errors, size_on_disk
 from qtool.download.holdings import Holding, Place
@@ -102,7 +102,7 @@ def _remove_files(root: Path, manifest: Manifest, repo_key: str) -> Removal:
         if entry.fetched_from is not None:
             folders += [path.parent, _remove_clients_note(root, entry).parent]
             if not path.is_symlink() and is_as_recorded(path, entry):
-                done.freed_bytes += path.stat().st_size
+                done.freed_bytes += freed_by(path)
                 path.unlink()
                 gone.add(entry.path)
         if os.path.lexists(path):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pexpect
@@ -110,6 +112,60 @@ def test_starter_and_repacked_models_are_listed_and_go(models, place):
     assert sorted(map(Path, listed)) == sorted(files.values())
     assert models("remove", *files, "-y").returncode == 0
     assert not any(path.parent.exists() for path in files.values())
+
+
+def test_one_of_two_repacked_models_in_a_folder_goes_alone(models, place):
+    folder = place / "QTOOL_CACHE/repacked/0123456789abcdef"
+    folder.mkdir(parents=True)
+    for name in ("one.gguf", "two.gguf", "source.json"):
+        (folder / name).write_bytes(b"GGUF")
+    (folder / "gone.gguf").symlink_to("/nonexistent")
+    assert models("remove", "one", "-y").returncode == 0
+    assert sorted(os.listdir(folder)) == ["gone.gguf", "source.json", "two.gguf"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has folders of others")
+def test_folders_that_one_may_not_enter_are_passed_over(downloaded, models, place):
+    for folder in (place / "private", place / "HF_HUB_CACHE/models--o--secret"):
+        folder.mkdir(mode=0o700)
+        os.chown(folder, 65534, 65534)
+    code = "import sys; from qtool.cli import main; sys.exit(main(['models']))"
+    as_others = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable]
+    done = subprocess.run(
+        [*as_others, "-c", code], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "./models/here" in done.stdout) == (0, True), done.stderr
+
+
+def test_what_was_there_before_is_refused_by_its_name_and_path(qtool, hub_factory, models, place):
+    hub = hub_factory([Repo("org/name", {"a.txt": b"1"})])
+    (place / "mine").mkdir()
+    (place / "mine/a.txt").write_text("1")
+    assert qtool(hub, "--local-dir", "mine").returncode == 0
+    assert "not fetched by qtool" in models().stdout
+    for name in ("org/name", "mine"):
+        done = models("remove", name, "-y", cwd=place)
+        assert done.returncode == 2
+        assert "was there before" in done.stderr and str(place / "mine") in done.stderr
+    assert (place / "mine/a.txt").exists()
+
+
+def test_path_through_a_link_is_understood_and_means_all_that_is_there(
+    qtool, hub_factory, models, place
+):
+    hub = hub_factory([Repo("org/name", {"a.txt": b"1"})])
+    (place / "link").symlink_to("HF_HUB_CACHE")
+    assert qtool(hub, "--cache").returncode == 0
+    assert models("remove", "link/models--org--name", "-y", cwd=place).returncode == 0
+    assert not (place / "HF_HUB_CACHE/models--org--name").exists()
+
+
+def test_names_never_make_a_line_of_their_own(qtool, hub_factory, models, place):
+    hub = hub_factory([Repo("org/name", {"a.txt": b"1"})])
+    folder = place / "new\nline"
+    assert qtool(hub, "--local-dir", folder).returncode == 0
+    text = models(cwd=place).stdout
+    assert "./new\\nline\n" in text, text
 
 
 @pytest.mark.parametrize(

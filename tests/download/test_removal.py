@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from qtool.download.holdings import Place, find_cached, find_folders
 from qtool.download.journal import decode_lines, encode_line
 from qtool.download.manifest import Manifest, Verified
-from qtool.download.registry import Registry
+from qtool.download.registry import Noted, Registry
 from qtool.download.removal import remove_download
 from qtool.errors import ResourceError
 from qtool.hub.repo import RepoRef
@@ -261,6 +262,51 @@ def test_begun_download_counts_and_goes(fetch, hub, found):
     assert (holding.begun_bytes, holding.size_bytes) == (8192, MIB + 6 + 8192)
     assert remove_download(holding).freed_bytes == holding.size_bytes
     assert not fetch.target.exists()
+
+
+def test_notes_behind_a_link_are_another_folders(fetch, found, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".cache").symlink_to(fetch.target / ".cache")
+    assert found(tmp_path).path == fetch.target
+
+
+def test_weights_that_were_moved_away_stay_and_free_nothing(fetch, found, tmp_path):
+    model = fetch.target / "m.gguf"
+    model.rename(tmp_path / "elsewhere.gguf")
+    model.symlink_to(tmp_path / "elsewhere.gguf")
+    (tmp_path / "same.json").hardlink_to(fetch.target / "config.json")
+    removal = remove_download(found())
+    assert (removal.left, removal.freed_bytes) == (["m.gguf"], 4)
+    assert model.stat().st_size == MIB
+
+
+@pytest.mark.parametrize("name", ["source.json", "manifest"])
+def test_pipe_among_the_notes_is_no_note(fetch, found, registry, name):
+    note = fetch.target / ".cache/qtool" / name
+    note.unlink()
+    os.mkfifo(note)
+    assert found().path == fetch.target
+
+
+def test_folder_on_a_disk_that_is_not_mounted_is_not_forgotten(fetch, found, registry, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    os.rename(fetch.target, disk / "target")
+    note = Noted(str(disk / "target"), "org/name", "model")
+    (registry._folder / "a.json").write_text(json.dumps(asdict(note)))
+    disk.rename(tmp_path / "unmounted")
+    assert list(registry.all()) == []
+    (tmp_path / "unmounted").rename(disk)
+    assert list(registry.all()) == [note]
+
+
+@pytest.mark.parametrize("path", ["/" + "a" * 5000, "/a\0b", "/dev/null/x"])
+def test_note_of_a_path_that_no_disk_takes_is_passed_over(found, registry, path):
+    (registry._folder / "a.json").write_text(
+        json.dumps({"path": path, "repo_id": "x/y", "repo_type": "model"})
+    )
+    assert found().name == "org/name"
 
 
 def test_folder_at_work_is_left_alone(fetch, found):

@@ -8,8 +8,9 @@ hash gigabytes: as long as no file was touched the stamp proves enough. A GGUF i
 it is whole; ``source.json`` may be newer or missing without harm.
 """
 
+import contextlib
 import json
-import shutil
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class RepackStore:
 
     def all(self) -> Iterator[Repacked]:
         """Yield what is there, sorted by its file's name."""
-        found = self.folder.glob("*/*.gguf")
+        found = (path for path in self.folder.glob("*/*.gguf") if os.path.isfile(path))  # noqa: PTH113
         for path in sorted(found, key=lambda path: (path.name, path.parent.name)):
             source, stamp = _read_source(path.parent / SOURCE)
             yield Repacked(path.parent.name, path, path.stat().st_size, source, stamp)
@@ -93,7 +94,19 @@ class RepackStore:
 
     def remove(self, one: Repacked) -> None:
         """Delete a GGUF and what is known of it."""
-        shutil.rmtree(one.path.parent)
+        remove_file(one.path)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a model of qtool's cache, and its folder unless there is another one in it.
+
+    Raises OSError.
+    """
+    path.unlink()
+    if not any(path.parent.glob("*.gguf")):
+        (path.parent / SOURCE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is something else in it
+            path.parent.rmdir()
 
 
 def _read_source(path: Path) -> tuple[Path | None, str | None]:
