@@ -27,7 +27,7 @@ from qtool.models.gguf_header import (
     GgufValue,
     check_layout,
 )
-from qtool.models.weight_file import REFETCH_HINT, impostor, open_weights
+from qtool.models.weight_file import REFETCH_HINT, beginning, impostor, open_weights
 
 __all__ = [
     "ArraySummary",
@@ -122,7 +122,7 @@ def read_array(source: Path | BinaryIO, header: GgufHeader, key: str) -> tuple[o
 def _read_version(cursor: Cursor) -> int:
     head = cursor.peek(64)
     if head[:4] != MAGIC:
-        found = impostor(head) or f"not a GGUF file (it starts with {brief(head, 24)})"
+        found = impostor(head) or f"not a GGUF file ({beginning(head)})"
         raise IntegrityError(f"{cursor.name} is {found}", hint=REFETCH_HINT)
     cursor.skip(8)
     version = int.from_bytes(head[4:8], "little")

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 from qtool.errors import IntegrityError
 from qtool.models.fields import Fields, brief
 from qtool.models.json_file import parse_json_object, read_json_fields
-from qtool.models.weight_file import REFETCH_HINT, impostor, open_weights
+from qtool.models.weight_file import REFETCH_HINT, beginning, impostor, open_weights
 
 # MAX_HEADER_SIZE of the reference reader.
 MAX_HEADER_BYTES = 100_000_000
@@ -112,7 +112,7 @@ def read_safetensors_header(
     head = source.read(64)
     length = int.from_bytes(head[:8], "little")
     if len(head) < 8 or length > MAX_HEADER_BYTES or impostor(head):
-        found = impostor(head) or f"not a safetensors file (it starts with {brief(head, 24)})"
+        found = impostor(head) or f"not a safetensors file ({beginning(head)})"
         raise IntegrityError(f"{name} is {found}", hint=REFETCH_HINT)
     if length > size - 8:
         raise IntegrityError(

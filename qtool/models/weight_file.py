@@ -58,6 +58,15 @@ def open_weights(path: Path) -> Iterator[BinaryIO]:
             raise IntegrityError(f"{path} cannot be read: {exc.strerror}") from exc
 
 
+def beginning(head: bytes) -> str:
+    """Say how a file begins: as text where it is some, else in hexadecimal."""
+    start = head[:8]
+    if not start:
+        return "it is empty"
+    is_text = start.isascii() and start.decode("ascii").isprintable()
+    return f"it starts with {repr(start.decode('ascii')) if is_text else start.hex(' ')}"
+
+
 def impostor(head: bytes) -> str | None:
     """Say what a file is that should have been weights, judged by its first bytes, if known."""
     start = head.lstrip()[:64].lower()

@@ -212,8 +212,9 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not a GGUF file"),
-        (b"ggml" + bytes(100), "not a GGUF file"),
+        (b"", r"not a GGUF file \(it is empty\)"),
+        (b"ggml" + bytes(100), r"not a GGUF file \(it starts with 67 67 6d 6c 00 00 00 00\)"),
+        (b"hello world", r"not a GGUF file \(it starts with 'hello wo'\)"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS pointer"),
         (bytes(4096), "filled with zeros"),
