@@ -49,7 +49,10 @@ def say_what_was_not_run(output: Output, case: "Case") -> None:
     """Say below the report what ``--run`` had nothing to run of."""
     from qtool.doctor.repacked import runs_repacked
 
-    if case.model is not None and runs_repacked(case) and gguf_to_decode(case) is None:
+    if case.model is not None and not case.model.path.exists():
+        name = shlex.quote(str(case.model.path))
+        output.note(say("not run: the model is not here yet: qtool download {name}", name=name))
+    elif case.model is not None and runs_repacked(case) and gguf_to_decode(case) is None:
         path = shlex.quote(str(case.model.path))
         output.note(
             say("not run: llama.cpp can be once this has been done: qtool repack {path}", path=path)
@@ -83,6 +86,8 @@ def gguf_to_decode(case: "Case") -> "Path | None":
 
     if case.model is None:
         return _starter_here()
+    if not case.model.path.exists():
+        return None  # it is on a hub
     if runs_repacked(case):
         return _repacked_here(case.model)
     if case.model.format is not ModelFormat.GGUF or case.model.missing_files:

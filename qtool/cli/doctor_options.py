@@ -13,7 +13,7 @@ from qtool.language.translation import Language
 
 Model = Annotated[
     str | None,
-    typer.Argument(help="A GGUF file, a model's folder, or the name of a starter model."),
+    typer.Argument(help="A GGUF file, a folder, a starter, or org/name[:QUANT], here or on a hub."),
 ]
 Wanted = Annotated[
     Goal | None, typer.Option("--goal", help="What you want to run; a model's format decides else.")

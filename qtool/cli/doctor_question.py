@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtool.cli.doctor_options import ExamineFlags
 from qtool.doctor.finding import Goal
-from qtool.errors import UsageError
+from qtool.errors import NotFoundError, UsageError
 from qtool.language.message import say
 from qtool.output import Output
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about a machine, whichever it is."""
+    """What is asked about a machine, whichever it is. ``repo_id``: where its model is from."""
 
     asked: ExamineFlags
     info: "ModelInfo | None"
+    repo_id: str | None = None
 
     def about(self, snapshot: "Snapshot", goal_of_file: Goal | None = None) -> "Case":
         """Return the case of a snapshot."""
@@ -36,12 +37,7 @@ class Question:
         case = make_case(
             snapshot, goal, self.info, self.asked.n_ctx_tokens, environments=self._environments()
         )
-        return replace(case, model_origin=self._origin())
-
-    def _origin(self) -> str | None:
-        from qtool.models.origin import find_origin
-
-        return find_origin(self.info.path) if self.info else None
+        return replace(case, model_origin=self.repo_id)
 
     def _environments(self) -> "Iterable[Environment]":
         """Return what ``qtool env`` made here; of another machine's that is not known."""
@@ -76,10 +72,10 @@ def read_question(asked: ExamineFlags, output: Output) -> Question:
         NotFoundError: there is no such model.
         UsageError: a context is asked for that it was not made for.
     """
-    info = _inspect(asked.model, output) if asked.model else None
+    info, repo_id = _inspect(asked.model, output) if asked.model else (None, None)
     if info and asked.n_ctx_tokens:
         _check_context(info, asked.n_ctx_tokens, asked.model)
-    return Question(_about_the_model(asked, info, output) if info else asked, info)
+    return Question(_about_the_model(asked, info, output) if info else asked, info, repo_id)
 
 
 def _about_the_model(asked: ExamineFlags, info: "ModelInfo", output: Output) -> ExamineFlags:
@@ -106,14 +102,24 @@ def _about_the_model(asked: ExamineFlags, info: "ModelInfo", output: Output) -> 
     return replace(asked, goal=None)
 
 
-def _inspect(text: str, output: Output) -> "ModelInfo":
-    """Read the headers of a model, here or on a hub."""
-    from qtool.cli.hub_model import locate_here
+def _inspect(text: str, output: Output) -> "tuple[ModelInfo, str | None]":
+    """Read the headers of a model, here or on a hub; with its repository where that is known."""
+    from qtool.cli.hub_model import is_repository, locate_here
     from qtool.config import Config
+    from qtool.hub.auth import is_hub_offline
     from qtool.models.formats import inspect_model
+    from qtool.models.origin import find_origin
 
-    model = locate_here(text, Config(), output)
-    return inspect_model(model.path, quant=model.quant)
+    try:
+        model = locate_here(text, Config(), output)
+    except NotFoundError:
+        if not is_repository(text) or is_hub_offline(os.environ):
+            raise
+        from qtool.cli.hub_headers import inspect_on_hub
+
+        return inspect_on_hub(text, Config(), output)
+    info = inspect_model(model.path, quant=model.quant)
+    return info, find_origin(info.path)
 
 
 def _check_context(info: "ModelInfo", wanted_tokens: int, model: str | None) -> None:

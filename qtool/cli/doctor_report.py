@@ -43,7 +43,7 @@ def show_diagnosis(output: Output, case: "Case", report: ReportFlags, *, has_goa
         output.result(document, painted_lines(output, found))
     is_bad = any(finding.severity is Severity.ERROR for finding in findings)
     cannot_run = case.model is not None and not all(one.runs for one in verdict.values())
-    if cannot_run and case.model is not None:
+    if cannot_run and case.model is not None and case.model.path.exists():
         from qtool.models.other_ways import other_way
 
         if way := other_way(case.model):

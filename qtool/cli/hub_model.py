@@ -40,7 +40,7 @@ def locate_here(text: str, config: "Config", output: "Output | None" = None) -> 
             say("{name} is neither a file here nor one of the Hugging Face cache", name=text),
             hint=f"qtool download hf://{text}",
         )
-    if output is not None and not model.path.is_absolute() and _is_repository(text):
+    if output is not None and not model.path.is_absolute() and is_repository(text):
         output.note(say("using ./{path}", path=model.path))
     return model
 
@@ -60,14 +60,14 @@ def obtain_from_hub(
     try:
         model = locate_here(text, config, output)
     except NotFoundError:
-        if not _is_repository(text) or is_hub_offline(os.environ):
+        if not is_repository(text) or is_hub_offline(os.environ):
             raise
     else:
         if is_hub_offline(os.environ) or not _is_cut_short(model):
             from qtool.cli.quant_prompt import settle_variant
 
             return settle_variant(model, output)
-    request = _build_request(text, config)
+    request = build_request(text, config)
     planned = _choose_files(request, output)
     size = format_size(sum(file.size_bytes for file in planned.files))
     place = request.cache_dir
@@ -91,7 +91,8 @@ def parse_hub_file(text: str) -> Reference | None:
     return Reference(ReferenceKind.REPO, text, repo_id=found["repo"], filename=found["file"])
 
 
-def _is_repository(text: str) -> bool:
+def is_repository(text: str) -> bool:
+    """Tell whether ``text`` names a repository or a file in one, not a path or a starter."""
     if parse_hub_file(text) is not None:
         return True
     reference = parse_reference(text)
@@ -107,8 +108,14 @@ def _is_cut_short(model: LocalModel) -> bool:
     return bool(inspect_model(model.path, quant=model.quant).missing_files)
 
 
-def _build_request(text: str, config: "Config") -> "DownloadRequest":
-    from qtool.cli.download_run import Arguments, build_request
+def build_request(text: str, config: "Config") -> "DownloadRequest":
+    """Return the download of what ``text`` names into the Hugging Face cache.
+
+    Raises:
+        UsageError: ``text`` is no reference.
+    """
+    from qtool.cli import download_run
+    from qtool.cli.download_run import Arguments
     from qtool.download.request import Backend
     from qtool.hub.repo import RepoType
 
@@ -133,7 +140,7 @@ def _build_request(text: str, config: "Config") -> "DownloadRequest":
         is_verify_only=False,
         is_repair=False,
     )
-    return build_request(arguments, config)
+    return download_run.build_request(arguments, config)
 
 
 def _choose_files(request: "DownloadRequest", output: "Output") -> "DownloadResult":
