@@ -19,6 +19,8 @@ from tests.hub import Fault, FaultKind, Generated, Repo, read_content
 
 MIB = 1024 * 1024
 SIZE = 12 * MIB + 7
+# On a busy machine a connection that is slow has its part brought by another as well.
+A_BLOCK_OR_SO = 2.2 * MIB
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_tail_alone_is_fetched_of_a_file_that_ends_too_early(
     os.truncate(model, SIZE - MIB - 3)
     files, sent = repair()
     assert files["m.gguf"].status is FileStatus.REPAIRED
-    assert sent < 1.2 * MIB
+    assert sent < A_BLOCK_OR_SO
     assert is_right(fetch, repo)
 
 
@@ -125,7 +127,7 @@ def test_plain_download_keeps_the_good_blocks_as_well(fetch, hub, repo, model, i
     os.utime(model)
     hub.reset()
     fetch(hub)
-    assert hub.bytes_sent("m.gguf", "cdn") < 1.2 * MIB
+    assert hub.bytes_sent("m.gguf", "cdn") < A_BLOCK_OR_SO
     assert is_right(fetch, repo)
 
 
@@ -164,7 +166,7 @@ def test_hub_that_goes_on_sending_wrong_bytes_costs_only_the_blocks_they_were_fo
     hub.clear_faults()
     files, sent = repair()
     assert files["m.gguf"].status is FileStatus.RESUMED
-    assert sent < 1.2 * MIB
+    assert sent < A_BLOCK_OR_SO
     assert is_right(fetch, repo)
 
 
@@ -288,7 +290,7 @@ def test_other_names_of_a_damaged_file_are_not_written_to(
         os.link(model, other)
     before = other.read_bytes()
     _, sent = repair()
-    assert sent < 1.2 * MIB
+    assert sent < A_BLOCK_OR_SO
     assert other.read_bytes() == before
     assert is_right(fetch, repo) and not model.is_symlink()
 
@@ -304,7 +306,7 @@ def test_cache_is_repaired_once_for_files_of_one_content(hub_factory, fetch, tmp
     hub.reset()
     result = fetch(hub, cache_dir=cache, is_repair=True)
     assert result.failures == ()
-    assert result.bytes_transferred < 1.2 * MIB
+    assert result.bytes_transferred < A_BLOCK_OR_SO
     assert fetch(hub, cache_dir=cache, is_verify_only=True).failures == ()
 
 
@@ -372,7 +374,7 @@ def test_file_that_may_only_be_read_is_replaced(fetch, hub, repo, model, is_righ
     as_others = ["setpriv", "--bounding-set=-dac_override"] if os.getuid() == 0 else []
     command = [*as_others, sys.executable, "-c", SCRIPT, hub.url, str(fetch.target)]
     subprocess.run(command, check=True)
-    assert hub.bytes_sent("m.gguf", "cdn") < 1.2 * MIB
+    assert hub.bytes_sent("m.gguf", "cdn") < A_BLOCK_OR_SO
     assert is_right(fetch, repo)
 
 
@@ -400,7 +402,7 @@ def test_death_between_the_steps_of_taking_over_loses_nothing(
     assert model.exists() is (step != "Fetch.run")
     assert not model.exists() or model.read_bytes() == before
     _, sent = repair()
-    assert sent < 1.2 * MIB
+    assert sent < A_BLOCK_OR_SO
     assert is_right(fetch, repo)
 
 
