@@ -1,7 +1,7 @@
 """Files in place that a run replaces: what of them is kept, and what is said.
 
 A ``config.json`` that is neither what the hub lists nor any version that was fetched is a person's
-work. It gets a second name before the hub's content takes its own, so that no moment is without it.
+work. It is copied before the hub's content takes its name, so that no moment is without it.
 Weights are damaged, not edited, and are the affair of ``repair``; a Git LFS pointer is no work.
 """
 
@@ -23,10 +23,10 @@ _NOBODYS_WORK = frozenset({DamageKind.MISSING, DamageKind.POINTER, DamageKind.OU
 
 
 def keep_edited(target: Target, verifier: Verifier, files: Iterable[RemoteFile]) -> Iterator[str]:
-    """Give each of ``files`` that is somebody's work a second name, before it is replaced.
+    """Copy each of ``files`` that is somebody's work, before it is replaced.
 
     Yields what the user is told of it, and of other files that are not as they were fetched. Raises
-    ResourceError where the name cannot be given, KeyboardInterrupt when stopped.
+    ResourceError where it cannot be copied, KeyboardInterrupt when stopped.
     """
     for file in files:
         place = place_of(file, target.layout)
@@ -58,20 +58,24 @@ def _is_somebodys_work(target: Target, verifier: Verifier, file: RemoteFile) -> 
 
 
 def _keep(place: Path, final: Path) -> Path:
-    """Return the second name of a file, beside its first one. Raises OSError."""
+    """Return a copy of a file, beside it. Raises OSError.
+
+    It is no link: until the replacement comes, the file may be written to once more.
+    """
     for number in itertools.count(1):
         kept = final.with_name(f"{final.name}{SUFFIX}{'' if number == 1 else f'-{number}'}")
-        if kept.exists() and _is_same(kept, place):
+        if kept.is_file() and _is_same(kept, place):
             return kept
         if not os.path.lexists(kept):
             break
     try:
-        kept.hardlink_to(place.resolve())
-    except OSError:  # a disk without links, such as a stick in exFAT
         shutil.copy2(place, kept)
+    except OSError:  # half a copy would be taken for the whole
+        kept.unlink(missing_ok=True)
+        raise
     return kept
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    """Return whether two files have the same content. Raises OSError."""
-    return path.samefile(other) or path.read_bytes() == other.read_bytes()
+    """Return whether two files have the same content, each its own. Raises OSError."""
+    return not path.samefile(other) and path.read_bytes() == other.read_bytes()

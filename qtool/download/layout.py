@@ -157,15 +157,20 @@ class CacheLayout:
         return self._folder / "blobs" / file.digest
 
     def publish(self, part: Path, file: RemoteFile) -> None:
-        """Rename to the blob and link it into the snapshot."""
-        move_file(part, self.content_path(file))
-        self.adopt(file)
+        """Rename to the blob and link it into the snapshot, in place of what is there."""
+        blob = self.content_path(file)
+        move_file(part, blob)
+        if blob != self.final_path(file):
+            self._link(file)
 
     def adopt(self, file: RemoteFile) -> None:
-        """Link the blob into the snapshot, relatively, so that the cache may be moved."""
+        """Link the blob into the snapshot, unless the snapshot holds the file itself."""
+        if place_of(file, self) != self.final_path(file):
+            self._link(file)
+
+    def _link(self, file: RemoteFile) -> None:
+        """Link the blob relatively, so that the cache may be moved. Raises OSError."""
         blob, final = self.content_path(file), self.final_path(file)
-        if place_of(file, self) == final:
-            return
         final.parent.mkdir(parents=True, exist_ok=True)
         target = os.path.relpath(blob, final.parent)
         if final.is_symlink() and str(final.readlink()) == target:
@@ -206,9 +211,15 @@ class CacheLayout:
 
 
 def place_of(file: RemoteFile, layout: Layout) -> Path:
-    """Return where a file's bytes lie: a cache copied to a disk without links has no blobs."""
-    content = layout.content_path(file)
-    return content if content.exists() else layout.final_path(file)
+    """Return where the bytes lie that a file's user sees.
+
+    In a cache that is the blob, unless something else than a link to it has taken its place in the
+    snapshot: an editor's new file, or the file itself where a disk has no links.
+    """
+    content, final = layout.content_path(file), layout.final_path(file)
+    if content == final or not content.exists():
+        return final
+    return final if final.exists() and not final.samefile(content) else content
 
 
 def is_state_of_client(path: str) -> bool:

@@ -1,5 +1,6 @@
 """A check of what is in place: every file is read, no note of an earlier run is trusted."""
 
+import codecs
 import logging
 import os
 import stat
@@ -135,7 +136,18 @@ def is_text(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         probe = stream.read(_PROBE_BYTES)
-    return bool(probe) and b"\0" not in probe
+    return bool(probe) and (b"\0" not in probe or _is_utf_16(probe))
+
+
+def _is_utf_16(probe: bytes) -> bool:
+    """Return whether bytes begin a text as Windows writes "Unicode": with its mark, and valid."""
+    if not probe.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-16")().decode(probe)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """A file that somebody has changed is replaced by the hub's, but never lost."""
 
+import codecs
+import errno
 import os
 
 import pytest
 
-from qtool.download import FileStatus
-from tests.hub import Generated, Repo
+from qtool.errors import ResourceError
+from tests.hub import Fault, FaultKind, Generated, Repo
 
 HUBS, MINE = b'{"a": 1}', b'{"a": 2, "mine": true}'
 MIB = 1024 * 1024
@@ -107,14 +109,73 @@ def test_cache_keeps_a_changed_text_in_the_snapshot(hub, fetch, tmp_path):
     assert (kept.read_bytes(), kept.is_symlink()) == (MINE, False)
 
 
-def test_disk_without_links_holds_a_copy(fetch, hub, config, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(1, "no links here")
+@pytest.mark.parametrize("how", ["file", "link"])
+def test_changed_text_that_replaced_its_link_in_the_cache_is_kept(hub, fetch, tmp_path, how):
+    places = {"cache_dir": tmp_path / "cache", "local_dir": None}
+    config = fetch(hub, **places).path / "config.json"
+    config.unlink()  # as sed -i does
+    if how == "file":
+        config.write_bytes(MINE)
+    else:
+        (tmp_path / "mine.json").write_bytes(MINE)
+        config.symlink_to(tmp_path / "mine.json")
+    (damaged,) = fetch(hub, is_verify_only=True, **places).failures
+    assert damaged.path == "config.json"
+    result = fetch(hub, **places)
+    assert result.failures == ()
+    assert (config.read_bytes(), config.readlink().parent.name) == (HUBS, "blobs")
+    kept = config.with_name("config.json.edited")
+    assert (kept.read_bytes(), kept.is_symlink()) == (MINE, False)
+    assert [note for note in result.notes if "config.json.edited" in note]
 
-    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
-    statuses = {file.path: file.status for file in fetch(hub).files}
-    assert statuses["config.json"] is FileStatus.DOWNLOADED
+
+@pytest.mark.parametrize("option", ["is_forced", "is_repair"])
+def test_link_in_the_cache_is_set_again_by_who_asks(hub, fetch, tmp_path, option):
+    places = {"cache_dir": tmp_path / "cache", "local_dir": None}
+    config = fetch(hub, **places).path / "config.json"
+    config.unlink()
+    config.write_bytes(MINE)
+    assert fetch(hub, **{option: True}, **places).failures == ()
+    assert (config.read_bytes(), config.is_symlink()) == (HUBS, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_text_as_windows_writes_it_is_kept(fetch, hub, config, encoding):
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    mine = mark + '{"a": "中文 \U0001f600"}'.encode(encoding)
+    config.write_bytes(mine)
+    fetch(hub)
+    assert (fetch.target / "config.json.edited").read_bytes() == mine
+
+
+@pytest.mark.parametrize("what", ["folder", "dangling link", "link to itself"])
+def test_name_that_is_taken_is_not_used(fetch, hub, config, what):
+    taken = fetch.target / "config.json.edited"
+    if what == "folder":
+        taken.mkdir()
+    else:
+        taken.symlink_to("/nonexistent" if what == "dangling link" else "config.json")
+    assert fetch(hub).failures == ()
+    assert (fetch.target / "config.json.edited-2").read_bytes() == MINE
+
+
+def test_kept_text_stays_when_the_first_one_is_written_to_again(fetch, hub, config):
+    hub.add_fault(Fault(FaultKind.STATUS, path="config.json", times=None))
+    assert [failed.path for failed in fetch(hub).failures] == ["config.json"]
+    config.write_bytes(b"other")  # in place
     assert (fetch.target / "config.json.edited").read_bytes() == MINE
+
+
+def test_copy_that_does_not_fit_leaves_no_half_of_it(fetch, hub, config, monkeypatch):
+    def fill(_, copy):
+        copy.write_bytes(b"{")
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("shutil.copy2", fill)
+    with pytest.raises(ResourceError, match="full"):
+        fetch(hub)
+    assert config.read_bytes() == MINE
+    assert list(fetch.target.glob("*.edited*")) == []
 
 
 def test_weights_damaged_since_they_were_verified_are_named(fetch, hub):
