@@ -52,7 +52,7 @@ def list_(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = Fals
     output.result(document, [str(one.path) for one in found] if is_quiet else list_lines(found))
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 def remove(
     names: Names,
     is_agreed: Yes = False,
@@ -65,11 +65,12 @@ def remove(
     Files that you have changed or put there stay, and so does what other programs have fetched. A
     repository in the Hugging Face cache goes when no other program has put anything into it.
     """
+    from qtool.cli.models_choice import choose
     from qtool.cli.models_view import removed_lines, to_json
 
     output = make_output(is_json, is_quiet, is_debug)
     found = _find_all()
-    chosen = tuple(dict.fromkeys(one for name in names for one in _find(name, found)))
+    chosen = tuple(dict.fromkeys(one for name in names for one in choose(name, found, output)))
     _agree(chosen, names, output, is_agreed=is_agreed)
     removals = [(holding, _remove(holding)) for holding in chosen]
     document = {
@@ -124,41 +125,6 @@ def _status_of(path: Path) -> "os.stat_result | None":
         return path.stat()
     except OSError:
         return None
-
-
-def _find(name: str, found: "Sequence[Holding]") -> "tuple[Holding, ...]":
-    """Return what ``name`` means: one model, or all that qtool has brought to a path.
-
-    Raises:
-        NotFoundError: there is nothing of that name.
-        UsageError: there are several, or it is not qtool's.
-    """
-    import shlex
-
-    from qtool.cli.models_view import refusal
-    from qtool.errors import NotFoundError, UsageError
-
-    matches = [one for one in found if one.name.casefold() == name.casefold()]
-    if len(matches) > 1:
-        paths = ", ".join(str(one.path) for one in matches)
-        raise UsageError(
-            f"{name} is here {len(matches)} times: {paths}",
-            hint=f"qtool models remove {shlex.quote(str(matches[0].path))}",
-        )
-    matches = matches or [one for one in found if _is_at(one, name)]
-    if not matches:
-        raise NotFoundError(f"there is no model {name!r} here", hint="qtool models")
-    ours = tuple(one for one in matches if one.is_ours)
-    if not ours:
-        message, hint = refusal(matches[0])
-        raise UsageError(message, hint=hint)
-    return ours
-
-
-def _is_at(holding: "Holding", path: str) -> bool:
-    import os
-
-    return os.path.realpath(holding.path) == os.path.realpath(path)
 
 
 def _agree(

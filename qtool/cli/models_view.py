@@ -86,7 +86,7 @@ def _where(holding: Holding) -> str:
         case Place.CACHE:
             return "Hugging Face cache"
         case Place.STARTER:
-            return "starter model"
+            return "starter model: qtool chat starter"
         case Place.REPACKED:
             return "repacked"
     return _in_one_line(short_path(holding.path))

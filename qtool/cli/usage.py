@@ -1,6 +1,7 @@
 """What Typer refuses about a command line, in the words of the program."""
 
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from typer._click.exceptions import BadParameter, MissingParameter, NoSuchOption
@@ -26,7 +27,9 @@ def usage_error(exc: Any) -> UsageError:
             options = name or "/".join(exc.param.opts)
             message = f"{options}: {exc.message.rstrip('.')}"
         case _ if message.startswith("No such command "):
-            message = f"there is no command {message[16:].rstrip('.')}"
+            word = message.removeprefix("No such command ").partition(". Did")[0].strip("'.")
+            message = f"there is no command {word!r}"
+            hint = _meant(word, path, context.command.commands) or hint
     return UsageError(message, hint=hint)
 
 
@@ -38,3 +41,17 @@ def _first_example(path: str) -> str | None:
     lines = [line for line, _ in EXAMPLES.get(words[0], ())] if words else []
     fitting = [line for line in lines if line.startswith(f"{' '.join(words)} ")]
     return f"qtool {fitting[0]}   # {path} --help lists the options" if fitting else None
+
+
+def _meant(word: str, path: str, commands: Iterable[str]) -> str | None:
+    """Return the command of a group that ``word`` stands for, None where nothing tells."""
+    from difflib import get_close_matches
+
+    from qtool.cli import OTHER_WORDS
+
+    here = f"{path} {word}"
+    other = f"qtool {OTHER_WORDS.get(word, '')}"
+    if other.startswith(f"{path} "):
+        return other
+    close = get_close_matches(here, [f"{path} {one}" for one in commands], n=1, cutoff=0.8)
+    return f"{close[0]} --help" if close else None

@@ -77,6 +77,42 @@ def test_removal_needs_consent_and_the_right_one_of_two(downloaded, models):
     assert "org/name" not in models().stdout
 
 
+def test_terminal_is_asked_which_one_of_two(downloaded, place):
+    child = pexpect.spawn(
+        "python", ["-m", "qtool", "models", "remove", "org/name"],
+        cwd=place, env={**os.environ, "TERM": "xterm"}, encoding="utf-8", timeout=30,
+    )  # fmt: skip
+    child.expect_exact("Which one? [1-2")
+    assert "  1      3 MB" in child.before and "  2       2 B" in child.before
+    child.sendline("2")
+    child.expect_exact("Remove? [y/N]")
+    child.sendline("y")
+    child.expect(pexpect.EOF)
+    assert (downloaded / "m.gguf").exists()
+    assert not (place / "HF_HUB_CACHE/models--org--name").exists()
+
+
+def test_starter_goes_by_the_name_that_chat_knows(models, place):
+    from qtool.models.starters import load_starters, starter_path
+
+    path = starter_path(load_starters()[0], place / "QTOOL_CACHE")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"GGUF")
+    assert "starter model: qtool chat starter" in models().stdout
+    done = models("remove", "startr", "-y")
+    assert (done.returncode, "hint: qtool models" in done.stderr) == (3, True)
+    assert models("remove", "Starter", "-y").returncode == 0
+    assert not path.exists()
+
+
+def test_slip_in_a_name_is_answered_with_the_name(downloaded, models):
+    done = models("remove", "org/nam", "-y")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        3,
+        "hint: qtool models remove org/name",
+    )
+
+
 def test_what_is_not_qtools_is_refused_with_the_command_for_it(downloaded, models, place):
     done = models("remove", "other/one", "-y")
     assert done.returncode == 2
