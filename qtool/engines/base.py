@@ -89,13 +89,15 @@ OnWait = Callable[[Progress | None], None]
 class Launch:
     """How to start an engine: its program and the settings written to its stdin.
 
-    ``weights_bytes`` is what it has to read; zero is unknown.
+    ``weights_bytes`` is what it has to read; zero is unknown. ``variables`` are added to its
+    environment.
     """
 
     kind: EngineKind
     argv: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False)
     weights_bytes: int = 0
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.
 kernel's Documentation/admin-guide/mm/transhuge.rst.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,17 +17,16 @@ VARIABLE, TUNABLE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 POLICY = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def huge_page_prefix(environ: Mapping[str, str], policy: Path = POLICY) -> tuple[str, ...]:
-    """Return what to put before a command line so that its ``malloc`` asks for large pages.
+def huge_page_variables(environ: Mapping[str, str], policy: Path = POLICY) -> dict[str, str]:
+    """Return the environment variables by which a program's ``malloc`` asks for large pages.
 
-    Nothing where that would change nothing, or where the user has decided it: then ``environ`` has
-    the tunable. The command keeps its process id, for ``env`` becomes the program.
+    None where that would change nothing, or where the user has decided it: then ``environ`` has
+    the tunable.
     """
     told = environ.get(VARIABLE, "")
-    env = shutil.which("env")
-    if env is None or TUNABLE in told or not _is_on_request(policy):
-        return ()
-    return (env, f"{VARIABLE}={':'.join(filter(None, (told, f'{TUNABLE}=1')))}")
+    if TUNABLE in told or not _is_on_request(policy):
+        return {}
+    return {VARIABLE: ":".join(filter(None, (told, f"{TUNABLE}=1")))}
 
 
 def _is_on_request(policy: Path) -> bool:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from qtool.engines.base import EngineKind, EngineOptions, Launch
 from qtool.engines.cache_types import CacheType, bytes_per_element
 from qtool.engines.context import choose_context
-from qtool.engines.huge_pages import huge_page_prefix
+from qtool.engines.huge_pages import huge_page_variables
 from qtool.errors import EnvironmentFault, UsageError
 from qtool.models.formats import require_complete
 from qtool.models.info import ModelInfo
@@ -65,6 +65,6 @@ def plan_launch(
         "n_threads": options.n_threads,
         "cache_type": CacheType(options.cache_type).ggml_number if options.cache_type else None,
     }
-    prefix = huge_page_prefix(os.environ) if is_small else ()
-    argv = (*prefix, sys.executable, "-P", "-m", "qtool.engines.llama_cpp_server")
-    return Launch(EngineKind.LLAMA_CPP, argv, settings)
+    variables = huge_page_variables(os.environ) if is_small else {}
+    argv = (sys.executable, "-P", "-m", "qtool.engines.llama_cpp_server")
+    return Launch(EngineKind.LLAMA_CPP, argv, settings, variables=variables)

@@ -42,6 +42,7 @@ class EngineProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
+                env={**os.environ, **launch.variables},
                 start_new_session=True,
             )
         except OSError as exc:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,21 @@ def test_next_conversation_finds_the_engine_and_its_key(store: EngineStore, mode
     assert store.all()[0][1], "it is in use now"
     engine.stop()
     assert not store.all()[0][1]
+
+
+def test_engine_that_is_kept_gets_its_variables(store: EngineStore, model: Path):
+    told = ENGINE.replace('settings["alias"]', '__import__("os").environ["TOLD"]')
+    launch = plan(model)
+    launch = replace(launch, argv=(*launch.argv[:2], told), variables={"TOLD": "there"})
+    engine = store.start(launch, OPTIONS, [model])
+    endpoint = engine.wait_until_ready(DEADLINE_S)
+    assert endpoint is not None
+    request = urllib.request.Request(
+        f"{endpoint.url}/v1/models", headers={"Authorization": f"Bearer {endpoint.api_key}"}
+    )
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
+        assert json.load(response)["data"] == [{"id": "there"}]
+    engine.stop()
 
 
 def test_record_is_for_its_owner_alone(store: EngineStore, model: Path, tmp_path: Path):

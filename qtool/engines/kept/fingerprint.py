@@ -27,6 +27,7 @@ def fingerprint(launch: Launch, options: EngineOptions, files: Iterable[Path]) -
         "qtool": __version__,
         "kind": str(launch.kind),
         "argv": launch.argv,
+        "variables": dict(launch.variables),
         "settings": settings,
         "options": asdict(options),
         "files": [_identify(file) for file in files],

@@ -1,11 +1,11 @@
 """The program that keeps an engine: ``python -P -m qtool.engines.kept.holder``.
 
-On stdin it gets one line of JSON: the engine's ``argv``, ``kind`` and ``settings``, the
-``keep_alive_s``, the ``folder`` of the records, the ``model`` and the ``fingerprint``. On stdout it
-passes on what the engine reports, so that whoever started it sees an engine like any other. Unlike
-one, it does not die with its parent, but when nobody has used the engine for ``keep_alive_s``; and
-the engine, whose stdin it holds, dies with it. Until there is a record by which others find the
-engine it does end with its parent, whose end is that of stdin.
+On stdin it gets one line of JSON: the engine's ``argv``, ``variables``, ``kind`` and ``settings``,
+the ``keep_alive_s``, the ``folder`` of the records, the ``model`` and the ``fingerprint``. On
+stdout it passes on what the engine reports, so that whoever started it sees an engine like any
+other. Unlike one, it does not die with its parent, but when nobody has used the engine for
+``keep_alive_s``; and the engine, whose stdin it holds, dies with it. Until there is a record by
+which others find the engine it does end with its parent, whose end is that of stdin.
 """
 
 import json
@@ -40,6 +40,7 @@ class Holder:
             order["argv"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, **order["variables"]},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._pass_reports_on, daemon=True)

@@ -109,6 +109,7 @@ class EngineStore:
     def _order(self, launch: Launch, model: str, made_of: str) -> Launch:
         order = {
             "argv": launch.argv,
+            "variables": dict(launch.variables),
             "kind": str(launch.kind),
             "settings": dict(launch.settings),
             "keep_alive_s": self._keep_alive_s,
@@ -117,7 +118,7 @@ class EngineStore:
             **{name: launch.settings[name] for name in ("api_key", "alias")},
             "model": model,
         }
-        return replace(launch, argv=HOLDER, settings=order)
+        return replace(launch, argv=HOLDER, settings=order, variables={})
 
 
 class KeptEngine:

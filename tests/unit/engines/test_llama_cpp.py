@@ -113,10 +113,10 @@ def test_model_whose_cache_is_not_known_gets_the_usual_context() -> None:
 def test_small_weights_are_copied_into_large_pages(
     monkeypatch: pytest.MonkeyPatch, weights_bytes: int, is_copied: bool
 ):
-    prefix = ("env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1")
-    monkeypatch.setattr(llama_cpp, "huge_page_prefix", lambda environ: prefix)
+    variables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    monkeypatch.setattr(llama_cpp, "huge_page_variables", lambda environ: variables)
     launch = plan_launch(gguf(weights_bytes=weights_bytes), EngineOptions())
-    assert (launch.argv[:2] == prefix) == is_copied
+    assert (launch.variables == variables) == is_copied
     xllamacpp = pytest.importorskip("xllamacpp")
     is_unmapped = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     assert (build_params(dict(launch.settings)).load_mode == is_unmapped) == is_copied

@@ -27,6 +27,21 @@ def launch(program: str, **settings: object) -> Launch:
     return Launch(EngineKind.LLAMA_CPP, argv, {**base, **settings})
 
 
+def test_variables_reach_a_program_whose_path_is_odd(tmp_path: Path):
+    folder = tmp_path / "lr=0.1"
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    told = launch(LISTENS.replace("s['where']", "__import__('os').environ['TOLD']") + HOLD)
+    argv = (str(folder / "python"), *told.argv[1:])
+    process = EngineProcess(replace(told, argv=argv, variables={"TOLD": "there"}))
+    try:
+        endpoint = process.wait_until_ready()
+        assert endpoint is not None
+        assert endpoint.url == "http://there"
+    finally:
+        process.stop()
+
+
 def test_endpoint_is_known_when_the_program_reports():
     process = EngineProcess(launch(LISTENS + "time.sleep(30)"))
     try:
