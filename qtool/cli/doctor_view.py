@@ -44,11 +44,12 @@ def _painted(output: Output, line: "Line") -> list[str]:
     texts = [line.text]
     if output.stdout.isatty() and line.kind not in ("command", "table") and line.text:
         import shutil
-        import textwrap
+
+        from qtool.chat.width import wrap
 
         indent = " " * (len(line.text) - len(line.text.lstrip()))
         width = max(40, min(shutil.get_terminal_size().columns, 100))
-        texts = textwrap.wrap(line.text, width, initial_indent="", subsequent_indent=indent)
+        texts = wrap(line.text, width, indent=indent)
     return [output.paint(text, *styles) if styles else text for text in texts]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Finding, Severity
 from qtool.doctor.lines import translated
-from qtool.doctor.report import machine_words, verdict_lines
+from qtool.doctor.machine_words import machine_words
+from qtool.doctor.report import verdict_lines
 from qtool.doctor.snapshot import UNKNOWN, Unknown
 from qtool.doctor.snapshot_writer import to_mapping
 from qtool.doctor.verdict import Verdict

@@ -8,6 +8,7 @@ from qtool.doctor.finding import Goal
 from qtool.doctor.snapshot import MIB, Snapshot
 from qtool.doctor.snapshot_reader import from_mapping
 from qtool.errors import NotFoundError, UsageError
+from qtool.language.message import say
 
 MAX_FILE_BYTES = 64 * MIB
 MIN_OWN_FIELDS = 3
@@ -34,7 +35,9 @@ def load(reference: str) -> tuple[Snapshot, Goal | None]:
     if isinstance(env, dict):
         return from_mapping(env), goal
     if document and not document.keys() & Snapshot.__dataclass_fields__.keys():
-        raise UsageError(f"{path} is no snapshot: it has no field of one", hint=SAVE_HINT)
+        raise UsageError(
+            say("{path} is no snapshot: it has no field of one", path=path), hint=SAVE_HINT
+        )
     return from_mapping(document), goal
 
 
@@ -54,7 +57,8 @@ def check_replaceable(path: Path) -> None:
         is_snapshot = False
     if not is_snapshot:
         raise UsageError(
-            f"{path} is there already, and is no snapshot", hint="qtool doctor --save ANOTHER-FILE"
+            say("{path} is there already, and is no snapshot", path=path),
+            hint="qtool doctor --save ANOTHER-FILE",
         )
 
 
@@ -63,16 +67,20 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:  # a pipe and /dev/zero have no size to ask for
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is larger than any snapshot ({MAX_FILE_BYTES} bytes)")
+            raise UsageError(
+                say("{path} is larger than any snapshot ({n} bytes)", path=path, n=MAX_FILE_BYTES)
+            )
         document = json.loads(data.decode("utf-8-sig"))
     except FileNotFoundError as exc:
-        raise NotFoundError(f"there is no file {path}") from exc
+        raise NotFoundError(say("there is no file {path}", path=path)) from exc
     except OSError as exc:
-        raise UsageError(f"{path} cannot be read: {exc.strerror}") from exc
+        raise UsageError(say("{path} cannot be read: {why}", path=path, why=exc.strerror)) from exc
     except (ValueError, RecursionError) as exc:
-        raise UsageError(f"{path} is no snapshot: not JSON ({exc})", hint=SAVE_HINT) from exc
+        raise UsageError(
+            say("{path} is no snapshot: not JSON ({why})", path=path, why=exc), hint=SAVE_HINT
+        ) from exc
     if not isinstance(document, dict):
-        raise UsageError(f"{path} is no snapshot: not a JSON object", hint=SAVE_HINT)
+        raise UsageError(say("{path} is no snapshot: not a JSON object", path=path), hint=SAVE_HINT)
     return document
 
 
@@ -82,12 +90,20 @@ def _choose_case(document: dict[str, Any], path: str, case_id: str) -> dict[str,
         return document
     by_id = {str(case["id"]): case for case in cases if isinstance(case, dict) and "id" in case}
     if not by_id:
-        raise UsageError(f"{path} holds no case with an id", hint=SAVE_HINT)
+        raise UsageError(say("{path} holds no case with an id", path=path), hint=SAVE_HINT)
     if not case_id:
         first = next(iter(by_id))
         raise UsageError(
-            f"{path} holds {len(by_id)} cases", hint=f"qtool doctor --snapshot {path}#{first}"
+            say("{path} holds {n} cases", path=path, n=len(by_id)),
+            hint=f"qtool doctor --snapshot {path}#{first}",
         )
     if case_id not in by_id:
-        raise NotFoundError(f"{path} has no case {case_id!r}; it has {', '.join(by_id)}")
+        raise NotFoundError(
+            say(
+                "{path} has no case {name}; it has {names}",
+                path=path,
+                name=repr(case_id),
+                names=", ".join(by_id),
+            )
+        )
     return by_id[case_id]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qtool.errors import NotFoundError, UsageError
+from qtool.language.message import say
 from qtool.models.chat_template import has_chat_template, tokenizer_class
 from qtool.models.config_json import ConfigFacts, inspect_config
 from qtool.models.info import ModelFormat, ModelInfo, Quantization
@@ -105,7 +106,8 @@ def find_weights(folder: Path) -> WeightFiles:
         warning = "the weights are pickled PyTorch files, which run code when they are loaded"
         return WeightFiles(tuple(folder / name for name in pickled), warnings=(warning,))
     raise NotFoundError(
-        f"{folder} holds no model: neither .gguf nor .safetensors files", hint=f"ls {folder}"
+        say("{folder} holds no model: neither .gguf nor .safetensors files", folder=folder),
+        hint=f"ls {folder}",
     )
 
 

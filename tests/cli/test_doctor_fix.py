@@ -160,8 +160,8 @@ def test_a_refusal_is_chinese_and_its_json_is_not(fix) -> None:
     refused = fix("--goal", "plain", "--fix", "--lang", "zh")
     document = json.loads(fix("--goal", "plain", "--fix", "--lang", "zh", "--json").stdout)
 
-    assert "错误： --fix 改动之前会先询问" in refused.stderr
-    assert "提示： qtool doctor --python" in refused.stderr
+    assert "错误：--fix 改动之前会先询问" in refused.stderr
+    assert "提示：qtool doctor --python" in refused.stderr
     assert document["error"]["message"].startswith("--fix asks before it changes anything")
 
 

@@ -57,7 +57,7 @@ def test_it_speaks_chinese(run_qtool: Run, wheels: Path, monkeypatch: pytest.Mon
     assert "用 llama.cpp 运行 GGUF 模型" in listed.stdout
     assert "gguf 已创建：" in made.stdout
     assert "[3/3] 检验它能用" in made.stderr
-    assert "错误： 没有名为 nothing 的环境" in missing.stderr
+    assert "错误：没有名为 nothing 的环境" in missing.stderr
 
 
 def test_a_failure_names_log_and_cause_in_json_too(

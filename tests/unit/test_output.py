@@ -94,7 +94,7 @@ def test_messages_are_said_in_the_language_and_json_stays_english():
     output.language = Language.CHINESE
     output.warn(say("not installed"))
     output.result({}, [say("no difference"), "no difference"])
-    assert stderr.getvalue() == "警告： 未安装\n"
+    assert stderr.getvalue() == "警告：未安装\n"
     assert stdout.getvalue() == "没有差别\nno difference\n"
 
     output, stdout, _ = voice(Mode.JSON)

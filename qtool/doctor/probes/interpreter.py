@@ -12,6 +12,7 @@ from pathlib import Path
 from qtool.doctor.probes.child import Child
 from qtool.doctor.snapshot import UNKNOWN, Interpreter, Unknown
 from qtool.errors import NotFoundError
+from qtool.language.message import say
 
 TIMEOUT_S = 5.0
 ASKED_FOR = "--python"
@@ -74,7 +75,8 @@ def _asked_for(python: str) -> str:
         if found:
             return found
     raise NotFoundError(
-        f"there is no Python interpreter {python}", hint=f"qtool doctor --python {_suggestion()}"
+        say("there is no Python interpreter {python}", python=python),
+        hint=f"qtool doctor --python {_suggestion()}",
     )
 
 
@@ -123,7 +125,7 @@ class TargetProbe:
             paths = [str(path) for path in site_packages(prefix_of(Path(self._path)))]
             if not paths and self._reason == ASKED_FOR:
                 raise NotFoundError(
-                    f"{self._path} is no Python interpreter: {failure}",
+                    say("{python} is no Python interpreter: {why}", python=self._path, why=failure),
                     hint=f"qtool doctor --python {_suggestion()}",
                 ) from None
             return self._target(UNKNOWN, paths, failure=failure)

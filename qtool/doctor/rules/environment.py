@@ -152,7 +152,7 @@ def engine_missing(case: Case) -> Iterator[Finding]:
             names=together(wanted, say(" and no ")),
         ),
         explanation=_about_engines(case),
-        evidence=(f"none of {', '.join(wanted)} among the distributions",),
+        evidence=(say("none of {names} among the distributions", names=", ".join(wanted)),),
         fixes=_engines(case),
     )
 

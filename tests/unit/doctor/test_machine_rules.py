@@ -3,7 +3,7 @@
 import pytest
 
 from qtool.doctor.finding import Severity
-from qtool.doctor.report import machine_words
+from qtool.doctor.machine_words import machine_words
 from tests.unit.doctor.machines import LINUX, case_of, commands_of, findings_of
 
 AMD = {"vendor": "AMD", "name": "navi31", "arch": "gfx1100"}
