@@ -74,7 +74,9 @@ def remove(
     _agree(chosen, names, output, is_agreed=is_agreed)
     removals = [(holding, _remove(holding)) for holding in chosen]
     document = {
-        "removed": [{**to_json(one), "left": done.left} for one, done in removals],
+        "removed": [
+            {**to_json(one), "left": done.left, "beside": done.beside} for one, done in removals
+        ],
         "freed_bytes": sum(done.freed_bytes for _, done in removals),
     }
     output.result(document, [] if is_quiet else removed_lines(removals))

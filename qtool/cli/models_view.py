@@ -54,11 +54,16 @@ def removed_lines(removals: Sequence[tuple[Holding, Removal]]) -> Iterator[str]:
         name, freed = _in_one_line(holding.name), format_size(done.freed_bytes)
         yield f"removed {name} ({_where(holding)}), {freed} freed"
         if done.left:
-            more = len(done.left) - _MAX_LEFT_SHOWN
-            names = ", ".join(map(_in_one_line, done.left[:_MAX_LEFT_SHOWN])) + (
-                f" and {more} more" * (more > 0)
-            )
+            names = _some(done.left)
             yield f"  left alone, not as qtool fetched it, or not fetched by it: {names}"
+        if done.beside:
+            yield f"  left alone, no part of it: {_some(done.beside)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_LEFT_SHOWN
+    shown = ", ".join(map(_in_one_line, names[:_MAX_LEFT_SHOWN]))
+    return shown + f" and {more} more" * (more > 0)
 
 
 def refusal(holding: Holding) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from qtool.download.holdings import Holding, Place
 from qtool.download.manifest import Manifest, Verified
 from qtool.download.partials import PARTIAL_FOLDER
 from qtool.download.target import size_and_mtime
-from qtool.download.verify import with_digest
+from qtool.download.verify import extra_files, with_digest
 from qtool.errors import IntegrityError, ResourceError
 from qtool.hub.paths import check_path
 from qtool.locks import ProcessLock
@@ -45,10 +45,14 @@ _STATE_FILES = {
 
 @dataclass(slots=True)
 class Removal:
-    """What was done. ``left`` are files of the download that stay, relative to the folder."""
+    """What was done. ``left`` are files of the download that stay, relative to the folder.
+
+    ``beside`` are files in the folder that no download has to do with, a thousand at most.
+    """
 
     freed_bytes: int = 0
     left: list[str] = field(default_factory=list)
+    beside: tuple[str, ...] = ()
 
 
 def remove_download(holding: Holding) -> Removal:
@@ -61,6 +65,7 @@ def remove_download(holding: Holding) -> Removal:
     root, state_dir = holding.path, holding.state_dir
     with disk_errors(root), ProcessLock(state_dir / "lock", f"at work on {root}"):
         manifest = Manifest(state_dir / "manifest")
+        own = {entry.path for entry in manifest.entries()}
         is_shared = _is_shared(state_dir, manifest, holding.repo_key)
         if holding.place is Place.CACHE:
             if not is_all_ours(root, manifest, holding.repo_key):
@@ -73,6 +78,8 @@ def remove_download(holding: Holding) -> Removal:
         done.left += _set_aside(root, state_dir)
         if not is_shared:
             _remove_state(root, state_dir)
+    if holding.place is Place.FOLDER:
+        done.beside = extra_files(root, {*own, *done.left})
     return done
 
 

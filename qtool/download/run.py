@@ -165,7 +165,7 @@ class _Run:
             _empty_result(listing, layout, wanted),
             files=tuple(verifier.verify(wanted.files)),
             notes=notes or wanted.notes,
-            extra=extra_files(layout.root, listing),
+            extra=extra_files(layout.root, {file.path for file in listing.files}),
         )
 
     def _reference(self) -> tuple[Listing, tuple[str, ...]]:

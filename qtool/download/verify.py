@@ -5,7 +5,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from qtool.download.ranges import Range, RangeSet
 from qtool.download.survey import WORTH_TELLING_BYTES
 from qtool.download.target import Target
 from qtool.errors import ResourceError
-from qtool.hub.repo import Listing, RemoteFile
+from qtool.hub.repo import RemoteFile
 
 log = logging.getLogger(__name__)
 
@@ -150,12 +150,11 @@ def _is_utf_16(probe: bytes) -> bool:
     return True
 
 
-def extra_files(root: Path, listing: Listing) -> tuple[str, ...]:
-    """Return files below ``root`` that the commit does not have, a thousand at most.
+def extra_files(root: Path, own: Container[str]) -> tuple[str, ...]:
+    """Return files below ``root`` that are not among its ``own`` ones, a thousand at most.
 
     Hidden folders, such as ``.git`` and those of clients, are left out.
     """
-    own = {file.path for file in listing.files}
     foreign = (path for path in _paths_below(root) if path not in own)
     return tuple(sorted(islice(foreign, MAX_EXTRA)))
 

@@ -113,6 +113,18 @@ def test_slip_in_a_name_is_answered_with_the_name(downloaded, models):
     )
 
 
+def test_what_keeps_the_folder_is_named(downloaded, models, qtool, hub_factory):
+    (downloaded / "mynote.txt").write_text("note")
+    (downloaded / "config.json").write_text('{"mine": 1}')
+    (downloaded / "config.json.edited").write_text('{"mine": 0}')
+    done = models("remove", str(downloaded), "-y")
+    assert "not fetched by it: config.json\n" in done.stdout
+    assert "left alone, no part of it: config.json.edited, mynote.txt\n" in done.stdout
+    assert sorted(path.name for path in downloaded.iterdir()) == [
+        *("config.json", "config.json.edited", "mynote.txt"),
+    ]
+
+
 def test_what_is_not_qtools_is_refused_with_the_command_for_it(downloaded, models, place):
     done = models("remove", "other/one", "-y")
     assert done.returncode == 2
