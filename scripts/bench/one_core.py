@@ -22,11 +22,17 @@ sys.path[:0] = [str(ROOT)]
 
 from quantised import (  # noqa: E402 - after the path
     ABOUT_AWQ,
+    GPTQMODEL,
     KINDS,
+    MIN_OVER_GPTQMODEL,
+    MIN_OVER_NATIVE,
     N_CTX,
+    NATIVE,
     QUESTION,
+    REPACKED,
     Rates,
     Rounds,
+    over,
     plan_ways,
 )
 from report import describe_load, describe_machine, table  # noqa: E402
@@ -108,8 +114,22 @@ def page(costs: Mapping[str, Rounds], others: str) -> str:
             for way in next(iter(costs.values()))[0]
         ]
         parts += [f"## {what.capitalize()}, ms a token\n", table(("", *costs), rows)]
+    parts += ["## Against others, by decode\n", table(("", *costs, "wanted"), ratios(costs))]
     parts += ["## What else was tried\n", ABOUT_HEAD, ABOUT_AWQ, ABOUT_PAGES]
     return "\n".join(parts)
+
+
+def ratios(costs: Mapping[str, Rounds]) -> list[tuple[str, ...]]:
+    """Return by how much the repacked model decodes faster; what is wanted is for all cores."""
+    wanted = {GPTQMODEL: f"{MIN_OVER_GPTQMODEL:g}", NATIVE: f"{MIN_OVER_NATIVE:.2f}"}
+    return [
+        (
+            f"over {way}",
+            *(f"{1 / over(rounds, REPACKED, way):.2f}" for rounds in costs.values()),
+            at,
+        )
+        for way, at in wanted.items()
+    ]
 
 
 def _shown(rounds: Rounds, way: str, what: str) -> str:
