@@ -43,6 +43,14 @@ def test_quickstart_answers_and_a_second_run_needs_no_network(tmp_path: Path):
     assert "installing" not in second.stdout
 
 
+def test_quickstart_explains_itself_without_making_anything():
+    script = ROOT / "scripts/quickstart.sh"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("From a fresh clone to a conversation")
+    assert "set -eu" not in done.stdout and "==>" not in done.stdout
+    assert subprocess.run([script, "x"], capture_output=True, check=False).returncode == 2
+
+
 @pytest.mark.network
 def test_built_wheel_holds_what_the_program_reads(tmp_path: Path):
     subprocess.run(
