@@ -130,7 +130,7 @@ def _find(client: HubClient, model: str, formats: Sequence[VariantFormat], limit
         if not variants:
             if isinstance(failure, AuthError):
                 raise failure
-            raise _nothing_found(client, model, formats) from failure
+            raise _nothing_found(client, model, formats, is_there=failure is None) from failure
         detailed = threads.map(lambda variant: _with_sizes(client, variant), variants[:limit])
         return Found(model, base, client.endpoint.url, tuple(detailed), len(variants))
 
@@ -176,13 +176,19 @@ def _is_of_another(entry: object, base: str) -> bool:
 
 
 def _nothing_found(
-    client: HubClient, model: str, formats: Sequence[VariantFormat]
+    client: HubClient, model: str, formats: Sequence[VariantFormat], *, is_there: bool
 ) -> NotFoundError:
+    """Return the error of a model without variants, or of one that does not exist either."""
     words = ", ".join(formats[:-1]) + (" or " if len(formats) > 1 else "") + formats[-1]
-    name = model.rpartition("/")[2]
+    url, name = client.endpoint.url, model.rpartition("/")[2]
+    if is_there:
+        return NotFoundError(
+            f"{url} has {model}, but no {words} variant of it",
+            hint=f"qtool doctor {model} says whether it runs as it is",
+        )
     return NotFoundError(
-        f"{client.endpoint.url} has no {words} variant of {model}",
-        hint=f"check the spelling, or look for it: {client.endpoint.url}/models?search={name}",
+        f"{url} has no model {model}, and no {words} variant of it",
+        hint=f"check the spelling, or look for it: {url}/models?search={name}",
     )
 
 

@@ -171,8 +171,15 @@ def test_variants_are_found_where_the_model_itself_is_not_seen(find):
 
 
 def test_nothing_found_says_what_was_looked_for(find):
-    with pytest.raises(NotFoundError, match="no gptq, awq or gguf variant of org/Model-7B"):
+    with pytest.raises(
+        NotFoundError, match="has org/Model-7B, but no gptq, awq or gguf variant of it"
+    ):
         find([Repo(BASE, {})])
+
+
+def test_a_model_that_does_not_exist_is_not_one_without_variants(find):
+    with pytest.raises(NotFoundError, match="has no model org/Nope-7B, and no gguf variant of it"):
+        find([Repo(BASE, {})], "org/Nope-7B", [VariantFormat.GGUF])
 
 
 def test_wrong_token_is_no_missing_model(hub_factory):
