@@ -31,8 +31,13 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     )
     recipe, variant = plan.order.recipe, plan.variant
     yield together((f"{recipe.name} ({variant.name})", say(": "), recipe.summary))
-    yield say("with {python}, {installer} ({why})",
-              python=python, installer=plan.installer.kind, why=plan.installer.why)  # fmt: skip
+    yield say(
+        "with {python}, {installer} ({why}); about {size} on disk",
+        python=python,
+        installer=plan.installer.kind,
+        why=plan.installer.why,
+        size=format_size(variant.disk_bytes),
+    )
     if not variant.tested:
         yield say("this variant was written from documents and not run by us; its probe decides")
 
