@@ -1,6 +1,6 @@
 """A diagnosis as lines of text. The caller paints and prints them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from qtool.doctor.case import Case
 from qtool.doctor.finding import Confidence, Finding, Fix, Severity
@@ -48,9 +48,17 @@ def report_lines(
         yield from lead or summary
         yield from _machine_lines(case)
         yield from summary if lead else ()
+    shown = {fix for one in verdict.values() for fix in one.cures} if case.model else set[Fix]()
     for finding in findings:
-        if finding.severity is not Severity.INFO or case.goal is not None:
-            yield from _finding_lines(finding)
+        if finding.severity is not Severity.INFO or _is_of_use(case, finding, verdict):
+            yield from _finding_lines(finding, shown)
+
+
+def _is_of_use(case: Case, finding: Finding, verdict: Verdict) -> bool:
+    """Tell whether information is; not of what is missing, where another environment runs it."""
+    is_missing = finding.code in ("ENGINE-MISSING", "TORCH-MISSING")
+    is_served = any(one.environment for one in verdict.values())
+    return case.goal is not None and not (is_missing and is_served and case.model is not None)
 
 
 def _lead_lines(case: Case, verdict: Verdict, answer: GoalAnswer | None) -> Iterator[Line]:
@@ -117,7 +125,8 @@ def _counts(n_errors: int, n_warnings: int) -> Iterator[Message]:
         yield say("1 warning") if n_warnings == 1 else say("{n} warnings", n=n_warnings)
 
 
-def _finding_lines(finding: Finding) -> Iterator[Line]:
+def _finding_lines(finding: Finding, shown: Set[Fix]) -> Iterator[Line]:
+    """Yield a finding, with those of its cures that were not ``shown`` above."""
     kind = LineKind(finding.severity.value)
     yield Line(LineKind.TEXT, "")
     sure = _SURE.get(finding.confidence, "")
@@ -127,7 +136,7 @@ def _finding_lines(finding: Finding) -> Iterator[Line]:
     for evidence in finding.evidence:
         yield Line(LineKind.INFO, say("  seen: {evidence}", evidence=evidence))
     for fix in finding.fixes:
-        yield from _fix_lines(fix)
+        yield from () if fix in shown else _fix_lines(fix)
 
 
 def _fix_lines(fix: Fix) -> Iterator[Line]:

@@ -17,10 +17,11 @@ from qtool.doctor.goals import answer_goal
 from qtool.doctor.inside import case_within
 from qtool.doctor.prescription import prescribe
 from qtool.doctor.proven_sets import proven_set
+from qtool.doctor.report import report_lines
 from qtool.doctor.verdict import judge
 from qtool.envs.environment import Environment
 from qtool.errors import EnvironmentFault
-from qtool.models.info import ModelFormat, ModelInfo
+from qtool.models.info import ModelFormat, ModelInfo, Quantization
 from tests.unit.doctor.machines import RTX_3090, RTX_5090, T4, case_of, torch
 
 CPU = {"gpus": [], "driver": None}
@@ -209,6 +210,28 @@ def test_what_an_own_environment_runs_is_a_model_that_runs() -> None:
     assert verdict.why.startswith("with --env mine, an environment of qtool's: transformers, by")
     assert [fix.commands for fix in verdict.cures] == [("qtool chat MODEL --env mine",)]
     assert answer is not None and answer.runs is True
+
+
+def lines_about(*environments: Environment) -> list[str]:
+    quantization = Quantization("gptq", "config.json", bits=4, group_size=64, is_act_order=True)
+    info = ModelInfo(Path("/m/x"), ModelFormat.GPTQ, quantization)
+    case = replace(case_of("gptq", dists={}, **CPU), environments=environments, model=info)
+    return [line.text for line in report_lines(case, diagnose(case), judge(case))]
+
+
+def test_what_runs_in_an_own_environment_is_not_said_to_lack_anything() -> None:
+    lines = lines_about(own("mine", "gptq", versions=PROVEN))
+
+    assert lines[0].startswith("✓ runs: x, GPTQ, 4 bit g64: with --env mine, ")
+    assert lines[-1] == "nothing wrong found"
+
+
+def test_a_cure_is_shown_once() -> None:
+    lines = lines_about()
+
+    assert lines[0].startswith("✗ does not run: ")
+    assert any("ENGINE-MISSING" in line for line in lines)
+    assert [line.strip() for line in lines].count("qtool env create transformers") == 1
 
 
 def test_a_model_that_an_own_environment_has_no_memory_for_does_not_run() -> None:
