@@ -1,7 +1,7 @@
 """Which files of a repository are wanted. Pure."""
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -237,24 +237,29 @@ def _usual(models: Sequence[GgufVariant], usual_quant: str) -> GgufVariant | Non
 
 def _named(files: Sequence[RemoteFile], names: Sequence[str], listing: Listing) -> list[RemoteFile]:
     by_path = {file.path: file for file in files}
-    missing = [name for name in names if name not in by_path]
-    if missing:
-        raise _no_such_file(missing[0], by_path, listing)
+    if any(name not in by_path for name in names):
+        raise _no_such_file(names, by_path, listing)
     return [by_path[name] for name in dict.fromkeys(names)]
 
 
-def _no_such_file(name: str, known: Iterable[str], listing: Listing) -> NotFoundError:
+def _no_such_file(names: Sequence[str], known: Collection[str], listing: Listing) -> NotFoundError:
+    """Return the failure; its hint is the command with each slip mended, where each is clear."""
     from difflib import get_close_matches
 
     candidates = [path for path in known if path.isprintable()]
-    close = get_close_matches(name, candidates, n=1)
+    meant = [
+        [name] if name in known else get_close_matches(name, candidates, n=1, cutoff=0.75)
+        for name in names
+    ]
     repo_id = listing.repo.repo_id
     hint = f"qtool download {shlex.quote(repo_id)} --dry-run   # lists the files"
-    if close:
+    if all(meant):
+        files = [one for (one,) in meant]
         # Behind -- a name that begins with a hyphen is no option.
-        mark = "-- " if close[0].startswith("-") else ""
-        hint = f"qtool download {mark}{shlex.quote(repo_id)} {shlex.quote(close[0])}"
-    return NotFoundError(f"{repo_id} has no file {name!r}", hint=hint)
+        mark = "-- " if any(one.startswith("-") for one in files) else ""
+        hint = f"qtool download {mark}{shlex.join([repo_id, *files])}"
+    missing = next(name for name in names if name not in known)
+    return NotFoundError(f"{repo_id} has no file {missing!r}", hint=hint)
 
 
 def _is_duplicate(path: str, safetensors_folders: set[str]) -> bool:

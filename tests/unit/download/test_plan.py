@@ -166,3 +166,17 @@ def test_file_that_is_also_a_folder_is_refused():
 
 def test_state_folders_of_clients_are_left_out():
     assert planned(["a", ".cache/huggingface/x", ".cache/qtool/lock"])[0] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (("config.json", "tokeniser.json"), "qtool download org/name config.json tokenizer.json"),
+        (("config.json", "nothere.json"), "qtool download org/name --dry-run   # lists the files"),
+        (("xa.json",), "qtool download -- org/name -xa.json"),
+    ],
+)
+def test_hint_mends_the_slip_and_keeps_the_rest(names, hint):
+    with pytest.raises(NotFoundError) as caught:
+        planned(["config.json", "tokenizer.json", "-xa.json"], files=names)
+    assert caught.value.hint == hint
