@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qtool.download.digests import new_digest
-from qtool.download.disk import create_file, disk_errors
+from qtool.download.disk import create_file, disk_errors, move_file
 from qtool.download.events import FileResult, FileStatus
 from qtool.download.job import Job
 from qtool.download.prefixes import NotingDigest, Prefixes
@@ -18,6 +18,8 @@ from qtool.hub.repo import RemoteFile
 
 # Where small files are written before they get their final names.
 SMALL_FOLDER = "small"
+# Where damaged files are kept until their replacement is in place.
+ASIDE_FOLDER = "damaged"
 
 
 class Finisher:
@@ -95,12 +97,25 @@ class Finisher:
     def _throw_away(self, file: RemoteFile, sink: PartialFile, bad_ranges: Sequence[Range]) -> None:
         """Remove what is wrong of a partial file, or all of it where that is not known.
 
-        The notes go as well: it may be they that are wrong.
+        Where notes say what is wrong, it may be the notes that are. So when a second try by them
+        has failed too, what they call good is set aside together with them, and the file is fetched
+        once without; if its content is wrong then as well, both are believed again.
         """
-        self._target.prefixes.discard(file)
-        if bad_ranges and not self._target.layout.content_path(file).exists():
+        prefixes = self._target.prefixes
+        if self._target.layout.content_path(file).exists():
+            prefixes.discard(file)
+            sink.discard()
+        elif not bad_ranges:
+            sink.discard()
+            if not prefixes.reinstate(file):
+                prefixes.discard(file)
+        elif prefixes.doubt(file):
             sink.remove(bad_ranges)
         else:
+            aside = self._target.layout.state_dir / ASIDE_FOLDER / sink.path.stem
+            with disk_errors(aside):
+                move_file(sink.path, aside)
+            prefixes.withdraw(file)
             sink.discard()
 
     def _is_doubtful(self, job: Job, hexdigest: str, bad_ranges: Sequence[Range] = ()) -> bool:

@@ -7,7 +7,8 @@ behind that block shows when it is right again, which is how a repair goes on fr
 
 The notes are believed only to locate: what proves a file is its digest. Kept by digest, in
 ``prefixes`` of the state folder, 8 KiB for each GiB: one checksummed JSON line (as in ``journal``),
-then a note of 8 bytes for each block of a MiB.
+then a note of 8 bytes for each block of a MiB. Notes that were no help are ``.doubted``; when they
+were no help again, they are ``.withdrawn`` until the file was fetched once without them.
 """
 
 import json
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1024 * 1024
 _NOTE_BYTES = 8
+_DOUBTED, _WITHDRAWN = ".doubted", ".withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,8 @@ class PrefixStore:
         """Return the notes of the content that ``file`` has on the hub, if they are known."""
         if file.digest is None:
             return None
-        try:
-            content = self._path(file.digest).read_bytes()
-        except OSError:
-            return None
+        path = self._path(file.digest)
+        content = _read(path) or _read(_variant(path, _DOUBTED)) or b""
         prefixes = _decode(content)
         is_of_file = prefixes is not None and prefixes.size_bytes == file.size_bytes
         return prefixes if is_of_file else None
@@ -128,11 +128,39 @@ class PrefixStore:
             fresh.replace(path)
         except OSError as exc:
             log.debug("%s: no notes of its beginnings: %s", file.path, exc)
+            return
+        for suffix in (_DOUBTED, _WITHDRAWN):
+            _remove(_variant(path, suffix))
+
+    def doubt(self, file: RemoteFile) -> bool:
+        """Note that a repair by these notes has failed; return False when one had before."""
+        return self._rename(file, "", _DOUBTED)
+
+    def withdraw(self, file: RemoteFile) -> None:
+        """Keep notes that are doubted from being found."""
+        self._rename(file, _DOUBTED, _WITHDRAWN)
+
+    def reinstate(self, file: RemoteFile) -> bool:
+        """Believe withdrawn notes again; return False when there are none."""
+        return self._rename(file, _WITHDRAWN, "")
+
+    def _rename(self, file: RemoteFile, suffix: str, other: str) -> bool:
+        if file.digest is None:
+            return False
+        path = self._path(file.digest)
+        try:
+            _variant(path, suffix).replace(_variant(path, other))
+        except OSError as exc:
+            log.debug("%s: its notes are not marked: %s", file.path, exc)
+            return False
+        return True
 
     def discard(self, file: RemoteFile) -> None:
         """Forget notes that have turned out to be wrong."""
-        if file.digest is not None:
-            _remove(self._path(file.digest))
+        if file.digest is None:
+            return
+        for suffix in ("", _DOUBTED, _WITHDRAWN):
+            _remove(_variant(self._path(file.digest), suffix))
 
     def prune(self, digests: Collection[str | None]) -> None:
         """Forget the notes of all content but that of ``digests``."""
@@ -141,7 +169,7 @@ class PrefixStore:
         except OSError:
             return
         for path in paths:
-            if path.name not in digests:
+            if path.name.partition(".")[0] not in digests:
                 _remove(path)
 
     def _path(self, digest: str) -> Path:
@@ -170,6 +198,17 @@ def _decode(content: bytes) -> Prefixes | None:
         return None
     starts = range(0, len(payload), _NOTE_BYTES)
     return Prefixes(size, tuple(payload[at : at + _NOTE_BYTES] for at in starts))
+
+
+def _variant(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _remove(path: Path) -> None:

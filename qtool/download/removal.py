@@ -33,7 +33,7 @@ from qtool.models.refetch import SOURCE_FILE
 
 _CLIENTS_NOTES = Path(".cache") / "huggingface"
 _IGNORE = b"*\n"
-_DIGEST = r"([0-9a-f]{40}|[0-9a-f]{64})(\.new)?"
+_DIGEST = r"([0-9a-f]{40}|[0-9a-f]{64})(\.new|\.doubted|\.withdrawn)?"
 _STATE_FILES = {
     "": rf"manifest(\.new)?|lock|{re.escape(STAGING_LOCK)}|{re.escape(SOURCE_FILE.name)}"
     r"|\.gitignore|ref\.new|[0-9a-f]{32}\.link",

@@ -23,6 +23,7 @@ from qtool.download.damage import Damage, DamageKind
 from qtool.download.digests import hash_file
 from qtool.download.disk import check_space, disk_errors, sync_data, sync_folder
 from qtool.download.events import FileResult
+from qtool.download.finish import ASIDE_FOLDER
 from qtool.download.journal import Journal, boot_id
 from qtool.download.layout import place_of
 from qtool.download.partials import (
@@ -51,13 +52,16 @@ class Salvager:
         self._layout = target.layout
         self._listing = target.listing
         self._partial = target.layout.state_dir / PARTIAL_FOLDER
-        self._aside = target.layout.state_dir / "damaged"
+        self._aside = target.layout.state_dir / ASIDE_FOLDER
 
-    def prepare(self, wrong: Mapping[RemoteFile, Damage]) -> None:
+    def prepare(self, wrong: Mapping[RemoteFile, Damage], stop: threading.Event) -> None:
         """Take over what may be good of each file, and set aside those of which nothing is known.
 
         Raises ResourceError, before anything is moved when the disk is too small.
         """
+        for file, damage in wrong.items():
+            if damage.kind is DamageKind.MISSING:
+                self._recall(file, stop)
         pairs = [(file, wrong[file]) for file in self._target.by_content(wrong).values()]
         check_space(self._layout.root, sum(self._needed_bytes(*pair) for pair in pairs))
         for file, damage in pairs:
@@ -75,40 +79,70 @@ class Salvager:
 
         Raises ResourceError.
         """
-        right = self._target.prefixes.find(file)
         place = place_of(file, self._layout)
-        if right is None or not place.is_file():
+        if not place.is_file():
+            self._recall(file, stop)
             return
-        digest = NotingDigest(file)
-        with disk_errors(place):
-            if not hash_file(place, digest, stop, file.size_bytes):
-                raise KeyboardInterrupt
-        block = right.first_difference(digest.prefixes())
+        block = self._first_bad_block(file, place, stop)
         if block is not None:
             check_space(self._layout.root, self._written_bytes(file, block[1] - block[0]))
             self.take_over(file, [block])
+
+    def _recall(self, file: RemoteFile, stop: threading.Event) -> None:
+        """Go on with a file that was set aside for its notes, when these are believed again."""
+        aside, (part, _) = self._aside_path(file), self._partial_paths(file)
+        if not aside.is_file() or part.exists() or is_small(file):
+            return
+        block = self._first_bad_block(file, aside, stop)
+        if block is not None and not _must_stay(aside):
+            with disk_errors(aside):
+                self._begin(file, aside.stat().st_size, [block])
+                aside.replace(part)
+
+    def _first_bad_block(self, file: RemoteFile, path: Path, stop: threading.Event) -> Range | None:
+        """Return where content begins to differ from what notes say, None where none do."""
+        right = self._target.prefixes.find(file)
+        if right is None:
+            return None
+        digest = NotingDigest(file)
+        with disk_errors(path):
+            if not hash_file(path, digest, stop, file.size_bytes):
+                raise KeyboardInterrupt
+        return right.first_difference(digest.prefixes())
 
     def take_over(self, file: RemoteFile, bad_ranges: Sequence[Range]) -> None:
         """Make a partial download of a file without ``bad_ranges``. Raises ResourceError."""
         place = place_of(file, self._layout)
         with disk_errors(place):
-            size = place.stat().st_size
-            good = RangeSet([(0, min(size, file.size_bytes))]).without(bad_ranges)
-            part, journal = self._partial_paths(file)
-            self._partial.mkdir(parents=True, exist_ok=True)
             self._target.disown(file)
-            # A journal must never vouch for bytes of another partial file than its own.
-            part.unlink(missing_ok=True)
-            journal.unlink(missing_ok=True)
-            must_stay = _must_stay(place)
-            if must_stay:
-                _copy(place, part)
-            Journal.start(journal, identity_of(self._listing, file), good, boot_id()).close()
-            sync_folder(self._partial)
+            part, must_stay = self._partial_paths(file)[0], _must_stay(place)
+            self._begin(file, place.stat().st_size, bad_ranges, place if must_stay else None)
             if must_stay:
                 place.unlink()
             else:
                 place.replace(part)
+
+    def _begin(
+        self,
+        file: RemoteFile,
+        size_bytes: int,
+        bad_ranges: Sequence[Range],
+        copied: Path | None = None,
+    ) -> None:
+        """Write the journal of a partial file that is about to be there, or is to be copied.
+
+        Raises OSError.
+        """
+        good = RangeSet([(0, min(size_bytes, file.size_bytes))]).without(bad_ranges)
+        part, journal = self._partial_paths(file)
+        self._partial.mkdir(parents=True, exist_ok=True)
+        # A journal must never vouch for bytes of another partial file than its own.
+        part.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
+        if copied is not None:
+            _copy(copied, part)
+        Journal.start(journal, identity_of(self._listing, file), good, boot_id()).close()
+        sync_folder(self._partial)
         log.debug("%s: %d bytes of it are good", file.path, good.size_bytes)
 
     def set_aside(self, file: RemoteFile) -> None:

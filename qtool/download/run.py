@@ -218,7 +218,7 @@ class _Run:
                 if damage is None
                 else _as_repaired(FileResult.of(file, FileStatus.VERIFIED), damage)
             )
-        errand.salvager.prepare(wrong)
+        errand.salvager.prepare(wrong, self._stop)
         result = self._fetch(errand, present, list(wrong))
         damages = {file.path: damage for file, damage in wrong.items()}
         files = tuple(_as_repaired(file, damages.get(file.path)) for file in result.files)

@@ -199,6 +199,24 @@ def test_notes_that_are_wrong_themselves_do_not_stand_in_the_way(
     assert is_right(fetch, repo)
 
 
+@pytest.mark.parametrize("n_failures", [1, 2, 3, 4])
+def test_hub_that_always_sends_wrong_bytes_costs_no_good_ones(
+    fetch, hub, repair, repo, model, is_right, n_failures
+):
+    fetch(hub)
+    damage(model, 999, 9 * MIB)
+    hub.add_fault(Fault(FaultKind.FLIP, path="*.gguf", at=1000, times=None, role="cdn"))
+    for _ in range(n_failures):
+        assert [failed.path for failed in fetch(hub, is_repair=True).failures] == ["m.gguf"]
+    if n_failures == 2:  # then it is fetched without the notes
+        assert repair()[0]["m.gguf"].error is None
+    else:
+        assert repair()[1] < 4.4 * MIB
+    assert is_right(fetch, repo)
+    assert aside(fetch) == []
+    assert len(os.listdir(fetch.target / ".cache/qtool/prefixes")) == 1
+
+
 def test_mirror_that_sends_wrong_bytes_for_a_block_does_not_cost_the_good_ones(
     hub_factory, fetch, hub, repo, model, is_right
 ):
