@@ -1,6 +1,10 @@
 """``qtool config``: what is set, and by what."""
 
 import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +21,8 @@ Text = Annotated[
 ]
 
 _MAX_VALUE_COLUMNS = 28
+_WIDE_COLUMNS = 130
+_INDENT = 23 * " "
 _CREDENTIALS = re.compile(r"^(\w+://)[^/@]*@")  # user and password of an address
 
 
@@ -41,7 +47,9 @@ def show(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False
             {"name": v.setting.name, "value": _plain(v.value), "origin": v.origin} for v in values
         ],
     }
-    output.result(data, [f"# {current.path}", *(_line(value) for value in values)])
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE_COLUMNS
+    lines = (line for value in values for line in setting_lines(value, columns))
+    output.result(data, [f"# {current.path}", *lines])
 
 
 @app.command()
@@ -81,9 +89,12 @@ def _shown(value: Any) -> str:
     return "-" if value in (None, "") else str(value)
 
 
-def _line(value: Value) -> str:
-    """Return a setting in columns; where a value is too long for its own, on a line of its own."""
+def setting_lines(value: Value, columns: int) -> Iterator[str]:
+    """Yield a setting in columns, or where there is no room for them in lines of their own."""
     shown, setting = _shown(value.value), value.setting
-    if len(shown) > _MAX_VALUE_COLUMNS:
-        shown += f"\n{'':{22 + 1 + _MAX_VALUE_COLUMNS}}"
-    return f"{setting.name:22} {shown:{_MAX_VALUE_COLUMNS}} {value.origin:12} {setting.help}"
+    if columns >= _WIDE_COLUMNS and len(shown) <= _MAX_VALUE_COLUMNS:
+        yield f"{setting.name:22} {shown:{_MAX_VALUE_COLUMNS}} {value.origin:12} {setting.help}"
+        return
+    yield f"{setting.name:22} {shown}"
+    meaning = f"{setting.help} [{value.origin}]"
+    yield from textwrap.wrap(meaning, columns, initial_indent=_INDENT, subsequent_indent=_INDENT)
