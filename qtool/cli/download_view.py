@@ -216,8 +216,7 @@ def planned_lines(planned: Planned) -> list[str]:
     to_fetch = planned.bytes_total - planned.bytes_present
     if to_fetch == 0 and planned.n_files == planned.n_files_present:
         return list(planned.notes)
-    what = f"{planned.n_files} files" if planned.n_files != 1 else "1 file"
-    line = f"{planned.repo_id}: {what}, {format_size(planned.bytes_total)}"
+    line = f"{planned.repo_id}: {_files(planned.n_files)}, {format_size(planned.bytes_total)}"
     if planned.bytes_present:
         line += f", {format_size(planned.bytes_present)} there already"
     return [f"{line}, into {planned.path}", *planned.notes]
@@ -252,8 +251,12 @@ def progress_line(progress: Progress) -> str:
     """Return the whole download as one plain line."""
     done, total = format_size(progress.bytes_done), format_size(progress.bytes_total)
     share = 100 * progress.bytes_done // max(1, progress.bytes_total)
-    files = f"{progress.n_files_done} of {progress.n_files} files"
+    files = f"{progress.n_files_done} of {_files(progress.n_files)}"
     return f"{share} %: {done} of {total}, {files}, {rate_note(progress)}"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def rate_note(progress: Progress, *, is_short: bool = False) -> str:

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from qtool.cli.download_summary import summary_lines
+from qtool.cli.download_view import progress_line
 from qtool.cli.starter import short_name
-from qtool.download import DownloadRequest, DownloadResult
+from qtool.download import DownloadRequest, DownloadResult, Progress
 from qtool.hub.repo import RepoRef
 from qtool.models.starters import load_starters
 from qtool.output import Output
@@ -29,3 +30,8 @@ def test_rate_is_told_where_it_tells_something(bytes_transferred, seconds, line)
 
 def test_starter_is_called_as_people_know_it():
     assert short_name(load_starters()[0]) == "starter"
+
+
+@pytest.mark.parametrize(("n_files", "words"), [(1, "0 of 1 file,"), (2, "0 of 2 files,")])
+def test_progress_counts_files_in_the_right_number(n_files, words):
+    assert words in progress_line(Progress(1, 2, 1.0, 0, n_files, ()))
