@@ -303,7 +303,12 @@ def test_without_an_active_environment_it_says_which_python_was_examined(run_qto
 @pytest.mark.network
 def test_the_wheel_of_auto_gptq_is_present_and_does_not_load(run_qtool: Run) -> None:
     """The real wheels: torch 2.13 without CUDA, auto-gptq 0.7.1 as PyPI has it."""
-    env = _real_environment(ROOT / ".cache" / "tests" / "auto-gptq")
+    wheels = "--only-binary=:all:"
+    env = _real_environment(
+        ROOT / ".cache" / "tests" / "auto-gptq",
+        ("torch==2.13.0", wheels),
+        ("auto-gptq==0.7.1", wheels, "--python-version", "3.11"),
+    )
 
     document = report(run_qtool, "--python", str(env), "--goal", "gptq")
 
@@ -316,19 +321,35 @@ def test_the_wheel_of_auto_gptq_is_present_and_does_not_load(run_qtool: Run) -> 
     assert document["verdict"]["gptq"]["runs"] is False
 
 
-def _real_environment(folder: Path) -> Path:
-    """Make an environment once: two wheels without their requirements, unpacked by pip."""
+@pytest.mark.network
+def test_autoawq_beside_transformers_5_is_named_with_both_ways_out(run_qtool: Run) -> None:
+    """The real distributions: autoawq 0.2.9 as PyPI has it, made for transformers 4.51."""
+    env = _real_environment(
+        ROOT / ".cache" / "tests" / "autoawq",
+        ("transformers>=5,<6", "--only-binary=:all:"),
+        ("autoawq==0.2.9",),
+    )
+
+    document = report(run_qtool, "--python", str(env), "--goal", "awq")
+
+    findings = {finding["code"]: finding for finding in document["findings"]}
+    finding = findings["AWQ-TRANSFORMERS-TOO-NEW"]
+    assert "transformers 5" in finding["title"] + finding["explanation"]
+    assert document["snapshot"]["dists"]["autoawq"] == "0.2.9"
+    assert document["snapshot"]["dists"]["transformers"].startswith("5.")
+    assert "gptqmodel" in json.dumps(document["findings"])
+
+
+def _real_environment(folder: Path, *packages: tuple[str, ...]) -> Path:
+    """Make an environment once: packages without their requirements, each with options of pip."""
     done = folder / "complete"
     if not done.exists():
         venv.create(folder, with_pip=False, clear=True, symlinks=True)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         (site,) = folder.glob(f"lib/python{version}/site-packages")
-        for requirement, python in (("torch==2.13.0", version), ("auto-gptq==0.7.1", "3.11")):
-            subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary", ":all:",
-                 "--python-version", python, "--target", site, "--upgrade", requirement],
-                check=True,
-            )  # fmt: skip
+        for package in packages:
+            pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--upgrade")
+            subprocess.run([*pip, "--target", site, *package], check=True)
         done.touch()
     return folder
 
