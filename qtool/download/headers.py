@@ -5,6 +5,9 @@ and a hole for the rest; so whatever reads headers of models on the disk reads t
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,9 +25,10 @@ from qtool.models.gguf import read_gguf_header
 from qtool.models.safetensors import read_safetensors_header
 
 WEIGHTS = (".safetensors", ".gguf")
-CONFIGURATION = (".json", ".jinja")
+CONFIGURATION = ("*config*.json", "*.index.json", "chat_template*", "special_tokens_map.json")
 LARGEST_CONFIGURATION_BYTES = 2 * 1024 * 1024
-"""More than an index of shards has; vocabularies may be larger and are not needed."""
+"""More than an index of shards has."""
+N_AT_ONCE = 8
 
 
 def fetch_headers(
@@ -42,8 +46,9 @@ def fetch_headers(
         listing = choice.listing
         wanted = plan(listing, settle_quant(listing, request.selection, ask_quant)).files
         files = list(_telling(wanted))
-        for file in files:
-            _write(folder, file, RangeFile(choice.client, listing, file))
+        remotes = [RangeFile(choice.client, listing, file) for file in files]
+        with ThreadPoolExecutor(N_AT_ONCE) as threads:
+            list(threads.map(_write, repeat(folder), files, remotes))
     finally:
         pool.abort()
     weights = [file.path for file in files if file.path.endswith(WEIGHTS)]
@@ -71,8 +76,9 @@ def _choose(request: DownloadRequest, pool: ConnectionPool) -> Choice:
 def _telling(files: tuple[RemoteFile, ...]) -> Iterator[RemoteFile]:
     """Yield the files that tell about a model."""
     for file in files:
+        is_known = any(fnmatch(file.path, pattern) for pattern in CONFIGURATION)
         is_small = "/" not in file.path and file.size_bytes <= LARGEST_CONFIGURATION_BYTES
-        if file.path.endswith(WEIGHTS) or (is_small and file.path.endswith(CONFIGURATION)):
+        if file.path.endswith(WEIGHTS) or (is_known and is_small):
             yield file
 
 
