@@ -39,7 +39,7 @@ COMMANDS: dict[str, str] = {
     "repack": "Turn a GPTQ or AWQ model into a GGUF for llama.cpp, without loss.",
     "serve": "Run a model for other programs, as a server that speaks the OpenAI API.",
     "env": "Make, show and remove environments with tested sets of packages.",
-    "config": "Show settings and where each comes from.",
+    "config": "Show settings and where each comes from; set them.",
 }
 
 OTHER_WORDS = {

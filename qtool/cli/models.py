@@ -40,7 +40,10 @@ def models(
 
 @app.command("list")
 def list_(is_json: Json = False, is_quiet: Quiet = False, is_debug: Debug = False) -> None:
-    """List the models that are here, the largest first: size, date, name, place."""
+    """List the models that are here, the largest first.
+
+    Each with its size, date, name and place.
+    """
     from qtool.cli.models_view import list_lines, to_json
 
     output = make_output(is_json, is_quiet, is_debug)
