@@ -34,6 +34,7 @@ def test_killed_it_goes_on_where_it_stopped(start_hfd, hfd, hub_factory, repo, t
         process.kill()
     else:
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
     process.wait()
     assert not Path("name/model.gguf").exists()
     done = hfd(hub, *arguments)
@@ -71,6 +72,7 @@ def test_another_tool_may_go_on(start_hfd, hfd, hub_factory, repo, first, second
     process = start_hfd(hub, "org/name", "--tool", first)
     wait_for_bytes(hub, SIZE // 3)
     os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
     done = hfd(hub, "org/name", "--tool", second)
     assert done.returncode == 0, done.stderr
     assert files_in(Path("name")) == files_of(repo)
@@ -140,6 +142,7 @@ def test_server_that_ignores_ranges_when_going_on(start_hfd, hfd, hub_factory, r
     process = start_hfd(hub, "org/name", "--tool", tool, "-x", "1")
     wait_for_bytes(hub, SIZE // 2)
     os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
     hub.add_fault(Fault(FaultKind.IGNORE_RANGE, times=None))
     done = hfd(hub, "org/name", "--tool", tool, "-x", "1")
     if done.returncode == 0:
@@ -319,6 +322,7 @@ def test_partial_file_of_a_changed_one_does_not_stay(start_hfd, hfd, hub_factory
     process = start_hfd(hub, "org/name", "--tool", "curl")
     wait_for_bytes(hub, SIZE // 2)
     os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
     hub.commit("org/name", {"model.gguf": Generated(MIB, 7)})
     assert hfd(hub, "org/name").returncode == 0
     assert files_in(Path("name")) == files_of(repo)
