@@ -22,8 +22,8 @@ from qtool.chat.width import shorten
 from qtool.errors import NotFoundError, QtoolError, Terminated, UsageError
 from qtool.language.message import say, together
 
-PlanEngine = Callable[[str], tuple[str, Engine]]
-"""From a model's name to its title and the engine for it, not started yet."""
+PlanEngine = Callable[[str], tuple[str, Engine, str | None]]
+"""From a model's name to its title, the engine for it, and what opens it again, if anything."""
 
 
 class Console:
@@ -269,8 +269,8 @@ class Console:
         elif self._plan_engine is None:
             raise UsageError(say("the model cannot be changed here"))
         else:
-            title, engine = self._plan_engine(argument)
-            self._conversation.switch_engine(title, engine)
+            title, engine, source = self._plan_engine(argument)
+            self._conversation.switch_engine(title, engine, source)
             self._screen.note(say("going on with {title}", title=title))
 
     def _info(self, _: str) -> None:

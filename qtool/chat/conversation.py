@@ -122,11 +122,11 @@ class Conversation:
         self.session.begin_anew(messages)
         self._unanswered = None
 
-    def switch_engine(self, model: str, engine: Engine) -> None:
+    def switch_engine(self, model: str, engine: Engine, source: str | None = None) -> None:
         """Go on with another model; its engine takes the place of the one so far."""
         self.engine.stop()
         self.engine = engine
-        self.session.model = model
+        self.session.set_model(model, source)
 
     @property
     def last_said(self) -> str | None:

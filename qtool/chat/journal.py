@@ -1,8 +1,9 @@
 """The journal of a conversation: every message is on disk before the next step is taken.
 
-A journal is a JSON Lines file in the state directory. The first line says what it belongs to, and
-with ``"once": true`` that it is one question asked by ``-p``, no conversation; each further line is
-one message or a change of those before it:
+A journal is a JSON Lines file in the state directory. The first line says what it belongs to: the
+``"model"`` by its title, and as ``"source"`` what opens it again (a path, a repository); with
+``"once": true`` it is one question asked by ``-p``, no conversation. Each further line is one
+message or a change of those before it:
 
 - ``{"role", "content"}``, with ``"partial": true`` for a reply that was stopped, ``"reasoning"``,
   ``"others"`` for what else a history file had, and ``"replaces": n`` where it takes the place of
@@ -10,7 +11,8 @@ one message or a change of those before it:
 - ``{"dropped": n}``: the model is not given the oldest ``n`` messages after the system prompt any
   more, but the ``"summary"`` of them where there is one; the conversation still has them;
 - ``{"taken_back": n}``: the last ``n`` messages are withdrawn;
-- ``{"system": text or null}``: the system prompt is another one, or gone.
+- ``{"system": text or null}``: the system prompt is another one, or gone;
+- ``{"model", "source"}``: another model goes on from here.
 
 Lines are appended and fsynced; a torn last line (power loss) is skipped when read back.
 """
@@ -43,9 +45,11 @@ class Journal:
         UsageError: the file cannot be created or written.
     """
 
-    def __init__(self, path: Path, *, model: str, is_once: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, model: str, source: str | None = None, is_once: bool = False
+    ) -> None:
         self.path = path
-        self._model = model
+        self._model = {"model": model} | ({} if source is None else {"source": source})
         self._is_once = is_once
         self._descriptor: int | None = None
         self._owed = b""
@@ -61,6 +65,10 @@ class Journal:
     def append_system(self, system: str | None) -> None:
         """Note that the system prompt is ``system`` from here on."""
         self._write({"system": system})
+
+    def append_model(self, model: str, source: str | None) -> None:
+        """Note that another model goes on; it has, whatever the disk says."""
+        self._write({"model": model, "source": source}, is_owed=True)
 
     def append_drop(self, n_messages: int, summary: str | None = None) -> None:
         """Note that the model is not given the ``n_messages`` oldest after the system prompt."""
@@ -117,7 +125,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL
         descriptor = os.open(self.path, flags, 0o600)
-        head: dict[str, Any] = {"qtool_journal": 1, "model": self._model}
+        head: dict[str, Any] = {"qtool_journal": 1, **self._model}
         head |= {"once": True} if self._is_once else {}
         head["time"] = round(time.time(), 3)
         try:
@@ -154,11 +162,16 @@ def _append(descriptor: int, lines: bytes) -> None:
 
 
 def new_journal(
-    folder: Path, *, model: str, messages: Sequence[Message] = (), is_once: bool = False
+    folder: Path,
+    *,
+    model: str,
+    source: str | None = None,
+    messages: Sequence[Message] = (),
+    is_once: bool = False,
 ) -> Journal:
     """Return a journal named after the moment, holding ``messages`` as its beginning."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{os.getpid()}.jsonl"
-    journal = Journal(folder / name, model=model, is_once=is_once)
+    journal = Journal(folder / name, model=model, source=source, is_once=is_once)
     if messages:
         journal.append_all(messages)
     return journal
@@ -189,10 +202,15 @@ def list_journals(folder: Path) -> list[tuple[float, Path]]:
 
 @dataclass(frozen=True, slots=True)
 class JournalHead:
-    """What the first line of a journal says. ``is_once``: it is a question asked by ``-p``."""
+    """What the first line of a journal says.
+
+    ``source`` opens the model again, if anything does. ``is_once``: it is a question asked by
+    ``-p``.
+    """
 
     model: str = "?"
     is_once: bool = False
+    source: str | None = None
 
 
 def read_head(path: Path) -> JournalHead:
@@ -200,9 +218,20 @@ def read_head(path: Path) -> JournalHead:
     try:
         with path.open("rb") as file:
             head = json.loads(file.readline(MAX_HEAD_BYTES))
-        return JournalHead(str(head["model"]), head.get("once") is True)
+        return JournalHead(str(head["model"]), head.get("once") is True, _text(head.get("source")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return JournalHead()
+
+
+def read_last_head(path: Path) -> JournalHead:
+    """Return the head of the journal ``path`` with the model that it ended with."""
+    head = read_head(path)
+    for line in path.read_bytes().split(b"\n")[1:]:
+        if line.startswith(b'{"model"'):
+            with contextlib.suppress(ValueError, LookupError, RecursionError):
+                item = json.loads(line)
+                head = replace(head, model=str(item["model"]), source=_text(item.get("source")))
+    return head
 
 
 def read_journal(path: Path) -> list[Message]:
@@ -224,7 +253,7 @@ def _apply(item: Any, messages: list[Message]) -> list[Message]:
     """
     if not isinstance(item, dict):
         raise TypeError("a line of a journal is an object")
-    if "dropped" in item:
+    if "dropped" in item or "model" in item:
         return messages
     if "taken_back" in item:
         return _without_last(messages, int(item["taken_back"]))

@@ -13,6 +13,7 @@ class Session:
     """The messages of one conversation and the places where they are kept.
 
     ``output`` is the history file written by ``save``; ``None``: the journal alone has it.
+    ``source`` is what opens the model again, ``None`` where nothing does (a server's).
     ``relief`` says what of the messages the model is not given: its context is full. ``is_once``
     marks the journal of a single question, which is no conversation to go on with.
     """
@@ -22,6 +23,7 @@ class Session:
         journal_folder: Path,
         *,
         model: str,
+        source: str | None = None,
         messages: Sequence[Message] = (),
         output: Path | None = None,
         is_once: bool = False,
@@ -33,6 +35,7 @@ class Session:
         self._folder = journal_folder
         self._is_once = is_once
         self.model = model
+        self.source = source
         self._journal: Journal | None = None
 
     @property
@@ -40,7 +43,11 @@ class Session:
         """The journal, created when the first message is added."""
         if self._journal is None:
             self._journal = new_journal(
-                self._folder, model=self.model, messages=self.messages, is_once=self._is_once
+                self._folder,
+                model=self.model,
+                source=self.source,
+                messages=self.messages,
+                is_once=self._is_once,
             )
         return self._journal
 
@@ -120,9 +127,19 @@ class Session:
             self.journal.append_system(system)
         self.messages = replace_system(self.messages, system)
 
+    def set_model(self, model: str, source: str | None) -> None:
+        """Go on with the model called ``model``, which ``source`` opens again.
+
+        Raises:
+            ResourceError, UsageError: it is not on disk yet; it will be with the next message.
+        """
+        self.model, self.source = model, source
+        if self._journal is not None:
+            self._journal.append_model(model, source)
+
     def begin_anew(self, messages: Sequence[Message]) -> None:
         """Go on with ``messages`` in a journal of their own; the one so far stays as it is."""
-        fresh = new_journal(self._folder, model=self.model, messages=messages)
+        fresh = new_journal(self._folder, model=self.model, source=self.source, messages=messages)
         fresh.begin()
         self.close()
         self._journal, self.messages, self.relief = fresh, list(messages), Relief()

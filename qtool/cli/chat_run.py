@@ -40,20 +40,39 @@ class Request:
     shown: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """Whom one talks to; ``source`` opens the model again, ``None`` where nothing does."""
+
+    title: str
+    source: str | None = None
+    starter: "Starter | None" = None
+
+
 def hold_conversation(
     request: Request, sampling: Sampling, output: "Output", config: Config
 ) -> None:
     """Start the engine, show the prompt while it loads, and hold the conversation."""
+    from qtool.chat.setup import find_earlier, own_model, source_of
+
+    earlier = None
+    if request.is_continued:
+        earlier = find_earlier(config.state_dir(), is_prompted=request.prompt is not None)
     if request.remote is not None:
         name = request.runs.model or "?"
-        with _open_session(request, name, None, output, config) as session:
+        with _open_session(request, Partner(name), earlier, output, config) as session:
             _take_turns(request, session, request.remote, sampling, output, config)
         return
     from qtool.chat.templates import stops_of
     from qtool.models.local import title_of
+    from qtool.models.starters import DEFAULT_NAME
 
+    if earlier is not None and request.runs.model is None:
+        request = replace(request, runs=replace(request.runs, model=own_model(earlier)))
     model, starter = obtain_model(request.runs, output, config)
-    session = _open_session(request, title_of(model.path), starter, output, config)
+    source = source_of(request.runs.model or DEFAULT_NAME, model)
+    partner = Partner(title_of(model.path), source, starter)
+    session = _open_session(request, partner, earlier, output, config)
     engine = start_engine(model, request.runs, output, config)
     stops = stops_of(engine.launch.settings.get("chat_template"))
     suited = Sampling(temperature=starter.temperature if starter else None, stop=stops)
@@ -74,15 +93,17 @@ def _take_turns(
 
     from qtool.chat.console import Console
     from qtool.chat.conversation import Conversation
+    from qtool.chat.setup import source_of
     from qtool.chat.tty import keep_typed_ahead
     from qtool.models.local import title_of
 
-    def plan(name: str) -> "tuple[str, Engine]":
+    def plan(name: str) -> "tuple[str, Engine, str | None]":
         if request.remote is not None:
-            return name, request.remote.with_model(name)
+            return name, request.remote.with_model(name), None
         asked = replace(request.runs, model=name, is_agreed=True)
         other, _ = obtain_model(asked, output, config)
-        return title_of(other.path), start_engine(other, asked, output, config)
+        engine = start_engine(other, asked, output, config)
+        return title_of(other.path), engine, source_of(name, other)
 
     screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
     conversation = Conversation(
@@ -107,31 +128,49 @@ def _take_turns(
 
 
 def _open_session(
-    request: Request, model: str, starter: "Starter | None", output: "Output", config: Config
+    request: Request, partner: Partner, earlier: Path | None, output: "Output", config: Config
 ) -> "Session":
-    import shutil
-
-    from qtool.chat.messages import Role
-    from qtool.chat.setup import last_exchange, open_session
+    from qtool.chat.setup import open_session
 
     session = open_session(
-        model,
+        partner.title,
         config.state_dir(),
+        source=partner.source,
         files=request.files,
         system=request.system,
-        fallback_system=starter.system if starter else None,
-        is_continued=request.is_continued,
+        fallback_system=partner.starter.system if partner.starter else None,
+        earlier=earlier,
         is_prompted=request.prompt is not None,
     )
+    if earlier is not None:
+        _tell_earlier(session, earlier, output)
+    return session
+
+
+def _tell_earlier(session: "Session", earlier: Path, output: "Output") -> None:
+    """Say what the conversation goes on after, and with whom where that is somebody else."""
+    import shutil
+
+    from qtool.chat.journal import read_last_head
+    from qtool.chat.messages import Role
+    from qtool.chat.setup import last_exchange
+
     columns = shutil.get_terminal_size().columns
-    if request.is_continued and (last := last_exchange(session.messages, columns)):
+    if last := last_exchange(session.messages, columns):
         n_messages = len(session.messages)
         output.note(
             say("going on after {n} messages; the last ones:\n{last}", n=n_messages, last=last)
         )
         if session.messages[-1].role is Role.USER:
             output.note(say("the last message has no reply; /retry asks for one"))
-    return session
+    before = read_last_head(earlier).model
+    if "?" not in (before, session.model) and before != session.model:
+        told = say(
+            "this conversation was with {before}; going on with {now}",
+            before=before,
+            now=session.model,
+        )
+        output.note(told)
 
 
 def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Screen", bool]:

@@ -3,10 +3,12 @@ from pathlib import Path
 import pytest
 
 from qtool.chat.history import save_history
+from qtool.chat.journal import JournalHead, read_journal, read_last_head
 from qtool.chat.messages import Message, Role
 from qtool.chat.request import HistoryFiles, choose_history_files
-from qtool.chat.setup import last_exchange, open_session
+from qtool.chat.setup import find_earlier, last_exchange, open_session, own_model, source_of
 from qtool.errors import NotFoundError, UsageError
+from qtool.models.local import LocalModel
 
 HELLO = [Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi!")]
 
@@ -22,13 +24,56 @@ def test_session_goes_on_with_the_last_conversation(tmp_path: Path):
     with open_session("m", tmp_path, files=HistoryFiles()) as session:
         for message in HELLO:
             session.add(message)
-    with open_session("m", tmp_path, files=HistoryFiles(), is_continued=True) as session:
+    earlier = find_earlier(tmp_path, is_prompted=False)
+    with open_session("m", tmp_path, files=HistoryFiles(), earlier=earlier) as session:
         assert session.messages == HELLO
 
 
-def ask(state: Path, text: str, **options: bool) -> list[str]:
+def test_conversation_goes_on_with_the_model_that_it_ended_with(tmp_path: Path):
+    here = tmp_path / "models" / "b.gguf"
+    here.parent.mkdir()
+    here.touch()
+    with open_session("a", tmp_path, files=HistoryFiles(), source="starter") as session:
+        session.add(HELLO[0])
+        earlier = find_earlier(tmp_path, is_prompted=False)
+        assert own_model(earlier) == "starter"
+        session.set_model("b.gguf", str(here))
+        session.add(HELLO[1])
+    assert read_journal(earlier) == HELLO
+    assert own_model(earlier) == str(here)
+    here.unlink()
+    with pytest.raises(NotFoundError, match=r"was with b\.gguf, which is no longer at") as caught:
+        own_model(earlier)
+    assert "qtool chat MODEL -c" in (caught.value.hint or "")
+
+
+def test_model_chosen_before_anything_is_said_is_the_conversations(tmp_path: Path):
+    with open_session("a", tmp_path, files=HistoryFiles(), source="starter") as session:
+        session.set_model("served", None)
+        session.add(HELLO[0])
+    earlier = find_earlier(tmp_path, is_prompted=False)
+    assert read_last_head(earlier) == JournalHead("served", source=None)
+    assert own_model(earlier) is None
+
+
+def test_path_of_a_model_is_kept_whole_and_a_name_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert source_of("org/m", LocalModel(Path("m"))) == str(tmp_path / "m")
+    assert source_of("m:Q4_0", LocalModel(Path("m"), "Q4_0")) == f"{tmp_path}/m:Q4_0"
+    cached = LocalModel(Path("/hub/models--org--m/snapshots/0a1b/m.gguf"))
+    assert source_of("org/m:Q4_0", cached) == "org/m:Q4_0"
+    assert source_of("starter", LocalModel(Path("/c/SmolLM2.gguf"))) == "starter"
+
+
+def ask(
+    state: Path, text: str, *, is_continued: bool = False, is_prompted: bool = False
+) -> list[str]:
     """Say ``text`` in a session of its own; return what it holds then."""
-    with open_session("m", state, files=HistoryFiles(), system="S", **options) as session:
+    earlier = find_earlier(state, is_prompted=is_prompted) if is_continued else None
+    options = {"system": "S", "earlier": earlier, "is_prompted": is_prompted}
+    with open_session("m", state, files=HistoryFiles(), **options) as session:
         session.add(Message(Role.USER, text))
         return [message.content for message in session.messages[1:]]
 
@@ -44,7 +89,7 @@ def test_question_goes_on_with_the_question_before_and_a_conversation_does_not(t
 
 def test_going_on_without_a_conversation_is_an_error(tmp_path: Path):
     with pytest.raises(NotFoundError, match="no earlier conversation"):
-        open_session("m", tmp_path, files=HistoryFiles(), is_continued=True)
+        find_earlier(tmp_path, is_prompted=False)
 
 
 def test_target_is_checked_before_anything_is_said(tmp_path: Path):
