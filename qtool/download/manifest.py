@@ -26,7 +26,8 @@ class Verified:
     """A file whose digest was found right. ``digest`` is None when the hub gave none.
 
     ``fetched_from`` is the repository (as of ``partials.repo_key``) that qtool fetched it from,
-    None for a file that was there before, or is needed by several repositories.
+    None for a file that was there before, or is needed by several repositories. ``mtime_ns`` is
+    negative once the file has turned out not to be as it was.
     """
 
     path: str
@@ -68,7 +69,7 @@ class Manifest:
     def distrust(self, path: str) -> None:
         """Note that a file is not as it was, whatever its time says. Raises OSError."""
         if (entry := self.find(path)) is not None:
-            self.add(replace(entry, mtime_ns=NEVER_NS))
+            self.add(replace(entry, mtime_ns=min(-entry.mtime_ns, NEVER_NS)))
 
     def entries(self) -> tuple[Verified, ...]:
         """Return all that is known, the latest last."""

@@ -2,7 +2,10 @@
 
 import codecs
 import errno
+import json
 import os
+import random
+import struct
 
 import pytest
 
@@ -176,6 +179,65 @@ def test_copy_that_does_not_fit_leaves_no_half_of_it(fetch, hub, config, monkeyp
         fetch(hub)
     assert config.read_bytes() == MINE
     assert list(fetch.target.glob("*.edited*")) == []
+
+
+def weights(seed, n_bytes=2 * MIB):
+    """Return a whole safetensors file."""
+    header = {"w": {"dtype": "U8", "shape": [n_bytes], "data_offsets": [0, n_bytes]}}
+    head = json.dumps(header).encode()
+    return struct.pack("<Q", len(head)) + head + random.Random(seed).randbytes(n_bytes)
+
+
+@pytest.fixture
+def weights_hub(hub_factory):
+    return hub_factory([Repo("org/name", {"m.safetensors": weights(1)})])
+
+
+@pytest.mark.parametrize("n_bytes", [MIB, 2 * MIB, 3 * MIB])
+@pytest.mark.parametrize("is_fetched", [True, False])
+def test_weights_of_ones_own_are_kept(fetch, weights_hub, n_bytes, is_fetched):
+    if is_fetched:
+        fetch(weights_hub)
+    fetch.target.mkdir(exist_ok=True)
+    (fetch.target / "m.safetensors").write_bytes(weights(2, n_bytes))
+    result = fetch(weights_hub)
+    assert result.failures == ()
+    assert fetch.files() == {
+        "m.safetensors": weights(1),
+        "m.safetensors.edited": weights(2, n_bytes),
+    }
+    (note,) = result.notes
+    assert "m.safetensors.edited" in note
+
+
+@pytest.mark.parametrize("damage", ["behind", "short", "header", "rot"])
+def test_damaged_weights_are_no_ones_own(fetch, weights_hub, damage):
+    fetch(weights_hub)
+    path, content = fetch.target / "m.safetensors", bytearray(weights(1))
+    status = path.stat()
+    content[{"behind": -9, "header": 3}.get(damage, 5000)] ^= 1
+    path.write_bytes(content[: MIB if damage == "short" else None])
+    if damage == "rot":
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        fetch(weights_hub, is_verify_only=True)
+    fetch(weights_hub)
+    assert [*fetch.files()] == ["m.safetensors"]
+
+
+def test_older_weights_are_nobodys_work(fetch, weights_hub):
+    fetch(weights_hub)
+    os.utime(fetch.target / "m.safetensors")
+    weights_hub.commit("org/name", {"m.safetensors": weights(3, 3 * MIB)})
+    fetch(weights_hub)
+    assert fetch.files() == {"m.safetensors": weights(3, 3 * MIB)}
+
+
+def test_small_file_that_is_no_text_is_kept(fetch, hub_factory):
+    hub = hub_factory([Repo("org/name", {"tokenizer.model": b"\0hub"})])
+    fetch(hub)
+    (fetch.target / "tokenizer.model").write_bytes(b"\0mine")
+    fetch(hub)
+    assert fetch.files() == {"tokenizer.model": b"\0hub", "tokenizer.model.edited": b"\0mine"}
 
 
 def test_weights_damaged_since_they_were_verified_are_named(fetch, hub):
