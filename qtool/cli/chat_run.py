@@ -105,7 +105,7 @@ def _take_turns(
         engine = start_engine(other, asked, output, config)
         return title_of(other.path), engine, source_of(name, other)
 
-    screen, is_terminal = _make_screen(request, output, config.state_dir() / "prompts")
+    screen, is_terminal = _make_screen(request, session, output, config.state_dir() / "prompts")
     conversation = Conversation(
         session,
         engine,
@@ -173,27 +173,43 @@ def _tell_earlier(session: "Session", earlier: Path, output: "Output") -> None:
         output.note(told)
 
 
-def _make_screen(request: Request, output: "Output", history: Path) -> tuple["Screen", bool]:
+def _make_screen(
+    request: Request, session: "Session", output: "Output", history: Path
+) -> tuple["Screen", bool]:
     """Return the screen, and whether a line editor reads from the terminal."""
     import os
-    import shutil
     import sys
 
     from qtool.chat.editor import LineEditor, make_editor
     from qtool.chat.stdin import read_lines
     from qtool.chat.ui.plain import JsonScreen, PlainScreen
     from qtool.chat.ui.terminal import TerminalScreen
-    from qtool.chat.width import wrap
 
     if request.prompt is None and output.is_interactive and output.stdout.isatty():
-        for line in wrap(output.words(GREETING), shutil.get_terminal_size().columns):
-            output.note(line)
+        _greet(session, output)
         editor = make_editor(history, output.stdout, os.environ)
         markdown = _make_markdown(request, output)
         screen = TerminalScreen(output, editor=editor, markdown=markdown, **request.shown)
         return screen, isinstance(editor, LineEditor)
     kind = JsonScreen if output.is_json else PlainScreen
     return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown), False
+
+
+def _greet(session: "Session", output: "Output") -> None:
+    """Say whom one talks to, where that is known yet, and how to get on."""
+    import shutil
+
+    from qtool.chat.width import wrap
+    from qtool.models.starters import find_starter
+
+    told = [GREETING]
+    if session.source is not None and (starter := find_starter(session.source)):
+        told.insert(0, say("{title}, a small model that knows English only", title=starter.title))
+    elif session.model != "?":
+        told.insert(0, say("this is {model}", model=session.model))
+    for text in told:
+        for line in wrap(output.words(text), shutil.get_terminal_size().columns):
+            output.note(line)
 
 
 def _make_markdown(request: Request, output: "Output") -> "MarkdownStream | None":

@@ -199,7 +199,7 @@ def test_terminal_streams_and_ctrl_d_saves(tmp_path: Path):
 
 def test_prompt_is_there_before_the_model(terminal: "pexpect.spawn[str]"):
     started_at = time.monotonic()
-    terminal.expect(">>>")
+    terminal.expect("SmolLM2-135M-Instruct, a small model that knows English only.*>>>")
     assert time.monotonic() - started_at < 2
     say(terminal, "What is the capital of France?")
     terminal.expect("Paris")

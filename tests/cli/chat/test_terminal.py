@@ -27,6 +27,12 @@ def test_chinese_and_emoji_stand_where_they_belong(start: Start, own_settings: P
     assert shown.replace(" ", "").count("你好，世界！" * 5 + "🙂好") == 2, terminal.text
 
 
+def test_model_is_named_before_the_first_prompt(start: Start):
+    lines = start("--model", "tiny").text.split("\n")
+    assert lines[0] == "this is tiny"
+    assert "/help" in lines[1]
+
+
 def test_pasted_block_is_one_message(start: Start, own_settings: Path):
     terminal = start()
     terminal.paste("def f():\r\n    return 1\r\n/undo\r\n")
