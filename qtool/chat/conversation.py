@@ -9,6 +9,7 @@ from qtool.chat.client import TemplateEndlessError
 from qtool.chat.context import WARNING_SHARE, Fill, Overflow, Relief, describe_relief
 from qtool.chat.engine import Engine
 from qtool.chat.interrupts import stoppable
+from qtool.chat.loops import LoopWatch
 from qtool.chat.messages import Message, Role, split_last_turn
 from qtool.chat.queries import count_tokens, find_context_length, render_prompt
 from qtool.chat.reasoning import AllWasReasoning, Piece
@@ -17,7 +18,7 @@ from qtool.chat.request import Sampling
 from qtool.chat.screen import Screen
 from qtool.chat.session import Session
 from qtool.chat.stream import Delta, ReplyEnd
-from qtool.chat.turn import STOPPED, Draft, Question, Turn
+from qtool.chat.turn import IN_CIRCLES, STOPPED, Draft, Question, Turn
 from qtool.engines.base import Endpoint
 from qtool.errors import NetworkError, QtoolError, Terminated, UsageError
 from qtool.language.message import say
@@ -248,6 +249,8 @@ class Conversation:
             self._collect(itertools.chain([answer.first], answer.pieces), draft)
 
     def _collect(self, pieces: Iterator[Piece], draft: Draft) -> None:
+        """Show the pieces and put them into ``draft``, to the end or until they go in circles."""
+        watch = LoopWatch()
         for piece in pieces:
             draft.take(piece)
             if isinstance(piece, AllWasReasoning):
@@ -256,6 +259,9 @@ class Conversation:
                 if draft.first_token_at is None:
                     draft.first_token_at = self._clock()
                 self._screen.show(piece)
+                if watch.is_loop(piece.text):
+                    draft.end = ReplyEnd(IN_CIRCLES)
+                    return
 
     def _drop(self, relief: Relief) -> None:
         if relief.count:

@@ -4,7 +4,7 @@ from qtool.chat.client import ContextFullError, TemplateEndlessError
 from qtool.chat.context import Fill
 from qtool.chat.engine import Engine
 from qtool.chat.session import Session
-from qtool.chat.turn import STOPPED, Turn
+from qtool.chat.turn import IN_CIRCLES, STOPPED, Turn
 from qtool.errors import EnvironmentFault, NetworkError, QtoolError, ResourceError
 from qtool.language.message import say, together
 
@@ -14,6 +14,12 @@ def remark_on_end(turn: Turn, limit: int | None, *, takes_commands: bool) -> str
 
     ``limit`` is how many tokens it was allowed.
     """
+    if turn.end.finish_reason == IN_CIRCLES:
+        told = say("stopped: the reply repeats itself")
+        more = say("--repeat-penalty 1.1 may help")
+        if takes_commands:
+            more = say("/set repeat_penalty 1.1 and /retry may help, /continue goes on")
+        return together((told, more), "; ")
     if turn.end.finish_reason != "length":
         if turn.end.finish_reason == STOPPED or turn.reply.strip():
             return None

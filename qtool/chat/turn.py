@@ -11,6 +11,9 @@ from qtool.language.message import say, together
 STOPPED = "stopped"
 """Finish reason of a reply that the user stopped, or that broke off."""
 
+IN_CIRCLES = "repetition"
+"""Finish reason of a reply that said the same over and over; see ``qtool.chat.loops``."""
+
 MIN_MEASURED_TOKENS = 8
 """Fewer than these come in one packet, and their rate would be the loopback's."""
 
@@ -103,7 +106,7 @@ class Draft:
         return Message(
             Role.ASSISTANT,
             before.content + self.text,
-            is_partial=self.end.finish_reason == STOPPED,
+            is_partial=self.end.finish_reason in (STOPPED, IN_CIRCLES),
             reasoning=before.reasoning + self.thoughts,
         )
 

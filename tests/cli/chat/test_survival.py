@@ -39,6 +39,22 @@ def test_program_killed_in_mid_reply_goes_on_with_the_question(
     assert said(own_settings) == ["one", "You said: one", "two", "at last"]
 
 
+def test_reply_that_goes_in_circles_is_ended_with_a_word(
+    start: Start, server: OpenAiServer, own_settings: Path
+):
+    terminal = start()
+    server.reply = lambda messages: ("special " for _ in range(100_000))
+    terminal.submit("tell me a story")
+    assert "[stopped: the reply repeats itself; /set repeat_penalty 1.1" in terminal.text
+    assert server.is_cut_off.wait(5)
+    kept = read_journal(last_journal(own_settings / "state" / "conversations"))
+    assert kept[1].is_partial
+    assert set(kept[1].content.split()) == {"special"}
+    server.reply = lambda messages: iter(["fine"])
+    terminal.submit("/retry")
+    assert said(own_settings) == ["tell me a story", "fine"]
+
+
 def test_server_that_dies_in_mid_reply_costs_the_rest_of_it(
     start: Start, server: OpenAiServer, own_settings: Path
 ):
