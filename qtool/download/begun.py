@@ -13,8 +13,10 @@ def partials_of(folder: Path) -> dict[str | None, list[Path]]:
 
     Those whose journal is gone or torn come under None. Raises OSError.
     """
+    if folder.is_symlink() or not folder.is_dir():  # a link leads to what is another folder's
+        return {}
     found: dict[str | None, list[Path]] = {}
-    for part in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for part in sorted(folder.iterdir()):
         if _PART.fullmatch(part.name) and not part.is_symlink():
             found.setdefault(_owner(part.with_suffix(".journal")), []).append(part)
     return found

@@ -145,7 +145,8 @@ def _remove_begun(state_dir: Path, repo_key: str, *, is_shared: bool) -> int:
     """Remove unfinished downloads; return their bytes. Those of unknown owners stay if shared."""
     owned = partials_of(state_dir / PARTIAL_FOLDER)
     parts = [*owned.get(repo_key, []), *([] if is_shared else owned.get(None, []))]
-    staged = list((state_dir / STAGING_FOLDER).glob(f"{short_hash(repo_key)}-*"))
+    staging = state_dir / STAGING_FOLDER
+    staged = [] if staging.is_symlink() else list(staging.glob(f"{short_hash(repo_key)}-*"))
     freed_bytes = sum(map(size_on_disk, (*parts, *staged)))
     for part in parts:
         part.with_suffix(".journal").unlink(missing_ok=True)

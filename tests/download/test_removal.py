@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qtool.download.backends.staging import short_hash
 from qtool.download.holdings import Place, find_cached, find_folders
 from qtool.download.journal import decode_lines, encode_line
 from qtool.download.manifest import Manifest, Verified
@@ -269,6 +270,20 @@ def test_notes_behind_a_link_are_another_folders(fetch, found, tmp_path):
     other.mkdir()
     (other / ".cache").symlink_to(fetch.target / ".cache")
     assert found(tmp_path).path == fetch.target
+
+
+@pytest.mark.parametrize("name", ["partial", "staging", "prefixes", "small"])
+def test_folder_of_the_state_that_is_a_link_is_not_emptied(fetch, found, tmp_path, name):
+    others = tmp_path / "others"
+    others.mkdir()
+    files = [f"{'0' * 32}.part", "0" * 40, f"{short_hash('model:org/name')}-x.aria2c"]
+    for file in files:
+        (others / file).write_text("other")
+    folder = fetch.target / ".cache/qtool" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.symlink_to(others)
+    remove_download(found())
+    assert files_below(others) == sorted(files)
 
 
 def test_weights_that_were_moved_away_stay_and_free_nothing(fetch, found, tmp_path):
