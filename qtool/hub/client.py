@@ -86,7 +86,7 @@ class HubClient:
             try:
                 exchange, final_url = self.follow(url)
             except WIRE_ERRORS as exc:
-                if is_last or is_hopeless(exc):
+                if is_last or is_hopeless(exc) or self._is_probably_http(exc):
                     raise unreachable(self.endpoint, exc) from exc
                 log.debug("%s: %s; again in %.1f s", redact(url), exc, wait_s)
             else:
@@ -99,6 +99,10 @@ class HubClient:
                 log.debug("%s: %s; again in %.1f s", redact(url), exchange.status, wait_s)
             self._pause(wait_s)
         raise AssertionError("the last attempt returns or raises")
+
+    def _is_probably_http(self, exc: BaseException) -> bool:
+        """Tell whether a neighbour that does not answer in TLS is one that speaks plain HTTP."""
+        return self.endpoint.is_near and isinstance(exc, TimeoutError) and "handshake" in str(exc)
 
     def follow(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[Exchange, str]:
         """Send a GET, follow redirects, return the exchange and the address that answered.

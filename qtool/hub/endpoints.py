@@ -18,10 +18,8 @@ OFFICIAL_URL = "https://huggingface.co"
 
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
 # RFC 1918, behind whose addresses a hub seldom has a certificate.
-_PRIVATE = re.compile(
-    r"(localhost|\[::1\]|(127|10)(\.\d{1,3}){3}|(192\.168|172\.(1[6-9]|2\d|3[01]))(\.\d{1,3}){2})"
-    r"(:(?!443\b)\d+)?(/.*)?",
-    re.IGNORECASE,
+_NEAR = re.compile(
+    r"localhost|::1|(127|10)(\.\d{1,3}){3}|(192\.168|172\.(1[6-9]|2\d|3[01]))(\.\d{1,3}){2}"
 )
 _MODELSCOPE_HOSTS = frozenset({"modelscope.cn", "www.modelscope.cn", "modelscope.ai"})
 
@@ -73,6 +71,11 @@ class Endpoint:
         """Return whether others on the way can read along: plain HTTP that leaves the machine."""
         parts = urlsplit(self.url)
         return parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or "")
+
+    @property
+    def is_near(self) -> bool:
+        """Return whether it is this machine, or one of a private network."""
+        return _NEAR.fullmatch(urlsplit(self.url).hostname or "") is not None
 
     def info_url(self, repo: RepoRef) -> str:
         """Return the URL of a revision's metadata with sizes and digests of its files."""
@@ -152,13 +155,14 @@ def normalise_url(text: str) -> str:
     a query or fragment, and for credentials (they would end up in logs).
     """
     stripped = text.strip()
-    scheme = "http" if _PRIVATE.fullmatch(stripped) else "https"
-    url = stripped if "://" in stripped else f"{scheme}://{stripped}"
+    url = stripped if "://" in stripped else f"https://{stripped}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
         raise _bad_endpoint(text) from exc
+    is_http = "://" not in stripped and port != 443 and _NEAR.fullmatch(parts.hostname or "")
+    parts = parts._replace(scheme="http") if is_http else parts
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise _bad_endpoint(text)
     if any(char.isspace() for char in url):

@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,3 +205,16 @@ def test_dataset_asked_for_as_a_model_is_called_one(hub_factory, pool, is_main):
 def test_what_is_nowhere_stays_what_it_is(hub_factory, pool):
     client, failure = HubClient(pool, Endpoint(hub_factory().url)), NotFoundError("no such thing")
     assert explained(failure, client, RepoRef("org/name")) is failure
+
+
+def test_neighbour_that_does_not_answer_in_tls_is_asked_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool = ConnectionPool(connect_timeout_s=0.2)
+        client = HubClient(pool, Endpoint(f"https://127.0.0.1:{server.getsockname()[1]}"))
+        with pytest.raises(NetworkError, match="no TLS handshake in time"):
+            list_repo(client, RepoRef("org/name"))
+        server.setblocking(False)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    pool.close()
