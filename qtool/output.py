@@ -131,7 +131,7 @@ class Output:
         """Write a warning to stderr, in every mode but quiet."""
         if self.mode is not Mode.QUIET:
             label = self.paint_note(self.words(WARNING), Style.YELLOW, Style.BOLD)
-            print(f"{label}{self._gap}{self.words(line)}", file=self.stderr, flush=True)
+            print(f"{label}{self.gap}{self.words(line)}", file=self.stderr, flush=True)
 
     def error(self, exc: QtoolError) -> None:
         """Report a failure: one JSON object on stdout, else ``error:`` and ``hint:`` on stderr."""
@@ -140,10 +140,10 @@ class Output:
             self._write_json({"error": error})
             return
         label = self.paint_note(self.words(ERROR), Style.RED, Style.BOLD)
-        print(f"{label}{self._gap}{self.words(exc.message)}", file=self.stderr)
+        print(f"{label}{self.gap}{self.words(exc.message)}", file=self.stderr)
         if exc.hint:
             hint = self.paint_note(self.words(HINT), Style.CYAN, Style.BOLD)
-            print(f"\n{hint}{self._gap}{self.words(exc.hint)}", file=self.stderr)
+            print(f"\n{hint}{self.gap}{self.words(exc.hint)}", file=self.stderr)
         self.stderr.flush()
 
     def ask(self, question: str, *, default: bool = True) -> bool:
@@ -175,7 +175,7 @@ class Output:
             print(f"\r\x1b[2K{shown}", end="", file=self.stderr, flush=True)
 
     @property
-    def _gap(self) -> str:
+    def gap(self) -> str:
         """What follows a label: a Chinese colon has its own blank."""
         return "" if self.language is Language.CHINESE else " "
 

@@ -10,8 +10,10 @@ NARROW_COLUMNS = 64
 """Below that what stands side by side goes onto lines of its own."""
 
 _WIDE = "\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff01-\uff60"
-_OPENING, _CLOSING = "（“《「『", r"，。；：、）？！”》」』…\])},.;:!?"
-_PIECE = re.compile(rf"(\s*)([{_OPENING}]*(?:[{_WIDE}]|[^\s{_WIDE}]+)[{_CLOSING}]*)")
+OPENING, CLOSING = "（“《「『", "，。；：、）？！”》」』…])},.;:!?"
+"""Marks that end no line, and marks that begin none."""
+
+_PIECE = re.compile(rf"(\s*)([{OPENING}]*(?:[{_WIDE}]|[^\s{_WIDE}]+)[{re.escape(CLOSING)}]*)")
 """What stays on one line, and the blanks before it. Source of the rule about punctuation:
 https://www.w3.org/TR/clreq/#prohibition_rules_for_line_start_end"""
 

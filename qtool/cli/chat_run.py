@@ -189,7 +189,8 @@ def _make_screen(
         _greet(session, output)
         editor = make_editor(history, output.stdout, os.environ)
         markdown = _make_markdown(request, output)
-        screen = TerminalScreen(output, editor=editor, markdown=markdown, **request.shown)
+        shown = {**request.shown, "wraps": not request.is_plain}
+        screen = TerminalScreen(output, editor=editor, markdown=markdown, **shown)
         return screen, isinstance(editor, LineEditor)
     kind = JsonScreen if output.is_json else PlainScreen
     return kind(output, prompts=read_lines(sys.stdin.buffer), **request.shown), False

@@ -15,6 +15,7 @@ from qtool.chat.stream import Delta
 from qtool.chat.turn import Turn
 from qtool.chat.ui.plain import PlainScreen
 from qtool.chat.width import width_of, wrap
+from qtool.chat.wrapping import ReplyWrap
 from qtool.engines.base import Progress, describe_loading
 from qtool.errors import QtoolError, Terminated
 from qtool.language.message import say, together
@@ -33,11 +34,13 @@ class TerminalScreen(PlainScreen):
         *,
         editor: Editor,
         markdown: MarkdownStream | None = None,
+        wraps: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(output, prompts=iter(()), **options)
         self._editor = editor
         self._markdown = markdown
+        self._wrap = ReplyWrap(lambda: self.columns) if wraps else None
         self._thinking_since: float | None = None
         self._status: str | None = None
         self._has_spoken = False
@@ -132,7 +135,7 @@ class TerminalScreen(PlainScreen):
         """Report a failed turn; the conversation goes on."""
         self._thinking_since = None
         self._clear_status()
-        label = f"{self.words(ERROR)} "
+        label = f"{self.words(ERROR)}{self._output.gap}"
         exc.message = self._wrapped(f"{label}{self.words(exc.message)}").removeprefix(label)
         super().fail(exc)
 
@@ -173,17 +176,22 @@ class TerminalScreen(PlainScreen):
     def _write_thought(self, text: str) -> None:
         """Print reasoning dimly, line by line, so that no line end is within the style."""
         for part in re.split("(\n)", text):
-            self._write(self._output.paint(part, Style.DIM) if part.strip() else part)
+            self._write_lines(self._output.paint(part, Style.DIM) if part.strip() else part)
 
     def _write_reply(self, text: str) -> None:
         if self._markdown is None:
-            self._write(text)
+            self._write_lines(text)
         else:
-            self._write(self._markdown.push(text.replace("\x1b", "")))
+            self._write_lines(self._markdown.push(text.replace("\x1b", "")))
+
+    def _write_lines(self, text: str) -> None:
+        self._write(text if self._wrap is None else self._wrap.push(text))
 
     def _end_line(self) -> None:
         if self._markdown is not None:
-            self._write(self._markdown.flush())
+            self._write_lines(self._markdown.flush())
+        if self._wrap is not None:
+            self._write(self._wrap.flush())
         super()._end_line()
 
     def _set_status(self, text: str) -> None:

@@ -33,6 +33,16 @@ def test_model_is_named_before_the_first_prompt(start: Start):
     assert "/help" in lines[1]
 
 
+def test_lines_of_a_reply_end_between_words(start: Start, server: OpenAiServer):
+    words = [f"word{n}," for n in range(40)]
+    server.reply = lambda messages: (piece for word in words for piece in (word[:3], word[3:], " "))
+    terminal = start(columns=50)
+    terminal.submit("hello")
+    lines = terminal.text.split(">>> hello\n")[1].split("\n\n")[0].split("\n")
+    assert [word for line in lines for word in line.split()] == words
+    assert all(40 < len(line.rstrip()) <= 50 for line in lines[:-1])
+
+
 def test_pasted_block_is_one_message(start: Start, own_settings: Path):
     terminal = start()
     terminal.paste("def f():\r\n    return 1\r\n/undo\r\n")
