@@ -39,6 +39,8 @@ def read_attachment(argument: str) -> Attachment:
                 say("{path} is larger than {n} MiB", path=path, n=MAX_FILE_BYTES // 2**20)
             )
         text = data.decode("utf-8-sig")
+        if not text.strip():
+            raise UsageError(say("{path} is empty", path=path))
     except (OSError, ValueError) as exc:
         if isinstance(exc, UnicodeDecodeError):
             told = say("{path} is no UTF-8 text: byte {at}", path=path, at=exc.start)

@@ -15,7 +15,7 @@ from qtool.chat.remarks import describe_state
 from qtool.chat.request import Think
 from qtool.chat.screen import Screen
 from qtool.chat.sessions import Earlier, describe_earlier, list_earlier
-from qtool.chat.tuning import change_sampling, describe_sampling
+from qtool.chat.tuning import change_sampling, describe_sampling, describe_value
 from qtool.chat.turn import describe_speed
 from qtool.chat.typed_path import typed_path
 from qtool.chat.width import shorten
@@ -175,10 +175,12 @@ class Console:
         self._screen.note(done)
 
     def _set(self, argument: str) -> None:
-        if argument:
-            changed = change_sampling(self._conversation.sampling, argument)
-            self._conversation.sampling = changed
-        self._screen.tell(describe_sampling(self._conversation.sampling))
+        now = self._conversation
+        if not argument:
+            self._screen.tell(describe_sampling(now.sampling, now.default_sampling()))
+            return
+        now.sampling, name = change_sampling(now.sampling, argument)
+        self._screen.note(describe_value(now.sampling, name, now.default_sampling()))
 
     def _stats(self, argument: str) -> None:
         if argument in ("on", "off"):

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from qtool.chat.asking import Asker
 from qtool.chat.client import TemplateEndlessError
@@ -11,7 +11,7 @@ from qtool.chat.engine import Engine
 from qtool.chat.interrupts import stoppable
 from qtool.chat.loops import LoopWatch
 from qtool.chat.messages import Message, Role, split_last_turn
-from qtool.chat.queries import count_tokens, find_context_length, render_prompt
+from qtool.chat.queries import count_tokens, find_context_length, find_defaults, render_prompt
 from qtool.chat.reasoning import AllWasReasoning, Piece
 from qtool.chat.remarks import may_be_answered, remark_on_end
 from qtool.chat.request import Sampling
@@ -169,6 +169,13 @@ class Conversation:
             with contextlib.suppress(QtoolError):
                 count = count_tokens(self.engine.endpoint(), text)
         return "" if count is None else say(", {count} tokens", count=count)
+
+    def default_sampling(self) -> Mapping[str, float | None]:
+        """Return the values that the engine draws by where none are asked, as far as it tells."""
+        if self.engine.is_ready:
+            with contextlib.suppress(QtoolError):
+                return find_defaults(self.engine.endpoint())
+        return {}
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:

@@ -97,7 +97,7 @@ class LineEditor:
         from prompt_toolkit.output.defaults import create_output
         from prompt_toolkit.shortcuts import CompleteStyle
 
-        return PromptSession(
+        session: PromptSession[str] = PromptSession(
             history=_open_history(self._history),
             output=create_output(self._stdout),
             multiline=True,
@@ -111,6 +111,9 @@ class LineEditor:
             enable_suspend=True,
             enable_open_in_editor=True,
         )
+        # A terminal that does not tell its cursor's position does as well: no warning in the chat.
+        session.app.renderer.cpr_not_supported_callback = None
+        return session
 
 
 def _open_history(path: Path) -> "History":

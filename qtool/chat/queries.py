@@ -29,6 +29,9 @@ from qtool.language.message import say
 TIMEOUT_S = 10
 """All that is asked here costs milliseconds; a server that is busy may be asked again."""
 
+DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")
+"""Sampling values that llama.cpp tells under the names that a request has for them."""
+
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
@@ -70,6 +73,19 @@ def count_tokens(endpoint: Endpoint, text: str) -> int | None:
     answer = _ask(endpoint, "POST", "/tokenize", {"content": text})
     tokens = answer.get("tokens") if isinstance(answer, dict) else None
     return len(tokens) if isinstance(tokens, list) else None
+
+
+def find_defaults(endpoint: Endpoint) -> dict[str, float | None]:
+    """Return the sampling values that llama.cpp draws by where a request names none."""
+    if endpoint.engine != EngineKind.LLAMA_CPP:
+        return {}
+    answer = _ask(endpoint, "GET", "/props", None)
+    settings = answer.get("default_generation_settings") if isinstance(answer, dict) else None
+    values = settings.get("params") if isinstance(settings, dict) else None
+    if not isinstance(values, dict):
+        return {}
+    known = {name: values.get(name) for name in DEFAULTS}
+    return {name: value for name, value in known.items() if isinstance(value, int | float)}
 
 
 def list_models(endpoint: Endpoint) -> dict[str, int | None]:

@@ -13,7 +13,7 @@ from qtool.chat.commands import (
     parse_count,
 )
 from qtool.chat.request import Sampling
-from qtool.chat.tuning import change_sampling, describe_sampling
+from qtool.chat.tuning import change_sampling, describe_sampling, describe_value
 from qtool.errors import NotFoundError, QtoolError, UsageError
 
 
@@ -82,11 +82,16 @@ def test_number_of_turns_that_is_none_is_refused(argument: str):
 
 
 def test_values_are_set_by_name_and_taken_back():
-    sampling = change_sampling(Sampling(), "temperature 0.5")
-    sampling = change_sampling(sampling, "--top-k=7")
+    sampling, name = change_sampling(Sampling(), "temperature 0.5")
+    assert describe_value(sampling, name, {"temperature": 1.0}) == "temperature is 0.5"
+    sampling, name = change_sampling(sampling, "--top-k=7")
+    assert name == "top_k"
     assert sampling == Sampling(temperature=0.5, top_k=7)
-    assert change_sampling(sampling, "top_k -") == Sampling(temperature=0.5)
-    assert "temperature     0.5" in describe_sampling(sampling)
+    assert change_sampling(sampling, "top_k -") == (Sampling(temperature=0.5), "top_k")
+    shown = describe_sampling(sampling, {"temperature": 1.0, "top_p": 0.95})
+    assert "temperature     0.5" in shown
+    assert "top_p           0.95 (the engine's own)" in shown
+    assert "min_p           (left to the engine)" in shown
 
 
 @pytest.mark.parametrize(

@@ -492,7 +492,8 @@ def test_system_prompt_is_shown_set_and_removed(talk):
 def test_sampling_set_by_a_command_reaches_the_next_request(talk):
     screen = Screen("/set temperature 0.25", "/set heat 1", "/set", "a")
     talk(echo, screen)
-    assert "0.25" in screen.told[1]
+    assert screen.notes == ["temperature is 0.25"]
+    assert "temperature     0.25" in screen.told[0]
     assert [exc.code for exc in screen.failures] == ["usage"]
 
 
