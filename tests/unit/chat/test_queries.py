@@ -4,13 +4,14 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from qtool.chat import queries
 from qtool.chat.client import FOREIGN
-from qtool.chat.queries import find_context_length, list_models
-from qtool.engines.base import Endpoint
+from qtool.chat.queries import find_context_length, find_defaults, list_models
+from qtool.engines.base import Endpoint, EngineKind
 from qtool.errors import NetworkError
 
 
@@ -89,3 +90,23 @@ def test_negative_size_of_a_chunk_is_a_network_error(server: Server):
     server.headers, server.answer = [("Transfer-Encoding", "chunked")], b"-5\r\nabc\r\n"
     with pytest.raises(NetworkError):
         list_models(at(server))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            b'{"default_generation_settings": {"params": {"top_k": 40, "min_p": "x", "seed": 1}}}',
+            {"top_k": 40},
+        ),
+        (b'{"default_generation_settings": {"params": []}}', {}),
+        (b"[]", {}),
+        (b"no JSON", {}),
+    ],
+)
+def test_values_that_llama_cpp_draws_by_are_read_as_far_as_they_are_numbers(
+    server: Server, answer: bytes, expected: dict[str, float]
+):
+    server.answer = answer
+    assert find_defaults(replace(at(server), engine=EngineKind.LLAMA_CPP)) == expected
+    assert find_defaults(at(server)) == {}, "other servers are not asked"
