@@ -42,7 +42,8 @@ SLOWEST_DISK_BYTES_PER_S = 20e6
 class EngineWish:
     """What is asked of an engine, whatever the model.
 
-    ``python`` names the interpreter or environment for an engine that lives in one; ``repacker``
+    ``python`` names the interpreter or environment for an engine that lives in one, ``env`` the one
+    of qtool's environments that it is of, where it was named so; ``repacker``
     makes the GGUF of a model that llama.cpp runs faster. ``template`` takes the place of the
     model's own chat template; where there is neither, the family's usual one serves, unless
     ``is_raw`` says that none is needed. ``store`` has the engines that earlier conversations left.
@@ -52,6 +53,7 @@ class EngineWish:
     kind: EngineKind = EngineKind.AUTO
     options: EngineOptions = EngineOptions()  # noqa: RUF009 - frozen
     python: str | None = None
+    env: str | None = None
     template: str | None = None
     is_raw: bool = False
     repacker: Repacker | None = None
@@ -100,6 +102,8 @@ def _plan_model(info: ModelInfo, wish: EngineWish) -> PlannedEngine:
             refusal = exc
     is_wanted = needs_python(info) or wish.python is not None
     found = find_python(wish.python, os.environ) if is_wanted else None
+    if found is not None and wish.env is not None:
+        found = replace(found, why=f"--env {wish.env}")
     planned = _plan(info, _select(info, wish, found, refusal), wish, found)
     if refusal is not None:
         slower = say("{why}; transformers runs it, more slowly", why=refusal.message)

@@ -138,6 +138,7 @@ class EngineFlags:
                 n_tensor_parallel=self.tensor_parallel,
                 arguments=tuple(self.arguments or ()),
             ),
+            env=self.env,
             template=_read_template(self.template_file),
             is_raw=is_raw,
             is_agreed=self.is_agreed,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class EngineRequest:
     """What the command line asks of the engine; ``extra`` are settings of its program.
 
+    ``env`` is the name of the environment that ``python`` is of, where it was named so.
+
     ``is_kept`` lets one be used that an earlier conversation left; ``keep_alive_s`` is how long it
     stays for a later one, ``None`` leaves that as it was.
     """
@@ -29,6 +31,7 @@ class EngineRequest:
     engine: EngineKind
     python: str | None
     options: EngineOptions
+    env: str | None = None
     template: str | None = None
     is_raw: bool = False
     is_agreed: bool = False
@@ -54,6 +57,7 @@ def start_engine(
         kind=request.engine,
         options=request.options,
         python=request.python,
+        env=request.env,
         template=request.template,
         is_raw=request.is_raw,
         repacker=lambda info: repack_unasked(info, output, config),
