@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from qtool.chat.templates import fallback_template
@@ -25,7 +26,7 @@ from qtool.models.formats import inspect_model, require_complete
 from qtool.models.info import ModelFormat, ModelInfo
 from qtool.models.local import LocalModel, title_of
 from qtool.models.other_ways import other_way
-from qtool.models.refetch import refetch_hint
+from qtool.models.refetch import noted_source, refetch_hint
 from qtool.models.tokenizer_files import require_tokenizer
 from qtool.models.weight_file import REFETCH_HINT
 from qtool.nvidia import has_nvidia_gpu
@@ -63,11 +64,15 @@ class EngineWish:
 
 @dataclass(frozen=True, slots=True)
 class PlannedEngine:
-    """An engine that is not started yet, the reason for it, and warnings about the model."""
+    """An engine that is not started yet, the reason for it, and warnings about the model.
+
+    ``note`` says which file of a folder was taken, where that is not plain.
+    """
 
     keeper: EngineKeeper
     choice: Choice
     warnings: tuple[str, ...]
+    note: str | None = None
 
 
 def plan_engine(model: LocalModel, wish: EngineWish) -> PlannedEngine:
@@ -77,11 +82,20 @@ def plan_engine(model: LocalModel, wish: EngineWish) -> PlannedEngine:
         QtoolError: the model cannot be read, or nothing here runs it.
     """
     try:
-        return _plan_model(inspect_model(model.path, quant=model.quant), wish)
+        info = inspect_model(model.path, quant=model.quant)
+        return replace(_plan_model(info, wish), note=_name_file(model.path, info))
     except IntegrityError as exc:
         if exc.hint != REFETCH_HINT:
             raise
         raise IntegrityError(exc.message, hint=refetch_hint(model.path)) from exc
+
+
+def _name_file(path: Path, info: ModelInfo) -> str | None:
+    """Say which GGUF file of ``path`` is meant, a folder that is nobody's download."""
+    is_download = noted_source(path) is not None or title_of(path) != path.name
+    if info.format is not ModelFormat.GGUF or not path.is_dir() or is_download:
+        return None
+    return say("using {file} of the folder {folder}", file=info.files[0].name, folder=path)
 
 
 def _plan_model(info: ModelInfo, wish: EngineWish) -> PlannedEngine:

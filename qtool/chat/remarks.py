@@ -49,7 +49,8 @@ def describe_state(engine: Engine, session: Session, fill: Fill) -> list[str]:
     """Return lines about what runs, how full the context is, and what is kept where."""
     if engine.is_ready:
         endpoint = engine.endpoint()
-        model = say("model     {name}", name=endpoint.model)
+        name = endpoint.model if session.model == "?" else session.model
+        model = say("model     {name}", name=name)
         runs = say("engine    {name} at {url}", name=endpoint.engine, url=endpoint.url)
     else:
         model, runs = say("model     {name}", name=session.model), say("engine    not ready yet")

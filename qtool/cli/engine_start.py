@@ -65,6 +65,8 @@ def start_engine(
         extra=request.extra,
     )
     planned = plan_engine(model, wish)
+    if planned.note is not None:
+        output.note(planned.note)
     for warning in planned.warnings:
         output.warn(warning)
     if request.is_verbose:

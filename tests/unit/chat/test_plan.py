@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf import GGUFWriter
 from safetensors.numpy import save_file
 
 from qtool.chat.plan import EngineWish, plan_engine
@@ -24,3 +25,15 @@ def test_python_that_lacks_packages_is_called_what_the_user_called_it(
     with pytest.raises(EnvironmentFault) as caught:
         plan_engine(LocalModel(tmp_path), wish)
     assert words in caught.value.message
+
+
+def test_file_taken_out_of_an_unknown_folder_is_named(tmp_path: Path):
+    writer = GGUFWriter(tmp_path / "t.gguf", "llama")
+    writer.add_block_count(1)
+    writer.add_tensor("token_embd.weight", np.zeros((32, 32), np.float32))
+    for step in ("write_header_to_file", "write_kv_data_to_file", "write_tensors_to_file", "close"):
+        getattr(writer, step)()
+    told = plan_engine(LocalModel(tmp_path), EngineWish(is_raw=True)).note
+    assert told == f"using t.gguf of the folder {tmp_path}"
+    named = LocalModel(tmp_path / "t.gguf")
+    assert plan_engine(named, EngineWish(is_raw=True)).note is None, "it was named"
