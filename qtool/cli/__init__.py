@@ -7,6 +7,7 @@ code (``None`` is 0), raises ``QtoolError``, and does nothing but parse, call an
 
 import contextlib
 import errno
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ from qtool.errors import (
 )
 from qtool.language.message import Message
 from qtool.output import Mode, Output
+
+# Modules and their functions are not garbage: looking through them while a command is imported, and
+# thrice at the end of the program, took 24 ms of the 140 of a download that has nothing to do.
+_GC_THRESHOLDS = (20_000, 20, 20)
 
 COMMANDS: dict[str, str] = {
     "download": "Fetch a repository from a hub or mirror, verified to the last byte.",
@@ -109,6 +114,7 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code: the one place where failures are reported."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    gc.set_threshold(*_GC_THRESHOLDS)
     _open_closed_streams()
     _tolerate_narrow_encodings()
     _end_in_order_on_signals()
@@ -125,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if sys.stdout is stdout:
             raise
         code = _silence(stdout)  # Typer wraps stdout and exits with 1 when its reader is gone
+    gc.freeze()
     sys.exit(code)
 
 
