@@ -131,7 +131,9 @@ def test_mistakes_are_answered(
 @pytest.mark.parametrize(
     "recipe", ["gguf", pytest.param("transformers", marks=pytest.mark.environments)]
 )
-def test_real_ones_are_made_and_used(run_qtool: Run, recipe: str, tmp_path: Path) -> None:
+def test_real_ones_are_made_and_used(
+    run_qtool: Run, recipe: str, tmp_path: Path, starter_gguf: Path
+) -> None:
     made = run_qtool("env", "create", recipe, "--json", timeout=900)
     assert made.returncode == 0, made.stdout + made.stderr
     environment = json.loads(made.stdout)["environment"]
@@ -142,13 +144,14 @@ def test_real_ones_are_made_and_used(run_qtool: Run, recipe: str, tmp_path: Path
     assert done.returncode == 0
     healthy = run_qtool("doctor", "--python", environment["python"])
     assert healthy.returncode == 0, healthy.stdout
+    model = starter_gguf
     if recipe == "transformers":
         script = ROOT / "tests" / "engines" / "make_models.py"
         subprocess.run([environment["python"], str(script), str(tmp_path)], check=True)
-        model = str(tmp_path / "gptq-sym-64")
-        spoken = run_qtool("chat", model, "--env", recipe, "-p", "hello", "-m", "4", "--json")
-        assert spoken.returncode == 0, spoken.stderr
-        assert json.loads(spoken.stdout)["usage"]["completion_tokens"] == 4
+        model = tmp_path / "gptq-sym-64"
+    spoken = run_qtool("chat", str(model), "--env", recipe, "-p", "hello", "-m", "4", "--json")
+    assert spoken.returncode == 0, spoken.stderr
+    assert json.loads(spoken.stdout)["usage"]["completion_tokens"] == 4
 
 
 def test_chat_wants_an_environment_that_exists(run_qtool: Run) -> None:
